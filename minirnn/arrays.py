@@ -1,0 +1,207 @@
+"""Where arrays live: which module computes with them, where new ones are made, and how random ones are drawn."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import zlib
+from contextvars import ContextVar
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any  # a NumPy or a CuPy array: the two share no base class
+
+_backend: ContextVar[str] = ContextVar("minirnn_backend", default="numpy")
+
+
+class BackendError(RuntimeError):
+    """A backend was asked for that this machine cannot run."""
+
+
+def home_of(x: Array) -> str:
+    """Name of the backend that holds ``x``: ``"numpy"`` or ``"cupy"``.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not an array of a known backend.
+    """
+    if isinstance(x, (np.ndarray, np.generic)):
+        return "numpy"
+    if type(x).__module__.partition(".")[0] == "cupy":
+        return "cupy"
+    raise TypeError(f"expected a NumPy or CuPy array, got {type(x).__name__}")
+
+
+def xp_of(*arrays: Array) -> Any:
+    """The array module of ``arrays``, which must all live in the same place.
+
+    Parameters
+    ----------
+    *arrays : array
+        At least one array; ``None`` entries are skipped.
+
+    Returns
+    -------
+    module
+        ``numpy`` or ``cupy``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array, or if they live in different places.
+
+    Examples
+    --------
+    >>> xp_of(np.zeros(3)).__name__
+    'numpy'
+    """
+    homes = {home_of(x) for x in arrays if x is not None}
+    if len(homes) > 1:
+        where = ", ".join(f"argument {k}: {home_of(x)}" for k, x in enumerate(arrays) if x is not None)
+        raise TypeError(f"arrays live in different places ({where}); move them with .to('numpy') or .to('cupy')")
+    return np if homes == {"numpy"} else sys.modules["cupy"]
+
+
+def module_of(backend: str) -> Any:
+    """The array module that a backend's name stands for, tested to be usable.
+
+    Raises
+    ------
+    ValueError
+        If ``backend`` is not ``"numpy"``, ``"cupy"`` or ``"auto"``.
+    BackendError
+        If ``"cupy"`` is asked for and CuPy is missing or finds no usable device.
+    """
+    return np if _resolve(backend) == "numpy" else importlib.import_module("cupy")
+
+
+def _resolve(backend: str) -> str:
+    if backend not in ("numpy", "cupy", "auto"):
+        raise ValueError(f"backend must be 'numpy', 'cupy' or 'auto', got {backend!r}")
+    if backend == "numpy":
+        return "numpy"
+    why_not = _why_no_device()
+    if why_not and backend == "cupy":
+        raise BackendError(f"backend 'cupy' cannot be used here: {why_not}; use 'numpy', or 'auto' to fall back by itself")
+    return "numpy" if why_not else "cupy"
+
+
+def _why_no_device() -> str:
+    """Why CuPy cannot compute on this machine; empty when it can. Importing it proves nothing: it imports anywhere."""
+    try:
+        cupy: ModuleType = importlib.import_module("cupy")
+    except ImportError:
+        return "CuPy is not installed (pip install 'minirnn[cuda12]' or 'minirnn[cuda13]')"
+    try:
+        if cupy.cuda.runtime.getDeviceCount() == 0:
+            return "CuPy finds no CUDA device"
+        cupy.zeros(1).sum().item()
+    except Exception as error:  # the driver's errors share no base class, and any of them means the same
+        return f"CuPy is installed but finds no usable device ({str(error).splitlines()[0]})"
+    return ""
+
+
+class use_backend:  # noqa: N801  # called like a function, and used in a with statement
+    """Choose where new arrays are made, until further notice or for the length of a ``with`` block.
+
+    Parameters
+    ----------
+    name : {"numpy", "cupy", "auto"}
+        ``"auto"`` takes CuPy if a device can really be used, else NumPy.
+
+    Raises
+    ------
+    ValueError
+        If the name is none of the three.
+    BackendError
+        If ``"cupy"`` is asked for and no device can be used.
+
+    Notes
+    -----
+    The choice belongs to the current context: another thread is never affected. Arrays that exist stay where they are.
+
+    Examples
+    --------
+    >>> with use_backend("numpy"):
+    ...     current_backend()
+    'numpy'
+    """
+
+    def __init__(self, name: str):
+        self._token = _backend.set(_resolve(name))
+
+    def __enter__(self) -> use_backend:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _backend.reset(self._token)
+
+
+def current_backend() -> str:
+    """Name of the backend on which new arrays are made."""
+    return _backend.get()
+
+
+def asarray(data: Any, dtype: Any = None, backend: str | None = None) -> Array:
+    """A fresh array with the contents of ``data``, on the current backend or on the one named; ``data`` is copied."""
+    xp = module_of(backend or current_backend())
+    return xp.array(data if xp is not np else to_numpy(data), dtype=dtype)
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    """``x`` as a NumPy array: unchanged if it is one, fetched from the device if it lives there."""
+    return x.get() if not isinstance(x, np.generic) and type(x).__module__.startswith("cupy") else np.asarray(x)
+
+
+def float_dtype(dtype: Any) -> np.dtype:
+    """``dtype`` as a NumPy dtype, if it is one that parameters can have.
+
+    Raises
+    ------
+    ValueError
+        If it is neither float32 nor float64.
+    """
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found not in (np.dtype("float32"), np.dtype("float64")):
+        raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
+    return found
+
+
+def random_generator(seed: int, stream: str = "", step: int = 0) -> np.random.Generator:
+    """A random generator that depends on its three coordinates and on nothing else.
+
+    It draws on the host, so both backends see the same bits, and there is no state to save: whoever knows the
+    coordinates can draw the same numbers again.
+
+    Parameters
+    ----------
+    seed : int
+        The seed of the whole experiment, not negative.
+    stream : str
+        What the numbers are for; streams of different names are independent.
+    step : int
+        Position in the stream, not negative: an epoch, a training step, a call.
+
+    Notes
+    -----
+    Philox (Salmon et al. 2011) turns a key and a counter into random bits. Seed and stream make the key, the step is
+    the third of the four counter words, and the lower two count the blocks drawn at that step.
+
+    Examples
+    --------
+    >>> a, b = (random_generator(1, "mask", step=5).random() for _ in range(2))
+    >>> a == b
+    True
+    """
+    for name, value in (("seed", seed), ("step", step)):
+        if not isinstance(value, (int, np.integer)) or value < 0:
+            raise ValueError(f"{name} must be an integer that is not negative, got {value!r}")
+    key = np.array([seed % 2**64, zlib.crc32(stream.encode())], dtype=np.uint64)
+    counter = np.array([0, 0, step % 2**64, 0], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
