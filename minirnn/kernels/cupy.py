@@ -1,0 +1,18 @@
+"""Kernels for CuPy on the GPU; the gate arithmetic is still that of ordinary array operations, not fused."""
+
+from minirnn.arrays import xp_of
+from minirnn.kernels.lstm import lstm_gates, lstm_gates_back, lstm_slopes
+
+__all__ = ["add_rows", "check_ids", "lstm_gates", "lstm_gates_back", "lstm_slopes"]
+
+
+def check_ids(ids, size, name="ids"):
+    """Nothing: a look at device memory would wait for the device. Ids are checked on the host before they travel."""
+
+
+def add_rows(ids, rows, size):
+    """The ``(size, E)`` array whose row ``v`` is the sum of the rows with id ``v`` (atomic: in no fixed order)."""
+    xp = xp_of(ids, rows)
+    total = xp.zeros((size, rows.shape[1]), rows.dtype)
+    xp.add.at(total, ids, rows)
+    return total

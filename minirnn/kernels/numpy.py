@@ -1,0 +1,39 @@
+"""Kernels for NumPy on the CPU."""
+
+import numpy as np
+
+from minirnn.kernels.lstm import lstm_gates, lstm_gates_back, lstm_slopes
+
+__all__ = ["add_rows", "check_ids", "lstm_gates", "lstm_gates_back", "lstm_slopes"]
+
+
+def check_ids(ids, size, name="ids"):
+    """Refuses ids outside ``[0, size)``: NumPy would take negative ones from the end without a word.
+
+    Raises
+    ------
+    IndexError
+        Naming the first bad id and where it stands.
+    """
+    bad = (ids < 0) | (ids >= size)
+    if bad.any():
+        where = tuple(int(k) for k in np.argwhere(bad)[0])
+        raise IndexError(f"{name} must lie in 0..{size - 1}, got {int(ids[where])} at index {where}")
+
+
+def add_rows(
+    ids,  # (N,) integers
+    rows,  # (N, E)
+    size,
+):
+    """The ``(size, E)`` array whose row ``v`` is the sum of the rows with id ``v``.
+
+    Sorted by id, the rows of one id are neighbours, and one pass adds them up in the order in which they came:
+    deterministic, and without the slowness of ``np.add.at``.
+    """
+    total = np.zeros((size, rows.shape[1]), rows.dtype)
+    if len(ids):
+        order = np.argsort(ids, kind="stable")
+        found, first = np.unique(ids[order], return_index=True)
+        total[found] = np.add.reduceat(rows[order], first, axis=0)
+    return total

@@ -1,0 +1,124 @@
+"""Calculus: every differentiable function as a rule, from ``tanh`` to a whole LSTM sequence.
+
+The problem. A backward pass needs two things of every function: its value, and, later, how a change of the loss with
+respect to the value becomes a change with respect to the arguments. The second needs things that only the first knows.
+So both come from one call: a *rule* is a plain function of arrays that returns its value and its pullback.
+
+    def tanh(x):
+        y = xp_of(x).tanh(x)
+
+        def tanh_pullback(dy):
+            return (dy * (1 - y * y),)
+
+        return y, tanh_pullback
+
+The contract:
+
+1. Positional arguments are arrays; keyword arguments are static.
+2. The output is an array or a tuple of arrays. The pullback takes exactly one cotangent per output and returns a tuple
+   with one entry per positional argument; ``None`` only where no derivative exists (integer ids, masks, an optional
+   argument that was not given).
+3. The inner function is named ``<rule>_pullback``: tracebacks and profiles then speak.
+4. A pullback is pure: it writes into nothing that it was given or that forward saved; called twice it gives the same
+   bits. (Buffers of its own it may reuse.)
+5. It captures what it needs and nothing more. What it captures is the memory that backpropagation keeps.
+6. dtype and device come from the arguments. No rule names a dtype, a device, or ``cupy``.
+7. Cotangents never arrive as ``None``; the tape supplies zeros.
+8. A rule with costly parts takes the static keyword ``wanted`` (one flag per positional argument, default all): it
+   neither saves nor computes what nobody will ask for, and returns ``None`` in its place. Nothing wanted = inference:
+   nothing is saved.
+
+Cotangents are named after what they belong to: ``dy`` is the derivative of the loss with respect to ``y``, and has the
+shape of ``y``.
+"""
+
+from minirnn.rules.elementwise import (
+    abs,
+    add,
+    astype,
+    clip,
+    divide,
+    dropout,
+    exp,
+    log,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    power,
+    relu,
+    sigmoid,
+    sqrt,
+    subtract,
+    tanh,
+    where,
+)
+from minirnn.rules.linear import affine, embedding, embedding_columns, matmul
+from minirnn.rules.losses import cross_entropy, mean_squared_error
+from minirnn.rules.lstm import lstm, lstm_step
+from minirnn.rules.reductions import layer_norm, log_softmax, logsumexp, max, mean, min, softmax, sum, var
+from minirnn.rules.shaping import (
+    broadcast_to,
+    concat,
+    flip,
+    getitem,
+    move,
+    pad,
+    reshape,
+    split,
+    stack,
+    swapaxes,
+    take,
+    transpose,
+)
+
+__all__ = [
+    "abs",
+    "add",
+    "affine",
+    "astype",
+    "broadcast_to",
+    "clip",
+    "concat",
+    "cross_entropy",
+    "divide",
+    "dropout",
+    "embedding",
+    "embedding_columns",
+    "exp",
+    "flip",
+    "getitem",
+    "layer_norm",
+    "log",
+    "log_softmax",
+    "logsumexp",
+    "lstm",
+    "lstm_step",
+    "matmul",
+    "max",
+    "maximum",
+    "mean",
+    "mean_squared_error",
+    "min",
+    "minimum",
+    "move",
+    "multiply",
+    "negative",
+    "pad",
+    "power",
+    "relu",
+    "reshape",
+    "sigmoid",
+    "softmax",
+    "split",
+    "sqrt",
+    "stack",
+    "subtract",
+    "sum",
+    "swapaxes",
+    "take",
+    "tanh",
+    "transpose",
+    "var",
+    "where",
+]

@@ -1,0 +1,213 @@
+"""Functions of single numbers, applied to every element, with NumPy's broadcasting."""
+
+from __future__ import annotations
+
+from minirnn.arrays import random_generator, xp_of
+
+
+def sum_to(dy, shape):
+    """The adjoint of broadcasting: sums ``dy`` over every axis along which ``shape`` was stretched.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sum_to(np.ones((4, 2, 3)), (2, 1)).tolist()
+    [[12.0], [12.0]]
+    """
+    if dy.shape == shape:
+        return dy
+    new = dy.ndim - len(shape)
+    stretched = tuple(new + k for k, size in enumerate(shape) if size == 1 and dy.shape[new + k] != 1)
+    return dy.sum(axis=(*range(new), *stretched)).reshape(shape)
+
+
+def add(x, y):
+    x_shape, y_shape = x.shape, y.shape  # the pullback captures two shapes, not two arrays
+
+    def add_pullback(dz):
+        return sum_to(dz, x_shape), sum_to(dz, y_shape)
+
+    return x + y, add_pullback
+
+
+def subtract(x, y):
+    x_shape, y_shape = x.shape, y.shape
+
+    def subtract_pullback(dz):
+        return sum_to(dz, x_shape), sum_to(-dz, y_shape)
+
+    return x - y, subtract_pullback
+
+
+def multiply(x, y, *, wanted=(True, True)):
+    x_shape, y_shape = x.shape, y.shape
+    x_saved, y_saved = (x if wanted[1] else None), (y if wanted[0] else None)
+
+    def multiply_pullback(dz):
+        dx = sum_to(dz * y_saved, x_shape) if wanted[0] else None
+        dy = sum_to(dz * x_saved, y_shape) if wanted[1] else None
+        return dx, dy
+
+    return x * y, multiply_pullback
+
+
+def divide(x, y):
+    x_shape, z = x.shape, x / y
+
+    def divide_pullback(dz):
+        dx = dz / y
+        return sum_to(dx, x_shape), sum_to(-dx * z, y.shape)
+
+    return z, divide_pullback
+
+
+def power(x, p, *, wanted=(True, True)):
+    """``x**p``; at ``x = 0`` the derivative with respect to ``p`` is taken as 0, and that of ``x**0`` is 0 everywhere."""
+    xp = xp_of(x, p)
+    z = x**p
+
+    def power_pullback(dz):
+        dx = dp = None
+        if wanted[0]:
+            constant = p == 0
+            dx = sum_to(dz * p * x ** xp.where(constant, p, p - 1), x.shape)  # 0 * x**0 rather than 0 * x**-1
+        if wanted[1]:
+            dp = sum_to(dz * z * xp.log(xp.where(x == 0, xp.ones_like(x), x)), p.shape)
+        return dx, dp
+
+    return z, power_pullback
+
+
+def negative(x):
+    def negative_pullback(dy):
+        return (-dy,)
+
+    return -x, negative_pullback
+
+
+def abs(x):
+    """``|x|``, with derivative 0 at the kink; written so that it is analytic on either side of it."""
+    xp = xp_of(x)
+
+    def abs_pullback(dy):
+        return (dy * xp.sign(x.real),)
+
+    return xp.where(x.real < 0, -x, x), abs_pullback
+
+
+def exp(x):
+    y = xp_of(x).exp(x)
+
+    def exp_pullback(dy):
+        return (dy * y,)
+
+    return y, exp_pullback
+
+
+def log(x):
+    def log_pullback(dy):
+        return (dy / x,)
+
+    return xp_of(x).log(x), log_pullback
+
+
+def sqrt(x):
+    y = xp_of(x).sqrt(x)
+
+    def sqrt_pullback(dy):
+        return (dy / (2 * y),)
+
+    return y, sqrt_pullback
+
+
+def tanh(x):
+    y = xp_of(x).tanh(x)
+
+    def tanh_pullback(dy):
+        return (dy * (1 - y * y),)
+
+    return y, tanh_pullback
+
+
+def sigmoid(x):
+    """``1 / (1 + exp(-x))``, written as ``tanh(x / 2) / 2 + 1 / 2``, which cannot overflow."""
+    y = 0.5 * xp_of(x).tanh(0.5 * x) + 0.5
+
+    def sigmoid_pullback(dy):
+        return (dy * y * (1 - y),)
+
+    return y, sigmoid_pullback
+
+
+def relu(x):
+    """``max(x, 0)``, with derivative 0 at the kink."""
+    y = xp_of(x).maximum(x, 0)
+
+    def relu_pullback(dy):
+        return (dy * (y != 0),)
+
+    return y, relu_pullback
+
+
+def maximum(x, y):
+    """The larger of two; where they are equal each gets half of the cotangent."""
+
+    def maximum_pullback(dz):
+        half = 0.5 * dz * (x == y)
+        return sum_to(dz * (x > y) + half, x.shape), sum_to(dz * (x < y) + half, y.shape)
+
+    return xp_of(x, y).maximum(x, y), maximum_pullback
+
+
+def minimum(x, y):
+    """The smaller of two; where they are equal each gets half of the cotangent."""
+
+    def minimum_pullback(dz):
+        half = 0.5 * dz * (x == y)
+        return sum_to(dz * (x < y) + half, x.shape), sum_to(dz * (x > y) + half, y.shape)
+
+    return xp_of(x, y).minimum(x, y), minimum_pullback
+
+
+def where(condition, x, y):
+    x_shape, y_shape = x.shape, y.shape
+
+    def where_pullback(dz):
+        return None, sum_to(dz * condition, x_shape), sum_to(dz * ~condition, y_shape)
+
+    return xp_of(condition, x, y).where(condition, x, y), where_pullback
+
+
+def clip(x, *, min=None, max=None):
+    """``x`` limited to ``[min, max]``; the cotangent passes where the limits did not change ``x``."""
+    y = xp_of(x).clip(x, min, max)
+
+    def clip_pullback(dy):
+        return (dy * (x == y),)
+
+    return y, clip_pullback
+
+
+def astype(x, *, dtype):
+    """``x`` in another floating dtype; the cotangent comes back in that of ``x``."""
+    old = x.dtype
+
+    def astype_pullback(dy):
+        return (dy.astype(old),)
+
+    return x.astype(dtype), astype_pullback
+
+
+def dropout(x, *, p, seed, stream="dropout", step=0):
+    """Zeroes each element with probability ``p`` and scales the others by ``1 / (1 - p)`` (Srivastava et al. 2014).
+
+    The mask is a function of ``(seed, stream, step)`` and of the shape, drawn on the host: both backends see the same.
+    """
+    keep = random_generator(seed, stream, step).random(x.shape, dtype="float32") >= p
+    mask = xp_of(x).asarray(keep)
+    scale = 1 / (1 - p) if p < 1 else 0.0
+
+    def dropout_pullback(dy):
+        return (dy * mask * scale,)
+
+    return x * mask * scale, dropout_pullback

@@ -1,0 +1,107 @@
+"""Products with weights: matrix products, the affine map, and the table look-ups that replace products with one-hots."""
+
+from __future__ import annotations
+
+from minirnn.arrays import xp_of
+from minirnn.kernels import kernels_of
+from minirnn.rules.elementwise import sum_to
+
+
+def matmul(x, y, *, wanted=(True, True)):
+    """``x @ y`` for any number of axes: the last two are matrices, those before them broadcast; vectors as in NumPy."""
+    if x.ndim == 0 or y.ndim == 0:
+        raise ValueError(f"matmul needs arrays of at least one axis, got shapes {x.shape} and {y.shape}")
+    x_shape, y_shape = x.shape, y.shape
+    x_rows = x.reshape(1, -1) if x.ndim == 1 else x  # a vector on the left is a row,
+    y_cols = y.reshape(-1, 1) if y.ndim == 1 else y  # on the right a column
+    z = x_rows @ y_cols
+    matrix_shape = z.shape
+    if x.ndim == 1:
+        z = z[..., 0, :]
+    if y.ndim == 1:
+        z = z[..., 0]
+    x_saved, y_saved = (x_rows if wanted[1] else None), (y_cols if wanted[0] else None)
+    x_rows_shape, y_cols_shape = x_rows.shape, y_cols.shape
+
+    def matmul_pullback(dz):
+        dz = dz.reshape(matrix_shape)
+        dx = sum_to(dz @ y_saved.swapaxes(-1, -2), x_rows_shape).reshape(x_shape) if wanted[0] else None
+        dy = sum_to(x_saved.swapaxes(-1, -2) @ dz, y_cols_shape).reshape(y_shape) if wanted[1] else None
+        return dx, dy
+
+    return z, matmul_pullback
+
+
+def sum_of_products(
+    dy,  # (..., F, B)
+    x,  # (..., D, B)
+):
+    """The sum over all steps of ``dy_t @ x_t.T``, shape ``(F, D)``: the gradient of any weight that acts at every step.
+
+    One product over all steps and columns at once, rather than one per step.
+    """
+    over = (*range(dy.ndim - 2), dy.ndim - 1)
+    return xp_of(dy, x).tensordot(dy, x, axes=(over, over))
+
+
+def affine(
+    x,  # (..., D, B)
+    W,  # (F, D)
+    b=None,  # (F,)
+    *,
+    wanted=(True, True, True),
+):
+    """``y = W @ x + b`` for columns ``x``: a whole sequence is T matrices whose columns are the batch.
+
+        dx = W.T @ dy,    dW = sum over t of dy_t @ x_t.T,    db = sum over t and columns of dy
+    """
+    y = xp_of(x, W, b).matmul(W, x)
+    if b is not None:
+        y += b.reshape(-1, 1)
+    x_saved, W_saved = (x if wanted[1] else None), (W if wanted[0] else None)
+
+    def affine_pullback(dy):
+        dx = W_saved.T @ dy if wanted[0] else None
+        dW = sum_of_products(dy, x_saved) if wanted[1] else None
+        db = dy.sum(axis=(*range(dy.ndim - 2), dy.ndim - 1)) if b is not None and wanted[2] else None
+        return dx, dW, db
+
+    return y, affine_pullback
+
+
+def embedding(
+    weight,  # (V, E)
+    ids,  # any shape, integers in [0, V)
+):
+    """The rows of ``weight`` that ``ids`` name, shape ``(*ids.shape, E)``."""
+    V, E = weight.shape
+    kernels = kernels_of(weight)
+    kernels.check_ids(ids, V)
+
+    def embedding_pullback(dy):
+        return kernels.add_rows(ids.reshape(-1), dy.reshape(-1, E), V), None
+
+    return weight[ids], embedding_pullback
+
+
+def embedding_columns(
+    table,  # (F, V)
+    ids,  # (T, B) integers in [0, V)
+):
+    """The columns of ``table`` that ``ids`` name, as a sequence ``(T, F, B)``.
+
+    It equals the product of the table with one-hot columns, and its gradient is that product's: for the small
+    vocabularies it is meant for, one matrix product beats adding up columns one by one.
+    """
+    xp, (F, V), (T, B) = xp_of(table, ids), table.shape, ids.shape
+    kernels_of(table).check_ids(ids, V)
+    ys = xp.empty((T, F, B), table.dtype)
+    for t in range(T):
+        ys[t] = table[:, ids[t]]
+
+    def embedding_columns_pullback(dys):
+        one_hot = (ids.reshape(T, 1, B) == xp.arange(V).reshape(1, V, 1)).astype(dys.dtype)
+        return sum_of_products(dys, one_hot), None
+
+    return ys, embedding_columns_pullback
+

@@ -1,0 +1,86 @@
+"""What training minimises: each rule maps predictions and targets to one number."""
+
+from __future__ import annotations
+
+from minirnn.arrays import xp_of
+from minirnn.kernels import kernels_of
+
+
+def mean_squared_error(x, y):
+    """The mean of ``(x - y)**2`` over all elements."""
+    if x.shape != y.shape or x.size == 0:
+        raise ValueError(f"mean_squared_error needs two arrays of one non-empty shape, got {x.shape} and {y.shape}")
+    difference = x - y
+
+    def mean_squared_error_pullback(dloss):
+        dx = difference * (2 / difference.size) * dloss
+        return dx, -dx
+
+    return (difference * difference).sum() / difference.size, mean_squared_error_pullback
+
+
+def cross_entropy(
+    logits,  # classes along ``axis``, V of them
+    targets,  # integers in [0, V), the shape of logits without ``axis``
+    weights=None,  # (V,) how much each class counts
+    mask=None,  # the shape of targets; True = counts
+    *,
+    axis=-1,
+    wanted=(True, True, True, True),
+):
+    """Mean of ``-log softmax(logits)[target]`` over what counts; 0 where nothing does.
+
+    With p = softmax(logits), and for every position its weight w (that of its target, 0 under the mask):
+
+        loss     = sum(w * -log p[target]) / sum(w)
+        dlogits  = w / sum(w) * (p - onehot(target)) * dloss
+        dweights = (-log p[target] - loss) / sum(w) * dloss, summed up by target
+    """
+    xp, axis, V = xp_of(logits, targets, weights, mask), axis % logits.ndim, logits.shape[axis]
+    expected = logits.shape[:axis] + logits.shape[axis + 1 :]
+    for name, given, shape in (("targets", targets, expected), ("weights", weights, (V,)), ("mask", mask, expected)):
+        if given is not None and given.shape != shape:
+            raise ValueError(f"{name} must have shape {shape} for logits {logits.shape}, got {given.shape}")
+    if targets.size == 0:
+        raise ValueError(f"cross_entropy needs at least one target, got targets of shape {targets.shape}")
+    kernels = kernels_of(logits)
+    kernels.check_ids(targets, V, "targets")
+    at_target = _at(targets, axis, xp)
+
+    p = logits - logits.max(axis=axis, keepdims=True)
+    log_p = p[at_target]
+    xp.exp(p, out=p)
+    sums = p.sum(axis=axis, keepdims=True)
+    p /= sums
+    log_p -= xp.log(sums.reshape(expected))
+
+    if weights is None and mask is None:
+        counted = share = 1 / targets.size
+        loss = -log_p.sum() * share
+    else:
+        counted = xp.ones(expected, log_p.dtype) if mask is None else mask.astype(log_p.dtype)
+        w = counted if weights is None else counted * weights[targets]
+        total = w.sum()
+        total = xp.where(total == 0, 1, total)
+        counted, share = counted / total, w / total
+        loss = -(log_p * share).sum()
+
+    def cross_entropy_pullback(dloss):
+        dlogits = dweights = None
+        if wanted[0]:
+            step = share * dloss
+            dlogits = p * (step if step.ndim == 0 else xp.expand_dims(step, axis))
+            dlogits[at_target] -= step
+        if weights is not None and wanted[2]:
+            excess = counted * (-log_p - loss) * dloss
+            dweights = kernels.add_rows(targets.reshape(-1), excess.reshape(-1, 1), V).reshape(V)
+        return dlogits, None, dweights, None
+
+    return loss, cross_entropy_pullback
+
+
+def _at(targets, axis, xp):
+    """The index that picks, at every position of ``targets``, the element that it names along ``axis``."""
+    n = targets.ndim
+    mesh = [xp.arange(size).reshape((size,) + (1,) * (n - 1 - k)) for k, size in enumerate(targets.shape)]
+    return (*mesh[:axis], targets, *mesh[axis:])

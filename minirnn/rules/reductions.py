@@ -1,0 +1,148 @@
+"""Functions that sum up axes: sums, means, extrema, the softmax family, and layer normalisation."""
+
+from __future__ import annotations
+
+import math
+
+from minirnn.arrays import xp_of
+
+
+def kept_shape(x, axis):
+    """The shape of a reduction of ``x`` over ``axis`` (``None``, an int or a tuple) if it kept its axes as ones."""
+    if axis is None:
+        return (1,) * x.ndim
+    axes = {k % x.ndim for k in ((axis,) if isinstance(axis, int) else axis)}
+    return tuple(1 if k in axes else size for k, size in enumerate(x.shape))
+
+
+def count(x, axis):
+    """How many elements one result of a reduction over ``axis`` sums up."""
+    return math.prod(size for size, kept in zip(x.shape, kept_shape(x, axis), strict=True) if kept == 1)
+
+
+def sum(x, *, axis=None, keepdims=False):
+    xp, shape, kept = xp_of(x), x.shape, kept_shape(x, axis)
+
+    def sum_pullback(dy):
+        return (xp.broadcast_to(dy.reshape(kept), shape),)
+
+    return x.sum(axis=axis, keepdims=keepdims), sum_pullback
+
+
+def mean(x, *, axis=None, keepdims=False):
+    xp, shape, kept, n = xp_of(x), x.shape, kept_shape(x, axis), count(x, axis)
+    if n == 0:
+        raise ValueError(f"mean needs at least one element; x has shape {x.shape} and axis is {axis}")
+
+    def mean_pullback(dy):
+        return (xp.broadcast_to(dy.reshape(kept) / n, shape),)
+
+    return x.sum(axis=axis, keepdims=keepdims) / n, mean_pullback
+
+
+def var(x, *, axis=None, keepdims=False, ddof=0):
+    """Variance: the mean squared distance from the mean, the mean taken with ``n - ddof`` in the denominator."""
+    n, kept = count(x, axis) - ddof, kept_shape(x, axis)
+    if n <= 0:
+        raise ValueError(f"var needs more than ddof={ddof} elements; x has shape {x.shape} and axis is {axis}")
+    centred = x - x.sum(axis=axis, keepdims=True) / count(x, axis)
+
+    def var_pullback(dy):  # the cotangent of the mean is zero: the centred values sum to zero
+        return (dy.reshape(kept) * (2 / n) * centred,)
+
+    return (centred * centred).sum(axis=axis, keepdims=keepdims) / n, var_pullback
+
+
+def max(x, *, axis=None, keepdims=False):
+    """The largest element; equal ones share the cotangent."""
+    return _extremum(x, x.max(axis=axis, keepdims=keepdims), axis)
+
+
+def min(x, *, axis=None, keepdims=False):
+    """The smallest element; equal ones share the cotangent."""
+    return _extremum(x, x.min(axis=axis, keepdims=keepdims), axis)
+
+
+def _extremum(x, y, axis):
+    kept = kept_shape(x, axis)
+
+    def extremum_pullback(dy):
+        winners = (x == y.reshape(kept)).astype(x.dtype)
+        return (dy.reshape(kept) * winners / winners.sum(axis=axis, keepdims=True),)
+
+    return y, extremum_pullback
+
+
+def logsumexp(x, *, axis=None, keepdims=False):
+    """``log(sum(exp(x)))``, with the largest element taken out first so that nothing overflows."""
+    xp, kept = xp_of(x), kept_shape(x, axis)
+    largest = x.max(axis=axis, keepdims=True)
+    p = xp.exp(x - largest)
+    total = p.sum(axis=axis, keepdims=True)
+    p /= total
+    y = xp.log(total) + largest
+
+    def logsumexp_pullback(dy):
+        return (dy.reshape(kept) * p,)
+
+    return y if keepdims else y.reshape(x.sum(axis=axis).shape), logsumexp_pullback
+
+
+def softmax(x, *, axis=-1):
+    """``exp(x) / sum(exp(x))`` along ``axis``."""
+    y = xp_of(x).exp(x - x.max(axis=axis, keepdims=True))
+    y /= y.sum(axis=axis, keepdims=True)
+
+    def softmax_pullback(dy):
+        return (y * (dy - (dy * y).sum(axis=axis, keepdims=True)),)
+
+    return y, softmax_pullback
+
+
+def log_softmax(x, *, axis=-1):
+    """``x - logsumexp(x)`` along ``axis``."""
+    xp = xp_of(x)
+    shifted = x - x.max(axis=axis, keepdims=True)
+    y = shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+
+    def log_softmax_pullback(dy):
+        return (dy - xp.exp(y) * dy.sum(axis=axis, keepdims=True),)
+
+    return y, log_softmax_pullback
+
+
+def layer_norm(
+    x,
+    weight,  # (F,), F the length of the axis
+    bias,  # (F,)
+    *,
+    axis=-1,
+    eps=1e-5,
+):
+    """Standardises ``x`` along ``axis``, then scales and shifts each feature (Ba et al. 2016).
+
+        u = (x - mean(x)) / s,   s = sqrt(var(x) + eps)     (1)
+        y = weight * u + bias                               (2)
+
+    Backward, with du = weight * dy: the mean and the variance give back what they took,
+
+        dx = (du - mean(du) - u * mean(du * u)) / s         (1)
+    """
+    xp, axis = xp_of(x, weight, bias), axis % x.ndim
+    along = tuple(-1 if k == axis else 1 for k in range(x.ndim))
+    others = tuple(k for k in range(x.ndim) if k != axis)
+    n = x.shape[axis]
+
+    def average(v):
+        return v.sum(axis=axis, keepdims=True) / n
+
+    centred = x - average(x)
+    s = xp.sqrt(average(centred * centred) + eps)
+    u = centred / s  # (1)
+
+    def layer_norm_pullback(dy):
+        du = weight.reshape(along) * dy  # (2)
+        dx = (du - average(du) - u * average(du * u)) / s  # (1)
+        return dx, (dy * u).sum(axis=others), dy.sum(axis=others)
+
+    return weight.reshape(along) * u + bias.reshape(along), layer_norm_pullback  # (2)

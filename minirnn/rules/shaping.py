@@ -1,0 +1,132 @@
+"""Functions that move elements without changing them; each pullback moves the cotangents back."""
+
+from __future__ import annotations
+
+import itertools
+
+from minirnn.arrays import asarray, home_of, xp_of
+from minirnn.rules.elementwise import sum_to
+
+
+def reshape(x, *, shape):
+    old = x.shape
+
+    def reshape_pullback(dy):
+        return (dy.reshape(old),)
+
+    return x.reshape(shape), reshape_pullback
+
+
+def transpose(x, *, axes=None):
+    """The axes in the order ``axes``; reversed without it."""
+    order = tuple(reversed(range(x.ndim))) if axes is None else tuple(k % x.ndim for k in axes)
+    back = tuple(order.index(k) for k in range(x.ndim))
+
+    def transpose_pullback(dy):
+        return (dy.transpose(back),)
+
+    return x.transpose(order), transpose_pullback
+
+
+def swapaxes(x, *, axis1, axis2):
+    def swapaxes_pullback(dy):
+        return (dy.swapaxes(axis1, axis2),)
+
+    return x.swapaxes(axis1, axis2), swapaxes_pullback
+
+
+def broadcast_to(x, *, shape):
+    old = x.shape
+
+    def broadcast_to_pullback(dy):
+        return (sum_to(dy, old),)
+
+    return xp_of(x).broadcast_to(x, shape), broadcast_to_pullback
+
+
+def concat(*xs, axis=0):
+    """The arrays one after the other along ``axis``."""
+    xp = xp_of(*xs)
+    cuts = list(itertools.accumulate(x.shape[axis] for x in xs))[:-1]
+
+    def concat_pullback(dy):
+        return tuple(xp.split(dy, cuts, axis=axis))
+
+    return xp.concatenate(xs, axis=axis), concat_pullback
+
+
+def stack(*xs, axis=0):
+    """The arrays side by side along a new ``axis``."""
+    n = len(xs)
+
+    def stack_pullback(dy):
+        before = (slice(None),) * (axis % dy.ndim)
+        return tuple(dy[(*before, k)] for k in range(n))
+
+    return xp_of(*xs).stack(xs, axis=axis), stack_pullback
+
+
+def split(x, *, sections, axis=0):
+    """``x`` cut along ``axis``: in ``sections`` equal parts, or at the indices listed."""
+    xp = xp_of(x)
+
+    def split_pullback(*dys):
+        return (xp.concatenate(dys, axis=axis),)
+
+    return tuple(xp.split(x, sections, axis=axis)), split_pullback
+
+
+def getitem(x, *, index):
+    """``x[index]`` for any index that NumPy takes; index arrays must live where ``x`` lives."""
+    xp, shape, parts = xp_of(x), x.shape, index if isinstance(index, tuple) else (index,)
+    may_repeat = any(getattr(part, "dtype", bool) != bool for part in parts)  # an array of positions may name one twice
+
+    def getitem_pullback(dy):
+        dx = xp.zeros(shape, dy.dtype)
+        if may_repeat:
+            xp.add.at(dx, index, dy)
+        else:
+            dx[index] = dy
+        return (dx,)
+
+    return x[index], getitem_pullback
+
+
+def take(x, ids, *, axis=0):
+    """The slices ``ids`` (integers of any shape) of ``x`` along ``axis``."""
+    y, getitem_pullback = getitem(x, index=(slice(None),) * (axis % x.ndim) + (ids,))
+
+    def take_pullback(dy):
+        return (*getitem_pullback(dy), None)
+
+    return y, take_pullback
+
+
+def pad(x, *, widths, value=0):
+    """``x`` with ``widths = ((before, after), ...)``, one pair per axis, of ``value`` added around it."""
+    inner = tuple(slice(before, before + size) for (before, _), size in zip(widths, x.shape, strict=True))
+
+    def pad_pullback(dy):
+        return (dy[inner],)
+
+    return xp_of(x).pad(x, widths, constant_values=value), pad_pullback
+
+
+def flip(x, *, axis=None):
+    """The elements in reverse order along ``axis``; along all axes without it."""
+    xp = xp_of(x)
+
+    def flip_pullback(dy):
+        return (xp.flip(dy, axis),)
+
+    return xp.flip(x, axis), flip_pullback
+
+
+def move(x, *, backend):
+    """``x`` copied to where ``backend`` keeps its arrays."""
+    home = home_of(x)
+
+    def move_pullback(dy):
+        return (asarray(dy, backend=home),)
+
+    return asarray(x, backend=backend), move_pullback
