@@ -1,0 +1,148 @@
+"""A language model of characters: given a text so far, what comes next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minirnn import ops
+from minirnn.nn import LSTM, Embedding, Linear, Module
+from minirnn.nn.inputs import ids_on, positive
+from minirnn.nn.recurrent import State
+from minirnn.tape import Tensor
+from minirnn.text import Vocabulary
+
+CELLS = {"lstm": LSTM}
+
+
+class CharLM(Module):
+    """Embedding, stacked recurrent layers, and a linear layer that gives every character a score.
+
+    Parameters
+    ----------
+    vocab_size : int or Vocabulary
+        How many characters there are; with a vocabulary the model also knows which, and can be given text.
+    embedding_size, hidden_size, num_layers : int
+        Sizes ``E`` and ``H``, and how many recurrent layers.
+    cell : {"lstm"}
+        Which recurrence.
+    dropout : float
+        Between recurrent layers and before the scores, while training.
+    tie_weights : bool
+        Uses the embedding as the weight of the scores too (Press & Wolf 2017); needs ``embedding_size == hidden_size``.
+    seed : int
+        Of initial weights and dropout masks.
+    dtype : dtype
+        float32 or float64.
+
+    Attributes
+    ----------
+    vocabulary : Vocabulary or None
+        Characters of the ids.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> lm = CharLM(vocab_size=65, embedding_size=8, hidden_size=16)
+    >>> ids = np.array([[1, 2, 3, 4]])
+    >>> logits, state = lm(ids)
+    >>> logits.shape
+    (1, 4, 65)
+    >>> loss, state = lm.loss(ids[:, :-1], ids[:, 1:])
+    >>> loss.backward()
+    """
+
+    def __init__(
+        self,
+        vocab_size: int | Vocabulary,
+        embedding_size: int = 64,
+        hidden_size: int = 128,
+        num_layers: int = 1,
+        cell: str = "lstm",
+        dropout: float = 0.0,
+        tie_weights: bool = False,
+        seed: int = 0,
+        dtype: Any = "float32",
+    ):
+        self.vocabulary = vocab_size if isinstance(vocab_size, Vocabulary) else None
+        V: int = len(vocab_size) if isinstance(vocab_size, Vocabulary) else vocab_size
+        positive(vocab_size=V, embedding_size=embedding_size, hidden_size=hidden_size, num_layers=num_layers)
+        if cell not in CELLS:
+            raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
+        if tie_weights and embedding_size != hidden_size:
+            raise ValueError(
+                f"tie_weights needs embedding_size == hidden_size, got {embedding_size} and {hidden_size}"
+            )
+        self.config = {
+            "vocab_size": V,
+            "embedding_size": embedding_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "cell": cell,
+            "dropout": dropout,
+            "tie_weights": tie_weights,
+            "seed": seed,
+            "dtype": str(dtype),
+        }
+        self.dropout, self.seed = dropout, seed
+        self.embedding = Embedding(V, embedding_size, dtype, seed)
+        self.rnn = CELLS[cell](embedding_size, hidden_size, num_layers, dropout=dropout, dtype=dtype, seed=seed)
+        self.head = Linear(hidden_size, V, dtype=dtype, seed=seed)
+        if tie_weights:
+            self.head.weight = self.embedding.weight
+
+    @property
+    def vocab_size(self) -> int:
+        return self.embedding.weight.shape[0]
+
+    def _scores(self, ids: Any, state: State | None) -> tuple[Tensor, State]:
+        """Scores as columns, ``(T, V, B)``, for ``ids (T, B)``, and the state after the last."""
+        weight = self.embedding.weight
+        if ids.size >= self.vocab_size:
+            # every character is seen: project the V vectors of the table once, then look characters up in the result
+            a_xs = ops.embedding_columns(self.rnn.project(weight.T, 0), ids)
+        else:
+            a_xs = self.rnn.project(ops.embedding(weight, ids).swapaxes(1, 2), 0)
+        hs, state = self.rnn.run(a_xs, state)
+        if self.training and self.dropout:
+            self.draws += 1
+            hs = ops.dropout(hs, p=self.dropout, seed=self.seed, stream="dropout_head", step=self.draws)
+        return ops.affine(hs, self.head.weight, self.head.bias), tuple(part.detach() for part in state)
+
+    def forward(self, ids: Any, state: State | None = None) -> tuple[Tensor, State]:
+        """Scores for the character after each of ``ids``.
+
+        Parameters
+        ----------
+        ids : array of int
+            ``(B, T)``.
+        state : (h, c), optional
+            From an earlier call, each ``(num_layers, B, H)``; zeros without it.
+
+        Returns
+        -------
+        logits : Tensor
+            ``(B, T, V)``.
+        state : (h, c)
+            After the last character, detached: no gradient flows into the window before.
+
+        Raises
+        ------
+        IndexError
+            If an id lies outside ``[0, V)``.
+        TypeError, ValueError
+            If ids are not integers ``(B, T)``, or the state does not fit.
+        """
+        ids = ids_on(self.embedding.weight.backend, ids, self.vocab_size, "ids", ndim=2)
+        scores, state = self._scores(ids.T, state)
+        return scores.transpose(2, 0, 1), state
+
+    def loss(self, inputs: Any, targets: Any, state: State | None = None) -> tuple[Tensor, State]:
+        """Mean cross-entropy, in nats per character, of ``targets (B, T)`` given ``inputs (B, T)``; and the state."""
+        inputs, targets = (
+            ids_on(self.embedding.weight.backend, ids, self.vocab_size, name, ndim=2)
+            for ids, name in ((inputs, "inputs"), (targets, "targets"))
+        )
+        if inputs.shape != targets.shape:
+            raise ValueError(f"targets must have the shape of inputs, {inputs.shape}, got {targets.shape}")
+        scores, state = self._scores(inputs.T, state)
+        return ops.cross_entropy(scores, targets.T, axis=1), state

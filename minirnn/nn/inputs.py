@@ -1,0 +1,80 @@
+"""What layers ask of their inputs, and how they say it when they do not get it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minirnn.arrays import Array, asarray, to_numpy
+from minirnn.kernels import numpy as host
+from minirnn.tape import Tensor
+
+
+def positive(**sizes: Any) -> None:
+    """Refuses sizes that are not positive integers, naming the first.
+
+    Raises
+    ------
+    ValueError
+    """
+    for name, value in sizes.items():
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+
+
+def probability(**values: Any) -> None:
+    """Refuses what is not a number in [0, 1).
+
+    Raises
+    ------
+    ValueError
+    """
+    for name, value in values.items():
+        if not isinstance(value, (int, float)) or not 0 <= value < 1:
+            raise ValueError(f"{name} must be a probability in [0, 1), got {value!r}")
+
+
+def ids_on(backend: str, ids: Any, size: int, name: str = "ids", ndim: int | None = None) -> Array:
+    """``ids`` as int64 on ``backend``, checked on the host: a GPU would wrap what is out of range without a word.
+
+    Raises
+    ------
+    TypeError
+        If they are not integers.
+    ValueError
+        If they are empty, or do not have ``ndim`` axes.
+    IndexError
+        If one lies outside ``[0, size)``.
+    """
+    found = to_numpy(ids.array if isinstance(ids, Tensor) else ids)
+    if found.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers, got dtype {found.dtype}")
+    if ndim is not None and found.ndim != ndim or found.size == 0:
+        raise ValueError(f"{name} must be a non-empty array of {ndim or 'any number of'} axes, got shape {found.shape}")
+    host.check_ids(found, size, name)
+    return asarray(found, np.int64, backend)
+
+
+def floats_like(parameter: Tensor, x: Any, name: str, shape: tuple[int | str, ...]) -> Tensor:
+    """``x`` as a tensor of the dtype of ``parameter``, and of ``shape``: a letter in it stands for any size.
+
+    Raises
+    ------
+    TypeError
+        If the dtype is another one.
+    ValueError
+        If the shape does not fit.
+    """
+    found = x if isinstance(x, Tensor) else Tensor(x)
+    if found.dtype.kind == "c":  # a complex step passes through
+        return found
+    if found.dtype != parameter.dtype:
+        raise TypeError(
+            f"{name} must have the dtype of the weights, {parameter.dtype}, got {found.dtype}; "
+            f"convert it with astype, or build the layer with dtype={str(found.dtype)!r}"
+        )
+    fits = found.ndim == len(shape) and all(isinstance(n, str) or n == m for n, m in zip(shape, found.shape, strict=True))
+    if not fits:
+        raise ValueError(f"{name} must have shape ({', '.join(map(str, shape))}), got {found.shape}")
+    return found

@@ -1,0 +1,99 @@
+"""Layers without time: linear, embedding, dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minirnn import ops
+from minirnn.arrays import float_dtype
+from minirnn.nn.init import normal, uniform_by_fan
+from minirnn.nn.inputs import floats_like, ids_on, positive, probability
+from minirnn.nn.module import Module, Parameter
+from minirnn.tape import Tensor
+
+
+class Linear(Module):
+    """``y = x W^T + b`` on the last axis.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Sizes of the last axis before and after.
+    bias : bool
+        Whether there is a ``b``.
+    dtype : dtype
+        float32 or float64.
+    seed : int
+        Of the initial weights; layers of one model take different ones.
+
+    Attributes
+    ----------
+    weight : Parameter
+        ``(out_features, in_features)``.
+    bias : Parameter or None
+        ``(out_features,)``.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = "float32", seed: int = 0):
+        positive(in_features=in_features, out_features=out_features)
+        dtype = float_dtype(dtype)
+        self.weight = Parameter(uniform_by_fan((out_features, in_features), in_features, seed, "weight"), dtype, "weight")
+        self.bias = Parameter(uniform_by_fan((out_features,), in_features, seed, "bias"), dtype, "bias") if bias else None
+
+    def forward(self, x: Any) -> Tensor:
+        """``x`` of shape ``(..., in_features)`` to ``(..., out_features)``."""
+        x = x if isinstance(x, Tensor) else Tensor(x)
+        shape = tuple(f"n{k}" for k in range(x.ndim - 1))
+        x = floats_like(self.weight, x, "x", (*shape, self.weight.shape[1]))
+        if x.ndim == 1:
+            return self.forward(x.reshape(1, -1))[0]
+        return ops.affine(x.swapaxes(-1, -2), self.weight, self.bias).swapaxes(-1, -2)
+
+
+class Embedding(Module):
+    """A vector for each id.
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : int
+        How many ids there are, and how long their vectors.
+    dtype : dtype
+        float32 or float64.
+    seed : int
+        Of the initial weights.
+
+    Attributes
+    ----------
+    weight : Parameter
+        ``(num_embeddings, embedding_dim)``.
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, dtype: Any = "float32", seed: int = 0):
+        positive(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        self.weight = Parameter(normal((num_embeddings, embedding_dim), seed, "embedding"), float_dtype(dtype), "weight")
+
+    def forward(self, ids: Any) -> Tensor:
+        """``ids``, integers of any shape, to ``(*ids.shape, embedding_dim)``."""
+        return ops.embedding(self.weight, ids_on(self.weight.backend, ids, self.weight.shape[0]))
+
+
+class Dropout(Module):
+    """While training, zeroes elements with probability ``p`` and scales the others by ``1 / (1 - p)``.
+
+    Parameters
+    ----------
+    p : float
+        In [0, 1).
+    seed : int
+        Of the masks: the n-th call draws the n-th mask of its stream, the same on every backend.
+    """
+
+    def __init__(self, p: float = 0.5, seed: int = 0):
+        probability(p=p)
+        self.p, self.seed = p, seed
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        self.draws += 1
+        return ops.dropout(x, p=self.p, seed=self.seed, step=self.draws)

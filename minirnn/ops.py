@@ -1,0 +1,158 @@
+"""The index of the library: every rule, lifted by the tape to a function of tensors, from ``add`` to a whole LSTM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minirnn import rules
+from minirnn.arrays import asarray, home_of
+from minirnn.tape import Tensor, bare_index, differentiable
+
+# arithmetic, with broadcasting
+add = differentiable(rules.add)
+subtract = differentiable(rules.subtract)
+multiply = differentiable(rules.multiply)
+divide = differentiable(rules.divide)
+power = differentiable(rules.power)
+negative = differentiable(rules.negative)
+
+# functions of one number
+abs = differentiable(rules.abs)
+exp = differentiable(rules.exp)
+log = differentiable(rules.log)
+sqrt = differentiable(rules.sqrt)
+tanh = differentiable(rules.tanh)
+sigmoid = differentiable(rules.sigmoid)
+relu = differentiable(rules.relu)
+clip = differentiable(rules.clip)
+astype = differentiable(rules.astype)
+
+# choices
+maximum = differentiable(rules.maximum)
+minimum = differentiable(rules.minimum)
+where = differentiable(rules.where)
+dropout = differentiable(rules.dropout)
+
+# sums over axes
+sum = differentiable(rules.sum)
+mean = differentiable(rules.mean)
+var = differentiable(rules.var)
+max = differentiable(rules.max)
+min = differentiable(rules.min)
+logsumexp = differentiable(rules.logsumexp)
+softmax = differentiable(rules.softmax)
+log_softmax = differentiable(rules.log_softmax)
+layer_norm = differentiable(rules.layer_norm)
+
+# shapes
+reshape = differentiable(rules.reshape)
+transpose = differentiable(rules.transpose)
+swapaxes = differentiable(rules.swapaxes)
+broadcast_to = differentiable(rules.broadcast_to)
+concat = differentiable(rules.concat)
+stack = differentiable(rules.stack)
+split = differentiable(rules.split)
+take = differentiable(rules.take)
+pad = differentiable(rules.pad)
+flip = differentiable(rules.flip)
+move = differentiable(rules.move)
+getitem = differentiable(rules.getitem)
+
+# products with weights
+matmul = differentiable(rules.matmul)
+affine = differentiable(rules.affine)
+embedding = differentiable(rules.embedding)
+embedding_columns = differentiable(rules.embedding_columns)
+
+# losses
+mean_squared_error = differentiable(rules.mean_squared_error)
+cross_entropy = differentiable(rules.cross_entropy)
+
+# recurrence: one step of BPTT, and BPTT
+lstm_step = differentiable(rules.lstm_step)
+lstm = differentiable(rules.lstm)
+
+
+# --- what a tensor's operators and methods call ------------------------------------------------------------------------
+
+
+def _at(x: Tensor, index: Any) -> Any:
+    """``x[index]``: lists and tensors in the index become arrays beside ``x``."""
+    parts = bare_index(index)
+    beside = tuple(
+        asarray(part, backend=x.backend) if isinstance(part, np.ndarray) and x.backend != home_of(part) else part
+        for part in (parts if isinstance(parts, tuple) else (parts,))
+    )
+    return getitem(x, index=beside if isinstance(parts, tuple) else beside[0])
+
+
+def _reshape(x: Tensor, *shape: Any) -> Any:
+    return reshape(x, shape=shape[0] if len(shape) == 1 else shape)
+
+
+def _transpose(x: Tensor, *axes: Any) -> Any:
+    return transpose(x, axes=(axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes) or None)
+
+
+def _in_place(name: str) -> Any:
+    def write(self: Tensor, other: Any) -> Tensor:
+        getattr(self.writable(), name)(other.array if isinstance(other, Tensor) else other)
+        return self
+
+    return write
+
+
+def _compare(name: str) -> Any:
+    def compare(self: Tensor, other: Any) -> Tensor:
+        return Tensor.around(getattr(self.array, name)(other.array if isinstance(other, Tensor) else other))
+
+    return compare
+
+
+_METHODS = {
+    "__add__": add,
+    "__radd__": lambda x, y: add(y, x),
+    "__sub__": subtract,
+    "__rsub__": lambda x, y: subtract(y, x),
+    "__mul__": multiply,
+    "__rmul__": lambda x, y: multiply(y, x),
+    "__truediv__": divide,
+    "__rtruediv__": lambda x, y: divide(y, x),
+    "__pow__": power,
+    "__rpow__": lambda x, y: power(y, x),
+    "__matmul__": matmul,
+    "__rmatmul__": lambda x, y: matmul(y, x),
+    "__neg__": negative,
+    "__abs__": abs,
+    "__getitem__": _at,
+    **{name: _in_place(name) for name in ("__iadd__", "__isub__", "__imul__", "__itruediv__")},
+    **{name: _compare(name) for name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__")},
+    "__hash__": object.__hash__,  # a tensor stands for itself, whatever its numbers
+    "abs": abs,
+    "exp": exp,
+    "log": log,
+    "sqrt": sqrt,
+    "tanh": tanh,
+    "sigmoid": sigmoid,
+    "relu": relu,
+    "clip": lambda x, min=None, max=None: clip(x, min=min, max=max),
+    "astype": lambda x, dtype: astype(x, dtype=dtype),
+    "to": lambda x, backend: move(x, backend=backend),
+    "sum": lambda x, axis=None, keepdims=False: sum(x, axis=axis, keepdims=keepdims),
+    "mean": lambda x, axis=None, keepdims=False: mean(x, axis=axis, keepdims=keepdims),
+    "var": lambda x, axis=None, keepdims=False, ddof=0: var(x, axis=axis, keepdims=keepdims, ddof=ddof),
+    "max": lambda x, axis=None, keepdims=False: max(x, axis=axis, keepdims=keepdims),
+    "min": lambda x, axis=None, keepdims=False: min(x, axis=axis, keepdims=keepdims),
+    "logsumexp": lambda x, axis=None, keepdims=False: logsumexp(x, axis=axis, keepdims=keepdims),
+    "softmax": lambda x, axis=-1: softmax(x, axis=axis),
+    "log_softmax": lambda x, axis=-1: log_softmax(x, axis=axis),
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "T": property(transpose),
+    "swapaxes": lambda x, axis1, axis2: swapaxes(x, axis1=axis1, axis2=axis2),
+    "take": lambda x, ids, axis=0: take(x, ids, axis=axis),
+}
+for _name, _method in _METHODS.items():
+    setattr(Tensor, _name, _method)

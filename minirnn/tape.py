@@ -1,0 +1,487 @@
+"""The tape: records which rules made a tensor, and plays their pullbacks in reverse. It knows no rule by name.
+
+Backpropagation through time is a loop that runs backward over steps. This is the same loop for graphs: every recorded
+call of a rule is a step with a serial number, and ``backward`` visits the steps that the loss depends on in descending
+order of their numbers. A rule only ever consumes what older calls made, so no cotangent arrives late.
+"""
+
+from __future__ import annotations
+
+import heapq
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from minirnn.arrays import Array, asarray, home_of, to_numpy, xp_of
+
+_recording: ContextVar[bool] = ContextVar("minirnn_recording", default=True)
+_serials = itertools.count()
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Within this block nothing is recorded: rules save nothing, and tensors may be written into.
+
+    The switch belongs to the current context; another thread is never affected.
+
+    Examples
+    --------
+    >>> w = Tensor([1.0, 2.0], requires_grad=True)
+    >>> with no_grad():
+    ...     w -= 0.5
+    >>> w
+    Tensor([0.5, 1.5], requires_grad=True)
+    """
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+class Node:
+    """One recorded call of a rule.
+
+    It points at its inputs and never at its outputs: no cycles, so dropping the loss frees the whole graph at once.
+    """
+
+    __slots__ = ("inputs", "name", "outputs", "pullback", "saved", "serial")
+
+    def __init__(self, name: str, inputs: Sequence[Tensor | None], pullback: Callable, outputs: Sequence[Tensor]):
+        self.serial = next(_serials)
+        self.name = name
+        self.inputs = inputs
+        self.pullback: Callable | None = pullback
+        self.outputs = [(t.shape, t.dtype) for t in outputs]
+        labelled = [(t.name or f"input {k}", t) for k, t in enumerate(inputs) if t is not None]
+        labelled += [("the output", t) for t in outputs]
+        self.saved = [(label, t.writes, t.writes[0]) for label, t in labelled]
+
+    def __lt__(self, other: Node) -> bool:
+        return self.serial > other.serial  # a heap hands out the smallest, here the youngest
+
+    def pull(self, cotangents: Sequence[Array | None]) -> Sequence[Array | None]:
+        """One cotangent per input, from one per output; an output that nobody used counts as zero."""
+        if self.pullback is None:
+            raise RuntimeError(
+                f"an earlier backward() freed the graph behind {self.name!r}; "
+                "call that one as backward(retain_graph=True) to pass through the graph again"
+            )
+        for label, writes, before in self.saved:
+            if writes[0] != before:
+                raise RuntimeError(
+                    f"{label} of {self.name!r} was written into after the forward pass saved it, so its gradient would "
+                    "be wrong; write after backward(), or into a copy"
+                )
+        xp = xp_of(*cotangents)
+        found = self.pullback(
+            *(xp.zeros(*form) if c is None else c for c, form in zip(cotangents, self.outputs, strict=True))
+        )
+        if len(found) < len(self.inputs):
+            raise TypeError(f"the pullback of {self.name!r} returned {len(found)} cotangents for {len(self.inputs)} inputs")
+        return found[: len(self.inputs)]  # the rest belongs to optional arguments that were not given
+
+    def free(self) -> None:
+        """Lets go of everything that the forward pass saved."""
+        self.pullback, self.inputs, self.saved = None, (), []
+
+
+class Tensor:
+    """An array that remembers how it was made, with NumPy's operators and methods.
+
+    Parameters
+    ----------
+    data : array_like
+        Numbers. They are copied to the current backend; a CuPy array stays where it is, copied too.
+    requires_grad : bool
+        Whether ``backward`` is to leave a gradient in ``grad``; needs a floating dtype.
+    dtype : dtype, optional
+        Converts the data. Without it arrays keep theirs and Python floats become float64.
+    name : str, optional
+        What error messages and pictures call it.
+
+    Attributes
+    ----------
+    grad : array or None
+        Sum of the gradients that ``backward`` brought here since it was last ``None``; same shape as the tensor.
+
+    Raises
+    ------
+    TypeError
+        If ``data`` is not made of numbers, or a gradient is asked of integers.
+
+    Notes
+    -----
+    A tensor owns its array: what it is given it copies, and what it shows (``data``) is read-only on NumPy. The ways to
+    change it are ``t.data = array``, ``t[index] = value``, and ``+= -= *= /=``. Writes are counted, and a pullback
+    whose arrays were written into refuses to run rather than return a wrong gradient.
+
+    Examples
+    --------
+    >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> x.data.flags.writeable
+    False
+    """
+
+    __slots__ = ("__weakref__", "array", "grad", "index", "name", "node", "requires_grad", "writes")
+    __array_ufunc__ = None  # array + tensor asks the tensor
+
+    array: Array
+    grad: Array | None
+    node: Node | None  # the call that made it, ``None`` for a leaf
+    index: int  # which of that call's outputs it is
+    writes: list[int]  # how often its memory was written into; one list for all tensors that share the memory
+
+    def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None, name: str | None = None):
+        if isinstance(data, Tensor):
+            raise TypeError("data must be an array, got a Tensor; use .detach() to share its memory, Tensor(t.data) to copy")
+        if holds_tensor(data):
+            raise TypeError("data must be numbers, got a list of tensors; ops.stack(*tensors) keeps their history")
+        try:
+            array = asarray(data, dtype, "cupy" if type(data).__module__.startswith("cupy") else None)
+        except (ValueError, TypeError) as error:
+            raise TypeError(f"data must be numbers in a rectangular arrangement ({error})") from None
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"data must be numbers, got dtype {array.dtype}")
+        self._hold(array, requires_grad, name)
+
+    def _hold(self, array: Array, requires_grad: bool = False, name: str | None = None) -> None:
+        if requires_grad and array.dtype.kind != "f":
+            raise TypeError(f"only floating tensors can require a gradient, got dtype {array.dtype}")
+        self.array, self.requires_grad, self.name = array, requires_grad, name
+        self.grad, self.node, self.index, self.writes = None, None, 0, [0]
+
+    @classmethod
+    def around(cls, array: Array) -> Tensor:
+        """A tensor around an array that nobody else holds: no copy is made."""
+        tensor = cls.__new__(cls)
+        tensor._hold(np.asarray(array) if isinstance(array, np.generic) else array)
+        return tensor
+
+    # --- what it holds -----------------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Array:
+        """The array, for reading (read-only on NumPy). Assigning another array of the same shape replaces it."""
+        if home_of(self.array) != "numpy":
+            return self.array
+        view = self.array.view()
+        view.flags.writeable = False
+        return view
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        xp = xp_of(self.array)
+        array = xp.array(value.array if isinstance(value, Tensor) else value, dtype=self.dtype)
+        if array.shape != self.shape:
+            raise ValueError(f"data must have shape {self.shape}, got {array.shape}")
+        self.array, self.writes = array, [0]
+
+    def writable(self) -> Array:
+        """The array itself, to be written into; counts as a write.
+
+        Raises
+        ------
+        RuntimeError
+            While recording, if the tensor requires a gradient: the write could not be differentiated.
+        """
+        if self.requires_grad and _recording.get():
+            raise RuntimeError(
+                f"{self.name or 'this tensor'} requires a gradient and can only be written into under no_grad(); "
+                "in a computation write y = y + 1 rather than y += 1"
+            )
+        self.writes[0] += 1
+        return self.array
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.writable()[bare_index(index)] = value.array if isinstance(value, Tensor) else value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.array.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.array.ndim
+
+    @property
+    def size(self) -> int:
+        return self.array.size
+
+    @property
+    def backend(self) -> str:
+        """Where the array lives: ``"numpy"`` or ``"cupy"``."""
+        return home_of(self.array)
+
+    def numpy(self) -> np.ndarray:
+        """A copy of the data as a NumPy array."""
+        return np.array(to_numpy(self.array))
+
+    def item(self) -> float:
+        """The number in a tensor of one element."""
+        return self.array.item()
+
+    def detach(self) -> Tensor:
+        """The same memory without the history."""
+        tensor = Tensor.around(self.array)
+        tensor.writes = self.writes
+        return tensor
+
+    def __float__(self) -> float:
+        return float(self.array.item())
+
+    def __int__(self) -> int:
+        return int(self.array.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.array.item())
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[k] for k in range(len(self)))  # type: ignore[index]  # ops.py binds __getitem__
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self.backend != "numpy":
+            raise TypeError("a tensor on the device becomes a NumPy array by .numpy(), not by itself")
+        return np.array(self.array, dtype=dtype)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """A copy of the data for other array libraries: nobody outside can write into what a pullback saved."""
+        if self.requires_grad:
+            raise BufferError("a tensor that requires a gradient is exported by .detach() first")
+        return self.array.copy().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.array.__dlpack_device__()
+
+    def __repr__(self) -> str:
+        body = np.array2string(to_numpy(self.array), separator=", ", prefix="Tensor(")
+        dtype = "" if self.dtype in (np.float64, np.int64, np.bool_) else f", dtype={self.dtype}"
+        home = "" if self.backend == "numpy" else f", backend={self.backend!r}"
+        grad = ", requires_grad=True" if self.requires_grad else ""
+        return f"Tensor({body}{dtype}{home}{grad})"
+
+    # --- the way back ------------------------------------------------------------------------------------------------
+
+    def backward(self, cotangent: Any = None, retain_graph: bool = False) -> None:
+        """Adds to the ``grad`` of every leaf what this tensor asks of it.
+
+        Parameters
+        ----------
+        cotangent : array_like, optional
+            The derivative of the loss with respect to this tensor, of its shape; 1 for a loss of one element.
+        retain_graph : bool
+            Keeps what the forward pass saved, so that ``backward`` can pass through the same graph again.
+
+        Raises
+        ------
+        RuntimeError
+            If nothing here requires a gradient, if the graph has been freed, or if an array that the forward pass
+            saved was written into. No ``grad`` is changed then.
+        ValueError
+            If the cotangent is missing and needed, or has another shape.
+
+        Examples
+        --------
+        >>> from minirnn import ops
+        >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+        >>> ops.sum(ops.multiply(x, x)).backward()
+        >>> x.grad
+        array([2., 4., 6.])
+        """
+        if not self.requires_grad:
+            raise RuntimeError("backward() needs a tensor that was computed from one with requires_grad=True")
+        if cotangent is None and self.size != 1:
+            raise ValueError(f"backward() without a cotangent needs a tensor of one element, this one has shape {self.shape}")
+        xp = xp_of(self.array)
+        seed = xp.ones(self.shape, self.dtype) if cotangent is None else xp.array(cotangent, dtype=self.dtype)
+        if seed.shape != self.shape:
+            raise ValueError(f"cotangent must have shape {self.shape}, got {seed.shape}")
+        for leaf, gradient in pull_back([self], [seed], retain_graph).values():
+            leaf.grad = xp.array(gradient, order="C") if leaf.grad is None else leaf.grad + gradient  # its own memory
+
+    def to_dot(self) -> str:
+        """The graph behind this tensor in the DOT language of Graphviz: boxes are leaves, ellipses are rules."""
+        lines, seen, stack = ["digraph {", "  rankdir=LR"], set(), [self]
+        while stack:
+            tensor = stack.pop()
+            source = dot_key(tensor)
+            if source in seen:
+                continue
+            seen.add(source)
+            if tensor.node is None:
+                label = f"{tensor.name or 'leaf'} {tensor.shape}".replace("\\", "\\\\").replace('"', '\\"')
+                lines.append(f'  {source} [shape=box, label="{label}"]')
+                continue
+            lines.append(f'  {source} [label="{tensor.node.name}"]')
+            for parent in tensor.node.inputs:
+                if parent is not None:
+                    lines.append(f"  {dot_key(parent)} -> {source}")
+                    stack.append(parent)
+        return "\n".join([*lines, "}"])
+
+
+def holds_tensor(data: Any) -> bool:
+    return isinstance(data, (list, tuple)) and any(isinstance(x, Tensor) or holds_tensor(x) for x in data)
+
+
+def dot_key(tensor: Tensor) -> str:
+    return f"t{id(tensor)}" if tensor.node is None else f"n{tensor.node.serial}"
+
+
+def bare_index(index: Any) -> Any:
+    """An index without tensors or lists in it: arrays take their place."""
+    if isinstance(index, tuple):
+        return tuple(bare_index(part) for part in index)
+    if isinstance(index, Tensor):
+        return index.array
+    return np.asarray(index) if isinstance(index, list) else index
+
+
+def pull_back(
+    outputs: Sequence[Tensor], cotangents: Sequence[Array], retain_graph: bool = False
+) -> dict[int, tuple[Tensor, Array]]:
+    """The sum of the cotangents that reach each leaf, by ``id(leaf)``; ``backward`` without its side effect."""
+    leaves: dict[int, tuple[Tensor, Array]] = {}
+    waiting: dict[Node, list[Array | None]] = {}  # one place per output of the call
+    heap: list[Node] = []
+
+    def deliver(tensor: Tensor, cotangent: Array) -> None:
+        if cotangent.dtype != tensor.dtype:
+            cotangent = cotangent.astype(tensor.dtype)
+        if tensor.node is None:
+            former = leaves.get(id(tensor))
+            leaves[id(tensor)] = (tensor, cotangent if former is None else former[1] + cotangent)
+            return
+        if tensor.node not in waiting:
+            waiting[tensor.node] = [None] * len(tensor.node.outputs)
+            heapq.heappush(heap, tensor.node)
+        places = waiting[tensor.node]
+        former_here = places[tensor.index]
+        places[tensor.index] = cotangent if former_here is None else former_here + cotangent
+
+    for output, cotangent in zip(outputs, cotangents, strict=True):
+        deliver(output, cotangent)
+    while heap:
+        node = heapq.heappop(heap)
+        for tensor, cotangent in zip(node.inputs, node.pull(waiting.pop(node)), strict=True):
+            if tensor is not None and tensor.requires_grad:
+                if cotangent is None or cotangent.shape != tensor.shape:
+                    got = "None" if cotangent is None else f"shape {cotangent.shape}"
+                    raise TypeError(f"the pullback of {node.name!r} returned {got} for an input of shape {tensor.shape}")
+                deliver(tensor, cotangent)
+        if not retain_graph:
+            node.free()
+    return leaves
+
+
+def differentiable(rule: Callable) -> Callable:
+    """Lifts a rule, a function of arrays that returns ``(output, pullback)``, to a function of tensors that is recorded.
+
+    Parameters
+    ----------
+    rule : callable
+        Follows the contract in ``minirnn/rules/__init__.py``.
+
+    Returns
+    -------
+    callable
+        Takes tensors, arrays or numbers where the rule takes arrays; the rule itself stays at hand as ``.rule``.
+
+    Examples
+    --------
+    >>> @differentiable
+    ... def cube(x):
+    ...     def cube_pullback(dy):
+    ...         return (dy * 3 * x**2,)
+    ...     return x**3, cube_pullback
+    >>> x = Tensor(2.0, requires_grad=True)
+    >>> cube(x).backward()
+    >>> x.grad
+    array(12.)
+    """
+    name, selective = rule.__name__, "wanted" in inspect.signature(rule).parameters
+
+    @wraps(rule)
+    def op(*inputs: Any, **static: Any) -> Any:
+        tensors = lift(inputs)
+        wanted = tuple(t is not None and t.requires_grad and _recording.get() for t in tensors)
+        arrays = [None if t is None else t.array for t in tensors]
+        if len({type(a) for a in arrays if a is not None}) > 1:
+            xp_of(*arrays)  # raises, naming the places
+        output, pullback = rule(*arrays, **static, wanted=wanted) if selective else rule(*arrays, **static)
+        several = isinstance(output, tuple)
+        outputs = [Tensor.around(o) for o in (output if several else (output,))]
+        share_counts(tensors, outputs)
+        if any(wanted):
+            node = Node(name, tensors, pullback, outputs)
+            for k, t in enumerate(outputs):
+                if t.dtype.kind == "f":
+                    t.requires_grad, t.node, t.index = True, node, k
+        return tuple(outputs) if several else outputs[0]
+
+    op.rule = rule  # type: ignore[attr-defined]
+    return op
+
+
+def lift(inputs: Sequence[Any]) -> list[Tensor | None]:
+    """Tensors as they are, arrays copied into tensors, Python numbers in the dtype of the tensors beside them."""
+    arrays = {k: Tensor(x) for k, x in enumerate(inputs) if not isinstance(x, (Tensor, bool, int, float, complex, type(None)))}
+    tensors = [arrays.get(k, x) for k, x in enumerate(inputs)]
+    dtypes = [t.dtype for t in tensors if isinstance(t, Tensor)]
+    homes = [t.backend for t in tensors if isinstance(t, Tensor)]
+    return [
+        x if x is None or isinstance(x, Tensor) else Tensor.around(asarray(x, np.result_type(*dtypes, x), *homes[:1]))
+        for x in tensors
+    ]
+
+
+def share_counts(inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> None:
+    """Lets every output that is a view count its writes together with whatever it shares memory with."""
+    for k, view in enumerate(outputs):
+        if view.array.base is not None:
+            xp = xp_of(view.array)
+            for other in (*inputs, *outputs[:k]):
+                if other is not None and xp.may_share_memory(view.array, other.array):
+                    view.writes = other.writes
+                    break
+
+
+def rule_of(function: Callable) -> Callable:
+    """A function of tensors as a rule: its pullback is the tape's.
+
+    With it the largest scale is the same kind of thing as the smallest: a whole model can be gradient-checked, or used
+    inside another rule, like ``tanh``.
+    """
+
+    def rule(*arrays: Array) -> tuple[Any, Callable]:
+        inputs = [Tensor.around(a) for a in arrays]
+        for t in inputs:
+            t.requires_grad = t.dtype.kind == "f"
+        output = function(*inputs)
+        outputs = list(output) if isinstance(output, (tuple, list)) else [output]
+        if not all(isinstance(t, Tensor) for t in outputs):
+            raise TypeError(f"a function of tensors must return a tensor or a tuple of them, got {type(output).__name__}")
+
+        def rule_pullback(*cotangents: Array) -> tuple[Array | None, ...]:
+            used = [(t, c) for t, c in zip(outputs, cotangents, strict=True) if t.requires_grad]
+            leaves = pull_back([t for t, _ in used], [c for _, c in used], retain_graph=True)
+            zeros = {id(t): (t, xp_of(t.array).zeros(t.shape, t.dtype)) for t in inputs if t.requires_grad}
+            return tuple({**zeros, **leaves}.get(id(t), (t, None))[1] for t in inputs)
+
+        values = tuple(t.array for t in outputs)
+        return values if isinstance(output, (tuple, list)) else values[0], rule_pullback
+
+    return rule
