@@ -1,0 +1,80 @@
+"""The one device there is, and what CuPy tells of an array's memory."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from minirnn.testing.strict_cupy import counts
+
+
+class Flags:
+    """Memory layout of a device array; CuPy knows three flags, and ``writeable`` is none of them."""
+
+    __slots__ = ("c_contiguous", "f_contiguous", "owndata")
+
+    def __init__(self, c_contiguous: bool, f_contiguous: bool, owndata: bool):
+        self.c_contiguous = c_contiguous
+        self.f_contiguous = f_contiguous
+        self.owndata = owndata
+
+    def __getitem__(self, name: str) -> bool:
+        if name not in ("C_CONTIGUOUS", "F_CONTIGUOUS", "OWNDATA"):
+            raise KeyError(f"{name} is not defined for cupy.ndarray.flags")
+        return getattr(self, name.lower())
+
+
+class MemoryPointer:
+    """Address of an array's first element."""
+
+    __slots__ = ("ptr",)
+
+    def __init__(self, ptr: int):
+        self.ptr = ptr
+
+
+class Device:
+    """The one device there is."""
+
+    def __init__(self, device: int = 0):
+        if device != 0:
+            raise ValueError(f"the strict fake has device 0 only, got {device}")
+        self.id = device
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device)
+
+    def __hash__(self) -> int:
+        return self.id
+
+    def use(self) -> None:
+        return None
+
+    def synchronize(self) -> None:
+        counts.record_sync()
+
+
+class Stream:
+    """The default stream: it has nothing to wait for, but waiting is counted."""
+
+    def synchronize(self) -> None:
+        counts.record_sync()
+
+
+_stream = Stream()
+cuda = SimpleNamespace(
+    Device=Device,
+    Stream=SimpleNamespace(null=_stream),
+    get_current_stream=lambda: _stream,
+    is_available=lambda: True,
+    runtime=SimpleNamespace(
+        getDeviceCount=lambda: 1,
+        getDeviceProperties=lambda device: {"name": b"strict fake", "totalGlobalMem": 0, "multiProcessorCount": 1},
+        deviceSynchronize=counts.record_sync,
+    ),
+)

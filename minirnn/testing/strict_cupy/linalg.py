@@ -1,0 +1,94 @@
+"""CuPy's products, and its ``linalg`` module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minirnn.testing.strict_cupy.array import c_ordered, device, launched, launched_into, method, ndarray
+
+
+def matmul(a: ndarray, b: ndarray, /, *, out: ndarray | None = None, dtype: Any = None) -> ndarray:
+    x, y = device(a, "a")._a, device(b, "b")._a
+    return launched_into(out, c_ordered(np.matmul(x, y, dtype=dtype)), x, y)
+
+
+@method("dot")
+def dot(a: ndarray, b: ndarray, out: ndarray | None = None) -> ndarray:
+    x, y = device(a, "a")._a, device(b, "b")._a
+    return launched_into(out, c_ordered(np.dot(x, y)), x, y)
+
+
+def vdot(a: ndarray, b: ndarray) -> ndarray:
+    return launched(np.vdot(device(a, "a")._a, device(b, "b")._a), a._a, b._a)
+
+
+def inner(a: ndarray, b: ndarray) -> ndarray:
+    return launched(c_ordered(np.inner(device(a, "a")._a, device(b, "b")._a)), a._a, b._a)
+
+
+def outer(a: ndarray, b: ndarray, out: ndarray | None = None) -> ndarray:
+    return launched_into(out, np.outer(device(a, "a")._a, device(b, "b")._a), a._a, b._a)
+
+
+def tensordot(a: ndarray, b: ndarray, axes: Any = 2) -> ndarray:
+    return launched(c_ordered(np.tensordot(device(a, "a")._a, device(b, "b")._a, axes)), a._a, b._a)
+
+
+def einsum(*operands: Any, **kwargs: Any) -> ndarray:
+    unknown = kwargs.keys() - {"dtype", "optimize"}
+    if unknown:
+        raise TypeError(f"Did not understand the following kwargs: {sorted(unknown)}")
+    subscripts, *arrays = operands
+    raw = [device(x, "operands")._a for x in arrays]
+    return launched(np.array(np.einsum(subscripts, *raw, **kwargs), order="C"), *raw)
+
+
+def kron(a: ndarray, b: ndarray) -> ndarray:
+    return launched(np.kron(device(a, "a")._a, device(b, "b")._a), a._a, b._a)
+
+
+class linalg:  # noqa: N801  # the name is CuPy's
+    """The part of ``cupy.linalg`` that recurrent networks and their Jacobians ask for."""
+
+    @staticmethod
+    def norm(x: ndarray, ord: Any = None, axis: Any = None, keepdims: bool = False) -> ndarray:
+        return launched(np.linalg.norm(device(x, "x")._a, ord, axis, keepdims), x._a)
+
+    @staticmethod
+    def inv(a: ndarray) -> ndarray:
+        return launched(np.linalg.inv(device(a, "a")._a), a._a)
+
+    @staticmethod
+    def det(a: ndarray) -> ndarray:
+        return launched(np.linalg.det(device(a, "a")._a), a._a)
+
+    @staticmethod
+    def solve(a: ndarray, b: ndarray) -> ndarray:
+        return launched(np.linalg.solve(device(a, "a")._a, device(b, "b")._a), a._a, b._a)
+
+    @staticmethod
+    def cholesky(a: ndarray) -> ndarray:
+        return launched(np.linalg.cholesky(device(a, "a")._a), a._a)
+
+    @staticmethod
+    def qr(a: ndarray, mode: Any = "reduced") -> Any:
+        return tuple(launched(part, a._a) for part in np.linalg.qr(device(a, "a")._a, mode))
+
+    @staticmethod
+    def svd(a: ndarray, full_matrices: Any = True, compute_uv: Any = True) -> Any:
+        found = np.linalg.svd(device(a, "a")._a, full_matrices, compute_uv)
+        return tuple(launched(part, a._a) for part in found) if compute_uv else launched(found, a._a)
+
+    @staticmethod
+    def eigvals(a: ndarray) -> ndarray:
+        return launched(np.linalg.eigvals(device(a, "a")._a), a._a)
+
+    @staticmethod
+    def eigvalsh(a: ndarray, UPLO: Any = "L") -> ndarray:
+        return launched(np.linalg.eigvalsh(device(a, "a")._a, UPLO), a._a)
+
+    @staticmethod
+    def eigh(a: ndarray, UPLO: Any = "L") -> Any:
+        return tuple(launched(part, a._a) for part in np.linalg.eigh(device(a, "a")._a, UPLO))

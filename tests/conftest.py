@@ -1,0 +1,65 @@
+"""Fixtures and settings of every test: the backends, Hypothesis's profiles, and a guard against leaking state."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from minirnn.arrays import BackendError, current_backend, module_of, use_backend
+from minirnn.testing import strict_cupy
+
+settings.register_profile(
+    "dev",
+    max_examples=25,
+    deadline=None,  # the first example of a test pays for imports and allocations
+    # The fixture `backend` only says where arrays live: it holds no state that one example could leave to the next.
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("ci", settings.get_profile("dev"), max_examples=40, derandomize=True)
+settings.register_profile("nightly", settings.get_profile("dev"), max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def _backends() -> list[str]:
+    """The backends to test on; CuPy itself only where a device can really be used, so that no test is skipped."""
+    try:
+        module_of("cupy")
+    except BackendError:
+        return ["numpy", "strict_cupy"]
+    return ["numpy", "strict_cupy", "cupy"]
+
+
+@pytest.fixture(params=_backends())
+def backend(request):
+    """The array module to test with; while the test runs, new arrays of minirnn are made there too."""
+    if request.param == "strict_cupy":
+        with strict_cupy() as cupy, use_backend("cupy"):
+            yield cupy
+    else:
+        with use_backend(request.param):
+            yield module_of(request.param)
+
+
+@pytest.fixture(autouse=True)
+def no_leaking_state():
+    """Fail a test that leaves the backend, NumPy's error handling or the module ``cupy`` other than it found them."""
+    before = _global_state()
+    yield
+    after = _global_state()
+    leaks = [f"{what}: {before[what]!r} became {after[what]!r}" for what in before if before[what] != after[what]]
+    if leaks:
+        use_backend(before["backend"])  # put all right first: the next test is not to blame
+        np.seterr(**before["error handling"])
+        sys.modules.pop("cupy", None)
+        if before["module cupy"] is not None:
+            sys.modules["cupy"] = before["module cupy"]
+        pytest.fail("test leaked global state: " + "; ".join(leaks))
+
+
+def _global_state() -> dict[str, Any]:
+    return {"backend": current_backend(), "error handling": np.geterr(), "module cupy": sys.modules.get("cupy")}
