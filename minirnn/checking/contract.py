@@ -1,0 +1,177 @@
+"""What a rule must keep before its numbers are looked at: the form of its answers, and purity."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from minirnn.arrays import Array, home_of, random_generator, to_numpy, xp_of
+from minirnn.checking.report import GradcheckError
+
+
+def is_differentiable(x: Array | None) -> bool:
+    """Whether a gradient belongs to this argument: not to integers (ids), not to booleans (masks), not to ``None``."""
+    return x is not None and x.dtype.kind == "f"
+
+
+def argument_names(rule: Callable, count: int) -> list[str]:
+    """Names of the first ``count`` positional parameters of ``rule``, as its signature gives them."""
+    try:
+        parameters = list(inspect.signature(rule).parameters.values())
+    except ValueError:  # builtins may have no signature
+        return [f"argument {k}" for k in range(count)]
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "argument")
+    return names[:count] + [f"{rest}[{k}]" for k in range(count - len(names))]
+
+
+def refuse_bad_inputs(inputs: Sequence, names: Sequence[str], allow_float32: bool) -> None:
+    """Raise unless every input is an array that can be checked, and at least one of them has a gradient."""
+    if len(names) != len(inputs):
+        raise ValueError(f"names must name each of the {len(inputs)} inputs, got {len(names)}: {list(names)}")
+    for name, x in zip(names, inputs, strict=True):
+        if x is None:
+            continue
+        try:
+            home_of(x)
+        except TypeError as error:
+            raise TypeError(f"input {name!r}: {error}") from None
+        if x.dtype.kind == "c":
+            raise ValueError(f"input {name!r} is {x.dtype}; gradients are checked at real points only")
+        if x.dtype == np.float32 and not allow_float32:
+            raise ValueError(
+                f"input {name!r} is float32, in which differences are good to 6e-6 at best and a small fault looks "
+                "like rounding; pass float64 inputs, or allow_float32=True for a check at loose tolerances"
+            )
+        if x.dtype.kind not in "iub" and x.dtype not in (np.float32, np.float64):
+            raise ValueError(f"input {name!r} is {x.dtype}; pass float64 (or integers and booleans, which are skipped)")
+        if x.dtype.kind == "f" and not np.isfinite(to_numpy(x)).all():
+            raise ValueError(f"input {name!r} holds values that are not finite; no derivative can be checked there")
+    if not any(map(is_differentiable, inputs)):
+        raise ValueError("nothing to check: no input is a float array, so none has a gradient")
+    xp_of(*inputs)
+
+
+def call_rule(rule: Callable, inputs: Sequence, static: Mapping[str, Any]) -> tuple[tuple, Callable]:
+    """Run the rule: its outputs, always as a tuple, and its pullback."""
+    answer = rule(*inputs, **static)
+    if not (isinstance(answer, tuple) and len(answer) == 2 and callable(answer[1])):
+        raise GradcheckError(f"a rule returns (output, pullback), but {name_of(rule)} returned {_kind(answer)}")
+    output, pullback = answer
+    if isinstance(output, tuple) and not output:
+        raise GradcheckError(f"{name_of(rule)} returned no output")
+    return (output if isinstance(output, tuple) else (output,)), pullback
+
+
+def pull_back(
+    rule: Callable, inputs: Sequence, static: Mapping[str, Any], names: Sequence[str], seed: int
+) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray | None]]:
+    """Run the rule and its pullback under watch, and give what came out as NumPy arrays.
+
+    Returns
+    -------
+    outputs, cotangents, gradients : list of numpy.ndarray
+        A cotangent per output, normal random numbers: with ones, a softmax whose pullback is zero would pass.
+
+    Raises
+    ------
+    GradcheckError
+        If outputs or gradients have the wrong form (number, type, place, shape, dtype, not finite), if rule or
+        pullback write into what they were given, or if either gives other bits when called again.
+    """
+    what = name_of(rule)
+    inputs_before = _snapshot(inputs)
+    outputs, pullback = call_rule(rule, inputs, static)
+    _refuse_change(inputs_before, inputs, f"{what} wrote into its input", names)
+    for k, y in enumerate(outputs):
+        _refuse_bad_output(what, k, y)
+    outputs_before = _snapshot(outputs)
+    again, _ = call_rule(rule, inputs, static)
+    _refuse_change(outputs_before, again, f"{what} called twice gives other bits in output", range(len(outputs)))
+
+    random = random_generator(seed, "gradcheck cotangents")
+    drawn = [np.asarray(random.standard_normal(y.shape)).astype(y.dtype) for y in outputs_before]
+    cotangents = [xp_of(y).asarray(c) for y, c in zip(outputs, drawn, strict=True)]
+    cotangents_before = _snapshot(cotangents)
+    gradients = pullback(*cotangents)
+    wanted = static.get("wanted", (True,) * len(inputs))
+    _refuse_bad_gradients(what, gradients, inputs, names, wanted)
+    gradients_before = _snapshot(gradients[: len(inputs)])  # copied now: a pullback may use its buffers again
+    again = pullback(*cotangents)
+    _refuse_bad_gradients(what, again, inputs, names, wanted)
+    _refuse_change(inputs_before, inputs, f"the pullback of {what} wrote into the input", names)
+    _refuse_change(outputs_before, outputs, f"the pullback of {what} wrote into output", range(len(outputs)))
+    _refuse_change(cotangents_before, cotangents, f"the pullback of {what} wrote into cotangent", range(len(outputs)))
+    _refuse_change(
+        gradients_before, again[: len(inputs)], f"the pullback of {what} called twice gives other bits for", names
+    )
+    return outputs_before, cotangents_before, gradients_before
+
+
+def name_of(rule: Callable) -> str:
+    """What to call the rule in a message."""
+    return getattr(rule, "__name__", type(rule).__name__)
+
+
+def _refuse_bad_output(rule: str, k: int, y: Any) -> None:
+    try:
+        home_of(y)
+    except TypeError:
+        raise GradcheckError(f"output {k} of {rule} must be an array, got {_kind(y)}") from None
+    if y.dtype.kind != "f":
+        raise GradcheckError(f"output {k} of {rule} must be a float array, got {y.dtype}")
+    if not np.isfinite(to_numpy(y)).all():
+        raise GradcheckError(f"output {k} of {rule} is not finite at the point of the check; choose other inputs")
+
+
+def _refuse_bad_gradients(rule: str, gradients: Any, inputs: Sequence, names: Sequence[str], wanted: Sequence) -> None:
+    surplus = gradients[len(inputs) :] if isinstance(gradients, tuple) else ()  # optional arguments that were not given
+    if not isinstance(gradients, tuple) or len(gradients) < len(inputs) or any(dx is not None for dx in surplus):
+        raise GradcheckError(
+            f"the pullback of {rule} must return a tuple of {len(inputs)} entries, one per argument "
+            f"({', '.join(names)}), got {_kind(gradients)}"
+        )
+    for name, x, dx, is_wanted in zip(names, inputs, gradients, wanted, strict=False):
+        gradient = f"the pullback of {rule}: the gradient of {name!r}"
+        if not is_differentiable(x):
+            if dx is not None:
+                kind = "None" if x is None else x.dtype
+                raise GradcheckError(f"{gradient} must be None, because the argument is {kind}, got {_kind(dx)}")
+            continue
+        if dx is None and not is_wanted:
+            continue
+        if dx is None:
+            raise GradcheckError(f"{gradient} is None, but the argument is a float array")
+        try:
+            same_home = home_of(dx) == home_of(x)
+        except TypeError:
+            raise GradcheckError(f"{gradient} must be an array, got {_kind(dx)}") from None
+        if not same_home:
+            raise GradcheckError(f"{gradient} lives on {home_of(dx)}, the argument on {home_of(x)}")
+        if dx.shape != x.shape:
+            raise GradcheckError(f"{gradient} has shape {dx.shape}, the argument has {x.shape}")
+        if dx.dtype != x.dtype:
+            raise GradcheckError(f"{gradient} has dtype {dx.dtype}, the argument has {x.dtype}")
+        finite = np.isfinite(to_numpy(dx))
+        if not finite.all():
+            first = tuple(map(int, np.argwhere(~finite)[0]))
+            raise GradcheckError(f"{gradient} is not finite in {finite.size - finite.sum()} entries, first at {first}")
+
+
+def _snapshot(arrays: Sequence) -> list:
+    return [None if x is None else to_numpy(x).copy() for x in arrays]
+
+
+def _refuse_change(before: Sequence, now: Sequence, sentence: str, names: Sequence) -> None:
+    for name, old, new in zip(names, before, now, strict=True):
+        if old is not None and old.tobytes() != to_numpy(new).tobytes():
+            raise GradcheckError(
+                f"{sentence} {name!r}; rules and pullbacks are pure: same arguments, same bits, no writes"
+            )
+
+
+def _kind(x: Any) -> str:
+    return f"a tuple of {len(x)}" if isinstance(x, tuple) else type(x).__name__

@@ -1,0 +1,122 @@
+"""The numeric side of a gradient check: a rule made into one number, and its slope along any line."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from minirnn.arrays import Array, to_numpy, xp_of
+from minirnn.checking.contract import call_rule, is_differentiable
+from minirnn.checking.differences import COMPLEX_STEP, along, best_step, central, complex_step, forward, richardson
+
+_warning_filter = threading.RLock()  # the filter belongs to the process, not to the thread
+
+
+@dataclass(frozen=True)
+class Number:
+    """The number that is differentiated: ``sum_k <cotangent_k, output_k>``, measured from its value at the inputs."""
+
+    rule: Callable
+    inputs: Sequence
+    static: Mapping[str, Any]
+    outputs: list[np.ndarray]
+    cotangents: list[np.ndarray]
+
+    def outputs_along(self, k: int, direction: np.ndarray) -> Callable:
+        """Outputs of the rule as a function of t, while argument ``k`` goes to ``x + t * direction``."""
+        xp = xp_of(self.inputs[k])
+
+        def outputs(moved: Array) -> list[np.ndarray]:
+            inputs = [*self.inputs[:k], xp.asarray(moved), *self.inputs[k + 1 :]]
+            if moved.dtype.kind == "c":  # then all are: a rule may take the dtype of its buffers from any of them
+                inputs = [_as_complex(z) if is_differentiable(z) else z for z in inputs]
+            return [to_numpy(y) for y in call_rule(self.rule, inputs, self.static)[0]]
+
+        return along(outputs, self.inputs[k], xp.asarray(direction.astype(self.inputs[k].dtype)))
+
+    def along(self, k: int, direction: np.ndarray) -> Callable:
+        """The number as a function of t. Outputs are subtracted first: one that stays contributes exactly nothing."""
+        outputs_at = self.outputs_along(k, direction)
+
+        def value(t):
+            terms = zip(self.cotangents, outputs_at(t), self.outputs, strict=True)
+            return sum(np.sum(c * (y - y_0), dtype=np.result_type(y, np.float64)) for c, y, y_0 in terms)
+
+        return value
+
+    @cached_property
+    def eps(self) -> float:
+        """Precision of the coarsest float array that takes part."""
+        return max(float(np.finfo(z.dtype).eps) for z in [*self.inputs, *self.outputs] if is_differentiable(z))
+
+    @cached_property
+    def rounding(self) -> float:
+        """How far rounding of the outputs may move the number."""
+        terms = zip(self.cotangents, self.outputs, strict=True)
+        return self.eps * float(sum(np.abs(c * y).sum(dtype=np.float64) for c, y in terms))
+
+
+def _as_complex(x: Array) -> Array:
+    return x.astype(np.result_type(x.dtype, np.complex64))
+
+
+def slope(number: Number, method: str, k: int, direction: np.ndarray) -> tuple[float, float]:
+    """Derivative of the number along a direction in argument ``k``, and how far the method may be off."""
+    line, eps, rounding = number.along(k, direction), number.eps, number.rounding
+    if method == "complex":
+        return complex_step(line), 16 * rounding
+    if method == "richardson":
+        value, error = richardson(line, rounding=rounding)
+        return value, 4 * error
+    if method == "central":
+        step = best_step(4, eps)
+        return central(line, step), 4 * rounding / step
+    step = best_step(1, eps)
+    return forward(line, step), 4 * rounding / step
+
+
+def why_not_analytic(number: Number, k: int, direction: np.ndarray) -> str:
+    """Why the complex step cannot be used in argument ``k``; empty if it can. The pullback has no say in it.
+
+    The evidence is the derivative along one random direction, by complex step and by real differences.
+    """
+    try:
+        with _warning_filter, warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            outputs = number.outputs_along(k, direction)(1j * COMPLEX_STEP)
+            exact, rounding = slope(number, "complex", k, direction)
+    except Exception as refusal:  # whatever a rule raises on complex numbers, it means the same
+        return f"the rule does not take complex input ({type(refusal).__name__}: {refusal})"
+    if any(y.dtype.kind != "c" for y in outputs):
+        return "the rule gives real output for complex input"
+    value, error = slope(number, "richardson", k, direction)
+    if not abs(exact - value) <= 1e-4 * max(abs(exact), abs(value)) + error + rounding:
+        return f"along a random direction the complex step gives {exact:.6g}, real differences {value:.6g}"
+    return ""
+
+
+def restricted(direction: np.ndarray, kept: np.ndarray | int) -> np.ndarray:
+    """The direction, zero but for the entries kept (flat indices)."""
+    line = np.zeros_like(direction)
+    line.flat[kept] = direction.flat[kept]
+    return line
+
+
+def most_wrong_entry(number: Number, method: str, k: int, gradient: np.ndarray, direction: np.ndarray) -> int:
+    """Flat index of an entry that is wrong along a direction, found by bisection.
+
+    Halve the direction, keep the half that disagrees more with the gradient, until one entry is left.
+    """
+    suspects = np.arange(gradient.size)
+    while len(suspects) > 1:
+        halves = np.array_split(suspects, 2)
+        lines = [restricted(direction, half) for half in halves]
+        gaps = [abs(np.vdot(gradient, line) - slope(number, method, k, line)[0]) for line in lines]
+        suspects = halves[int(np.argmax(gaps))]
+    return int(suspects[0])

@@ -1,0 +1,571 @@
+"""The checker itself is checked: it accepts right rules, and rejects every fault that it claims to see."""
+
+import json
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from minirnn.arrays import asarray, to_numpy, xp_of
+from minirnn.checking import GradcheckError, check_rule, differences
+from minirnn.checking.contract import pull_back
+from minirnn.checking.gradcheck import relative_error
+
+METHODS = ("complex", "richardson", "central", "forward")
+
+
+def draw(*shape, seed=0):
+    return asarray(np.random.default_rng([seed, *shape]).standard_normal(shape))
+
+
+# Right rules
+
+
+def tanh(x):
+    y = xp_of(x).tanh(x)
+
+    def tanh_pullback(dy):
+        return (dy * (1 - y * y),)
+
+    return y, tanh_pullback
+
+
+def affine(x, W, b):
+    def affine_pullback(dy):
+        return W.T @ dy, dy @ x.T, dy.sum(axis=1, keepdims=True)
+
+    return W @ x + b, affine_pullback
+
+
+def softmax(x):
+    y = xp_of(x).exp(x)
+    y = y / y.sum(axis=0, keepdims=True)
+
+    def softmax_pullback(dy):
+        return (y * (dy - (dy * y).sum(axis=0, keepdims=True)),)
+
+    return y, softmax_pullback
+
+
+def sum_and_square(x, y):
+    """Two outputs, and neither argument in both."""
+
+    def sum_and_square_pullback(dsum, dsquare):
+        return xp_of(x).broadcast_to(dsum, x.shape) * 1.0, 2 * y * dsquare
+
+    return (x.sum(), y * y), sum_and_square_pullback
+
+
+def unused(x, y):
+    def unused_pullback(dz):
+        return dz * 2, xp_of(y).zeros_like(y)
+
+    return 2 * x, unused_pullback
+
+
+def take(table, ids):
+    def take_pullback(dy):
+        dtable = np.zeros_like(table)
+        np.add.at(dtable, ids, dy)
+        return dtable, None
+
+    return table[ids], take_pullback
+
+
+def magnitude(x):
+    xp = xp_of(x)
+    return xp.abs(x) * 1.3, lambda dy: (1.3 * dy * xp.sign(x),)
+
+
+def through_floats(x):
+    """Casts to real on the way, as user code does."""
+    x = np.asarray(x, dtype=np.float64)
+    return x**3, lambda dy: (3 * x * x * dy,)
+
+
+def into_a_float_buffer(x):
+    y = np.empty(x.shape)
+    y[...] = np.exp(x)
+    return y, lambda dy: (np.exp(x) * dy,)
+
+
+def magnitude_and_product(x, y):
+    """Analytic in y, not in x."""
+
+    def magnitude_and_product_pullback(dz):
+        return dz * y * np.sign(x), dz * np.abs(x)
+
+    return np.abs(x) * y, magnitude_and_product_pullback
+
+
+def relu(x):
+    xp = xp_of(x)
+    return xp.maximum(x, 0), lambda dy: (xp.where(x > 0, dy, 0 * dy),)
+
+
+def planted(rule, argument, index, factor=1 + 1e-4):
+    """``rule`` with one entry of one gradient multiplied by ``factor``."""
+
+    def wrong(*inputs, **static):
+        output, pullback = rule(*inputs, **static)
+
+        def wrong_pullback(*cotangents):
+            gradients = list(pullback(*cotangents))
+            gradients[argument] = gradients[argument].copy()
+            gradients[argument][index] *= factor
+            return tuple(gradients)
+
+        return output, wrong_pullback
+
+    return wrong
+
+
+# It accepts what is right
+
+
+@pytest.mark.parametrize("method", ["auto", *METHODS])
+@pytest.mark.parametrize(
+    ("rule", "shapes"),
+    [
+        (tanh, [(3, 4)]),
+        (tanh, [()]),
+        (affine, [(4, 2), (3, 4), (3, 1)]),
+        (softmax, [(5, 2)]),
+        (sum_and_square, [(2, 3), (4,)]),
+        (unused, [(3,), (2, 2)]),
+    ],
+)
+def test_right_rules_pass(backend, rule, shapes, method):
+    inputs = [draw(*shape, seed=k) for k, shape in enumerate(shapes)]
+    report = check_rule(rule, inputs, method=method)
+    assert report.ok
+    expected = "complex" if method == "auto" else method
+    assert {a.method for a in report.arguments} == {expected}
+    assert [(a.entries, a.directions) for a in report.arguments] == [(x.size, 0) for x in inputs]
+
+
+@pytest.mark.parametrize(("method", "best"), [("complex", 1e-13), ("richardson", 1e-9), ("central", 1e-8)])
+def test_accuracy_of_the_methods(method, best):
+    inputs = draw(4, 3), draw(3, 4), draw(3, 1)
+    assert check_rule(affine, inputs, method=method).max_error < best
+    assert check_rule(softmax, (draw(6, 2),), method=method).max_error < best
+
+
+def test_every_size_of_input_is_judged_alike():
+    """Steps follow the entries, tolerances the gradient."""
+
+    def cube(x):
+        return x * x * x, lambda dy: (3 * x * x * dy,)
+
+    for method in METHODS:
+        x = np.array([1e6, -2e9, 3e3, -4.0])
+        for unit in (x[:1], x[1:2], x[2:3], x[3:]):
+            assert check_rule(cube, (unit,), method=method).ok
+            with pytest.raises(GradcheckError):
+                check_rule(planted(cube, 0, 0), (unit,), method=method)
+
+
+def test_a_gradient_that_cancels_to_zero_is_no_alarm():
+    def total(x):
+        y, softmax_pullback = softmax(x)
+        return y.sum(), lambda dy: softmax_pullback(dy * np.ones_like(y))
+
+    for method in METHODS:
+        assert check_rule(total, (draw(7, 3),), method=method).ok
+
+
+def test_a_zero_among_large_entries_is_no_alarm():
+    def lopsided(x):
+        weights = np.array([1e6, 1.0, 1e-7, 0.0])
+        return (weights * np.sin(x)).sum(), lambda dy: (dy * weights * np.cos(x),)
+
+    for method in METHODS:
+        assert check_rule(lopsided, (draw(4),), method=method).ok
+
+
+def test_a_method_that_cannot_judge_says_so():
+    """A saturated unit: the gradient is 1e-8 of the output, and forward differences know it to two digits."""
+    with pytest.raises(GradcheckError, match="too uncertain to judge") as caught:
+        check_rule(tanh, (np.array([9.5]),), method="forward")
+    worst = caught.value.report.arguments[0]
+    assert abs(worst.analytic - worst.numeric) < worst.uncertainty
+    assert check_rule(tanh, (np.array([9.5]),)).ok
+
+
+@pytest.mark.parametrize(
+    ("analytic", "numeric", "noise", "size", "verdict"),
+    [
+        (1.0, 1.0 + 1e-8, 0.0, 1.0, "right"),
+        (1.0, 1.0 + 1e-4, 0.0, 1.0, "wrong"),
+        (1e-9, 2e-9, 0.0, 1e3, "right"),  # a rounded zero among large entries
+        (1e-9, 2e-9, 0.0, 1e-9, "wrong"),
+        (1e-9, -3e-9, 1e-8, 3e-9, "right"),  # the whole gradient drowns
+        (1.0, 1.0 + 1e-4, 1e-2, 1.0, "wrong"),  # noise is no excuse where the gradient stands out of it
+        (1.0, 1.0 + 5e-6, 1e-2, 1.0, "right"),
+        (0.0, 0.0, 0.0, 0.0, "right"),
+        (1e-200, 0.0, 0.0, 0.0, "wrong"),
+    ],
+)
+def test_how_a_relative_error_is_judged(analytic, numeric, noise, size, verdict):
+    error = relative_error(*map(np.array, (analytic, numeric, noise, size)), tolerance=1e-7)
+    assert error <= 1e-7 if verdict == "right" else error > 1e-7
+
+
+def test_small_entries_drown_in_float32_without_alarm():
+    def lopsided(x):
+        weights = np.array([1.0, -1.0, 1.0, 1e-3], dtype=x.dtype)
+        return np.sum(weights * np.tanh(x)), lambda dy: (dy * weights * (1 - np.tanh(x) ** 2),)
+
+    for seed in range(5):
+        x = to_numpy(draw(4, seed=seed)).astype(np.float32)
+        for method in METHODS:
+            assert check_rule(lopsided, (x,), method=method, allow_float32=True).ok
+
+
+def test_the_coarsest_precision_sets_the_tolerance():
+    def mixed(x, y):
+        return x * y, lambda dz: ((dz * y).astype(np.float32), dz * x)
+
+    x, y = draw(5).astype(np.float32), draw(5, seed=1)
+    assert [a.tolerance for a in check_rule(mixed, (x, y), allow_float32=True).arguments] == [1e-4, 1e-4]
+
+
+def test_vanishing_gradients_are_seen_by_the_complex_step():
+    """1e-12 of the output: nothing for differences, an ordinary number for the complex step."""
+
+    def faint(x):
+        return 1.0 + 1e-12 * np.tanh(x), lambda dy: (1e-12 * (1 - np.tanh(x) ** 2) * dy,)
+
+    assert check_rule(faint, (draw(5),)).max_error < 1e-13
+    with pytest.raises(GradcheckError):
+        check_rule(planted(faint, 0, 0, factor=0.0), (draw(5),))
+
+
+# It rejects what is wrong
+
+
+@pytest.mark.parametrize("method", ["auto", *METHODS])
+@pytest.mark.parametrize("argument", [0, 1, 2])
+def test_an_error_of_1e_4_in_one_entry_is_rejected(backend, method, argument):
+    inputs = draw(4, 2), draw(3, 4), draw(3, 1)
+    wrong = planted(affine, argument, (1, 0))
+    with pytest.raises(GradcheckError) as caught:
+        check_rule(wrong, inputs, method=method)
+    assert [a.ok for a in caught.value.report.arguments] == [k != argument for k in range(3)]
+    found = caught.value.report.arguments[argument]
+    assert found.worst == (1, 0)
+    assert found.wrong == 1
+    assert found.ratio == pytest.approx(1 + 1e-4, abs=1e-6)
+    assert found.max_error == pytest.approx(1e-4, rel=0.02)
+
+
+SQUARE = (3, 3)  # all of one shape, so that only numbers can tell
+
+
+def product(x, y):
+    return x @ y, lambda dz: (dz @ y.T, x.T @ dz)
+
+
+FAULTS = {
+    "swapped": lambda dx, dy: (dy, dx),
+    "zero": lambda dx, dy: (0 * dx, dy),
+    "sign": lambda dx, dy: (dx, -dy),
+    "factor two": lambda dx, dy: (2 * dx, dy),
+    "transposed": lambda dx, dy: (dx.T.copy(), dy),
+    "clipped": lambda dx, dy: (dx.clip(-1, 1), dy),
+    "one row late": lambda dx, dy: (np.roll(dx, 1, axis=0), dy),
+    "last entry lost": lambda dx, dy: (dx, dy * (np.arange(9).reshape(3, 3) < 8)),
+}
+
+
+@pytest.mark.parametrize("method", ["auto", *METHODS])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_classic_faults_are_rejected(fault, method):
+    def wrong_product(x, y):
+        z, pullback = product(x, y)
+        return z, lambda dz: FAULTS[fault](*pullback(dz))
+
+    inputs = draw(*SQUARE, seed=1), draw(*SQUARE, seed=2)
+    assert check_rule(product, inputs, method=method).ok
+    with pytest.raises(GradcheckError, match="wrong_product failed"):
+        check_rule(wrong_product, inputs, method=method)
+
+
+@pytest.mark.parametrize("method", ["auto", *METHODS])
+def test_a_softmax_without_gradient_is_rejected(method):
+    """With all-ones cotangents it would pass: the entries of a softmax sum to one."""
+    with pytest.raises(GradcheckError, match="ratio 0"):
+        check_rule(lambda x: (softmax(x)[0], lambda dy: (0 * dy,)), (draw(5, 2),), method=method)
+
+
+def test_a_forgotten_second_output_is_rejected():
+    def both(x):
+        return (np.sin(x), np.cos(x)), lambda ds, dc: (ds * np.cos(x),)
+
+    with pytest.raises(GradcheckError, match="entries"):
+        check_rule(both, (draw(4),))
+
+
+def test_an_argument_used_twice_needs_both_gradients():
+    def forgetful(x):
+        return x * np.sin(x), lambda dy: (dy * np.sin(x),)
+
+    with pytest.raises(GradcheckError):
+        check_rule(forgetful, (draw(4),))
+
+
+# Large arguments
+
+
+def test_one_wrong_entry_of_many_is_found_by_bisection(backend):
+    x, index = draw(40, 50), (23, 41)
+    report = check_rule(tanh, (x,), max_entries=20)
+    assert (report.arguments[0].entries, report.arguments[0].directions) == (20, 8)
+    with pytest.raises(GradcheckError) as caught:
+        check_rule(planted(tanh, 0, index), (x,), max_entries=20)
+    found = caught.value.report.arguments[0]
+    assert found.worst == index
+    assert (found.wrong, found.entries) == (1, 21)
+    assert found.wrong_directions > 0
+
+
+def test_differences_find_a_missing_entry_of_many_too():
+    with pytest.raises(GradcheckError) as caught:
+        check_rule(planted(magnitude, 0, (7, 9), factor=0.0), (draw(30, 30),), max_entries=10)
+    assert caught.value.report.arguments[0].worst == (7, 9)
+
+
+# What auto decides, and that the pullback has no say in it
+
+
+@pytest.mark.parametrize("rule", [magnitude, through_floats, into_a_float_buffer])
+def test_auto_falls_back_on_differences(rule):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = check_rule(rule, (draw(3, 4),))
+    assert report.arguments[0].method == "richardson"
+    assert "no complex step, as" in report.arguments[0].note
+    assert report.max_error < 1e-9
+    with pytest.raises(GradcheckError) as caught:
+        check_rule(planted(rule, 0, (2, 1)), (draw(3, 4),))
+    assert caught.value.report.arguments[0].worst == (2, 1)
+
+
+def test_auto_says_why():
+    def refuses(x):
+        if x.dtype.kind == "c":
+            raise TypeError("only real numbers here")
+        return x * x, lambda dy: (2 * x * dy,)
+
+    assert "only real numbers here" in check_rule(refuses, (draw(3),)).arguments[0].note
+    assert "real output" in check_rule(magnitude, (draw(3),)).arguments[0].note
+    assert "Casting complex" in check_rule(into_a_float_buffer, (draw(3),)).arguments[0].note
+
+
+def test_auto_decides_per_argument():
+    report = check_rule(magnitude_and_product, (draw(5), draw(5, seed=1)))
+    assert [a.method for a in report.arguments] == ["richardson", "complex"]
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.0, 2.0])
+@pytest.mark.parametrize(("rule", "method"), [(tanh, "complex"), (magnitude, "richardson")])
+def test_a_wrong_pullback_does_not_change_the_method(rule, method, factor):
+    with pytest.raises(GradcheckError) as caught:
+        check_rule(planted(rule, 0, ..., factor), (draw(4),))
+    assert caught.value.report.arguments[0].method == method
+
+
+def test_complex_refuses_what_is_not_analytic():
+    with pytest.raises(ValueError, match=r"method 'complex' cannot be used for input 'x': .*real output.*'auto' can"):
+        check_rule(magnitude, (draw(3),), method="complex")
+
+
+def test_kinks_away_from_the_point_do_no_harm(backend):
+    x = draw(30, 40)  # the nearest of 1200 entries is 1e-4 or so from the kink
+    assert check_rule(relu, (x,), max_entries=1200).ok
+    assert check_rule(magnitude, (x,)).ok
+
+
+def test_a_kink_at_the_point_is_named():
+    """The mean of both slopes is what differences see; zero is what the rule says."""
+    x = np.array([1.0, 0.0, -2.0])
+    for method in ("auto", "central", "forward"):
+        with pytest.raises(GradcheckError, match="kink") as caught:
+            check_rule(relu, (x,), method=method)
+        assert caught.value.report.arguments[0].worst == (1,)
+    with pytest.raises(GradcheckError) as caught:
+        check_rule(planted(relu, 0, 0), (x + 0.5,), method="central")
+    assert "kink" not in str(caught.value)
+
+
+# Precision
+
+
+def test_float32_is_refused_unless_asked_for():
+    x = draw(3, 4).astype(np.float32)
+    with pytest.raises(ValueError, match=r"'x' is float32.*6e-6.*allow_float32=True"):
+        check_rule(tanh, (x,))
+
+
+@pytest.mark.parametrize("method", ["auto", *METHODS])
+def test_float32_is_checked_loosely(backend, method):
+    x = asarray(to_numpy(draw(3, 4)), dtype=np.float32)
+    assert check_rule(tanh, (x,), method=method, allow_float32=True).ok
+    with pytest.raises(GradcheckError):
+        check_rule(planted(tanh, 0, (0, 1), factor=1.5), (x,), method=method, allow_float32=True)
+
+
+# Options, reproducibility, odd sizes
+
+
+def test_tolerance_decides():
+    wrong = planted(tanh, 0, 1)
+    assert check_rule(wrong, (draw(3),), tolerance=2e-4).ok
+    with pytest.raises(GradcheckError, match="allowed 5e-05"):
+        check_rule(wrong, (draw(3),), tolerance=5e-5)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_one_others():
+    x = draw(20, 20)
+    reports = [check_rule(tanh, (x,), seed=seed, max_entries=9).to_dict() for seed in (3, 3, 4)]
+    values = [[(a["analytic"], a["worst"], a["max_error"]) for a in report["arguments"]] for report in reports]
+    assert values[0] == values[1] != values[2]
+
+
+def test_empty_arguments_pass():
+    report = check_rule(product, (np.ones((2, 0)), np.ones((0, 3))))
+    assert [a.note for a in report.arguments] == ["not checked: it is empty"] * 2
+    assert report.ok
+    json.dumps(report.to_dict())
+
+
+def test_integers_and_booleans_are_skipped(backend):
+    def masked(x, mask, none):
+        return x * mask, lambda dy: (dy * mask, None, None)
+
+    mask = asarray(np.array([True, False, True]))
+    report = check_rule(masked, (draw(3), mask, None))
+    assert [a.method for a in report.arguments] == ["complex", "-", "-"]
+    assert [a.note for a in report.arguments[1:]] == ["not checked: it is bool", "not checked: it is None"]
+    ids = np.array([0, 2, 2, 1])
+    assert check_rule(take, (np.random.default_rng(0).standard_normal((3, 2)), ids)).ok
+
+
+def test_static_arguments_reach_the_rule():
+    def scaled(x, *, factor):
+        return factor * x, lambda dy: (factor * dy,)
+
+    assert check_rule(scaled, (draw(3),), {"factor": 3.0}).arguments[0].numeric != 0
+
+
+def test_unwanted_gradients_may_be_missing():
+    def picky(x, y, *, wanted=(True, True)):
+        return x * y, lambda dz: (dz * y if wanted[0] else None, dz * x if wanted[1] else None)
+
+    inputs = draw(3), draw(3, seed=1)
+    report = check_rule(picky, inputs, {"wanted": (True, False)})
+    assert [a.note for a in report.arguments] == ["", "not checked: it is not wanted"]
+
+
+@pytest.mark.parametrize("layout", [np.asfortranarray, lambda x: x[::-1, ::2], lambda x: x.T, lambda x: x[:, :1]])
+def test_any_memory_layout(layout):
+    x = layout(np.random.default_rng(5).standard_normal((4, 6)))
+    assert check_rule(tanh, (x,)).ok
+    with pytest.raises(GradcheckError) as caught:
+        check_rule(planted(tanh, 0, (2, 0)), (x,))
+    assert caught.value.report.arguments[0].worst == (2, 0)
+
+
+def test_inputs_keep_their_bits():
+    inputs = draw(4, 2), draw(3, 4), draw(3, 1)
+    before = [x.copy() for x in inputs]
+    for method in METHODS:
+        check_rule(affine, inputs, method=method)
+    for x, old in zip(inputs, before, strict=True):
+        np.testing.assert_array_equal(x, old)
+
+
+def test_a_rule_that_leaves_its_domain_near_the_point_is_named():
+    def root(x):
+        return np.sqrt(x), lambda dy: (0.5 * dy / np.sqrt(x),)
+
+    with np.errstate(invalid="ignore"), pytest.raises(GradcheckError, match="derivative by 'x' is not finite"):
+        check_rule(root, (np.array([1e-5, 1.0]),), method="central")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "symbolic"}, "method must be one of auto, complex, .*'symbolic'"),
+        ({"tolerance": 0.0}, "tolerance must lie between 0 and 1, got 0.0"),
+        ({"max_entries": 0}, "max_entries must be at least 1, got 0"),
+        ({"names": ["x", "y"]}, "names must name each of the 1 inputs, got 2"),
+        ({"seed": -1}, "seed must be an integer"),
+    ],
+)
+def test_bad_options_are_explained(options, message):
+    with pytest.raises(ValueError, match=message):
+        check_rule(tanh, (draw(3),), **options)
+
+
+def test_threads_get_the_numbers_of_a_serial_run_and_leave_no_filter():
+    def numbers(seed):
+        report = check_rule(magnitude_and_product, (x, x + 1), seed=seed).to_dict()
+        return [{**argument, "seconds": 0} for argument in report["arguments"]]
+
+    x, filters = draw(5), list(warnings.filters)
+    serial = [numbers(seed) for seed in range(16)]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(numbers, range(16))) == serial
+    assert warnings.filters == filters
+
+
+# For random functions
+
+
+@st.composite
+def compositions(draw):
+    """A polynomial of degree three, after which tanh or not, and its slope; coefficients away from zero."""
+    coefficients = draw(st.lists(st.floats(0.2, 2) | st.floats(-2, -0.2), min_size=2, max_size=4))
+    p = np.polynomial.Polynomial(coefficients)
+    squash = draw(st.booleans())
+
+    def composition(x, scale):
+        y = np.tanh(p(x)) if squash else p(x)
+
+        def composition_pullback(dz):
+            slope = p.deriv()(x) * ((1 - y * y) if squash else 1)
+            return dz * scale * slope, np.asarray(np.sum(dz * y))
+
+        return y * scale, composition_pullback
+
+    return composition
+
+
+@given(
+    rule=compositions(),
+    x=st.lists(st.floats(-1.5, 1.5), min_size=1, max_size=6),
+    scale=st.floats(0.5, 2),
+    method=st.sampled_from(["auto", *METHODS]),
+    data=st.data(),
+)
+def test_right_compositions_pass_and_planted_errors_do_not(rule, x, scale, method, data):
+    inputs = np.array(x), np.array(scale)
+    (y,), (dy,), gradients = pull_back(rule, inputs, {}, ["x", "scale"], seed=0)
+    assume(all(np.abs(g).max() > 0.02 * np.abs(y * dy).sum() for g in gradients))  # else differences see only rounding
+    assert check_rule(rule, inputs, method=method).ok
+    argument = data.draw(st.integers(0, 1))
+    sizes = np.abs(gradients[argument])
+    index = data.draw(st.sampled_from([k for k in np.ndindex(sizes.shape) if sizes[k] > 0.3 * sizes.max()]))
+    with pytest.raises(GradcheckError):
+        check_rule(planted(rule, argument, index), inputs, method=method)
+
+
+def test_the_complex_step_of_the_checker_is_that_of_the_module(monkeypatch):
+    """What the report calls complex is `differences.complex_step`, not a second implementation."""
+    monkeypatch.setattr("minirnn.checking.numeric.complex_step", lambda f: 2 * differences.complex_step(f))
+    with pytest.raises(ValueError, match="cannot be used"):
+        check_rule(tanh, (draw(3),), method="complex")

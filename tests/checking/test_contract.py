@@ -1,0 +1,199 @@
+"""A rule that breaks its contract is named, whatever its numbers are."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from minirnn.arrays import asarray, to_numpy
+from minirnn.checking import GradcheckError, check_rule
+from minirnn.checking.contract import argument_names
+
+X = np.random.default_rng(1).standard_normal((3, 2))
+IDS = np.array([2, 0])
+
+
+def with_pullback(pullback):
+    """The rule ``x, ids -> x[ids]`` with another pullback."""
+
+    def rule(x, ids):
+        return x[ids] * 1.0, pullback
+
+    return rule
+
+
+def right(dy):
+    dx = np.zeros_like(X)
+    np.add.at(dx, IDS, dy)
+    return dx, None
+
+
+@pytest.mark.parametrize(
+    ("pullback", "message"),
+    [
+        (lambda dy: (None, None), "gradient of 'x' is None, but the argument is a float array"),
+        (lambda dy: right(dy)[0], r"must return a tuple of 2 entries, one per argument \(x, ids\), got ndarray"),
+        (lambda dy: right(dy)[:1], "must return a tuple of 2 entries.*got a tuple of 1"),
+        (lambda dy: list(right(dy)), "must return a tuple of 2 entries.*got list"),
+        (lambda dy: (right(dy)[0], np.zeros(2)), "gradient of 'ids' must be None, because the argument is int64"),
+        (lambda dy: (dy, None), r"gradient of 'x' has shape \(2, 2\), the argument has \(3, 2\)"),
+        (lambda dy: (right(dy)[0].astype("f4"), None), "gradient of 'x' has dtype float32, the argument has float64"),
+        (lambda dy: (1.0, None), "gradient of 'x' must be an array, got float"),
+        (lambda dy: (right(dy)[0] / [[1], [0], [1]], None), "'x' is not finite in 2 entries, first at \\(1, 0\\)"),
+    ],
+)
+def test_the_form_of_gradients(pullback, message):
+    assert check_rule(with_pullback(right), (X, IDS)).ok
+    with np.errstate(all="ignore"), pytest.raises(GradcheckError, match=message):
+        check_rule(with_pullback(pullback), (X, IDS))
+
+
+def test_a_gradient_on_another_backend(backend):
+    if backend is np:
+        return
+    with pytest.raises(GradcheckError, match="gradient of 'x' lives on numpy, the argument on cupy"):
+        check_rule(lambda x: (x * 2.0, lambda dy: (2 * to_numpy(dy),)), (asarray(X),))
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (lambda x: x * 2, r"a rule returns \(output, pullback\), but <lambda> returned ndarray"),
+        (lambda x: (x, x), r"a rule returns \(output, pullback\), but <lambda> returned a tuple of 2"),
+        (lambda x: ((), lambda: (x,)), "<lambda> returned no output"),
+        (lambda x: ([x], lambda dy: (dy,)), "output 0 of <lambda> must be an array, got list"),
+        (lambda x: (x > 0, lambda dy: (dy,)), "output 0 of <lambda> must be a float array, got bool"),
+        (lambda x: ((x, x / 0), lambda dy, dz: (dy,)), "output 1 of <lambda> is not finite"),
+    ],
+)
+def test_the_form_of_outputs(rule, message):
+    with np.errstate(all="ignore"), pytest.raises(GradcheckError, match=message):
+        check_rule(rule, (X,))
+
+
+# Purity
+
+
+def overwrites_input(x):
+    y = 2 * x
+    x *= 2
+    return y, lambda dy: (2 * dy,)
+
+
+def pullback_overwrites_input(x):
+    def pullback(dy):
+        x[0] = 0
+        return (2 * dy,)
+
+    return 2 * x, pullback
+
+
+def pullback_overwrites_output(x):
+    y = 2 * x
+
+    def pullback(dy):
+        y[...] = 2 * dy
+        return (y.copy(),)
+
+    return y, pullback
+
+
+def pullback_overwrites_cotangent(x):
+    def pullback(dy):
+        dy *= 2
+        return (dy.copy(),)
+
+    return 2 * x, pullback
+
+
+def pullback_draws(x):
+    random = np.random.default_rng(0)
+    return 2 * x, lambda dy: (2 * dy * (1 + 1e-15 * random.standard_normal(x.shape)),)
+
+
+def pullback_accumulates(x):
+    """Right the first time: the buffer is never cleared."""
+    dx = np.zeros_like(x)
+
+    def pullback(dy):
+        dx[...] += 2 * dy
+        return (dx,)
+
+    return 2 * x, pullback
+
+
+count = itertools.count()
+
+
+def forward_drifts(x):
+    return x + next(count), lambda dy: (dy,)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (overwrites_input, "overwrites_input wrote into its input 'x'"),
+        (pullback_overwrites_input, "the pullback of pullback_overwrites_input wrote into the input 'x'"),
+        (pullback_overwrites_output, "the pullback of pullback_overwrites_output wrote into output 0"),
+        (pullback_overwrites_cotangent, "the pullback of pullback_overwrites_cotangent wrote into cotangent 0"),
+        (pullback_draws, "called twice gives other bits for 'x'"),
+        (pullback_accumulates, "called twice gives other bits for 'x'"),
+        (forward_drifts, "forward_drifts called twice gives other bits in output 0"),
+    ],
+)
+def test_impure_rules_are_named(rule, message):
+    with pytest.raises(GradcheckError, match=message):
+        check_rule(rule, (X.copy(),))
+
+
+def test_a_pullback_may_use_its_own_buffer_again():
+    buffer = np.empty_like(X)
+
+    def pullback(dy):
+        return (np.multiply(dy, 2, out=buffer),)
+
+    assert check_rule(lambda x: (2 * x, pullback), (X,)).ok
+
+
+# Inputs
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (X.tolist(), TypeError, "input 'x': expected a NumPy or CuPy array, got list"),
+        (1.0, TypeError, "input 'x': .* got float"),
+        (X + 0j, ValueError, "input 'x' is complex128; gradients are checked at real points only"),
+        (X.astype(np.float16), ValueError, "input 'x' is float16; pass float64"),
+        (X.astype(object), ValueError, "input 'x' is object; pass float64"),
+        (np.array([1.0, np.nan]), ValueError, "input 'x' holds values that are not finite"),
+        (IDS, ValueError, "nothing to check: no input is a float array"),
+        (None, ValueError, "nothing to check"),
+    ],
+)
+def test_bad_inputs_are_explained(x, error, message):
+    with pytest.raises(error, match=message):
+        check_rule(lambda x: (2 * x, lambda dy: (2 * dy,)), (x,))
+
+
+def test_inputs_must_share_a_home(backend):
+    if backend is np:
+        return
+    with pytest.raises(TypeError, match="different places"):
+        check_rule(lambda x, y: (x, lambda dz: (dz, dz)), (X, asarray(X)))
+
+
+def test_names_come_from_the_signature():
+    def rule(x, /, y, *rest, scale=1):
+        pass
+
+    assert argument_names(rule, 2) == ["x", "y"]
+    assert argument_names(rule, 4) == ["x", "y", "rest[0]", "rest[1]"]
+    assert argument_names(lambda *xs: None, 2) == ["xs[0]", "xs[1]"]
+    assert argument_names(max, 2) == ["argument 0", "argument 1"]
+
+
+def test_given_names_appear_in_messages():
+    rule = lambda *xs: (2 * xs[0], lambda dy: (None,))  # noqa: E731
+    with pytest.raises(GradcheckError, match="gradient of 'weight_hh_l0' is None"):
+        check_rule(rule, (X,), names=["weight_hh_l0"])

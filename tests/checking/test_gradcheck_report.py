@@ -1,0 +1,79 @@
+"""The report reads well, survives JSON, and an error says everything needed to find the fault."""
+
+import json
+
+import numpy as np
+import pytest
+
+from minirnn.checking import GradcheckError, check_rule
+
+
+def scale(x, factor):
+    return x * factor, lambda dy: (dy * factor, np.sum(dy * x))
+
+
+def scale_twice(x, factor):
+    return x * factor, lambda dy: (dy * factor, 2 * np.sum(dy * x))
+
+
+X, FACTOR = np.random.default_rng(2).standard_normal((2, 3)), np.array(1.5)
+
+
+def test_the_report_is_a_table():
+    lines = str(check_rule(scale, (X, FACTOR))).splitlines()
+    assert lines[0] == "gradient check of scale, seed 0"
+    assert " ".join(lines[1].split()) == "argument shape method compared max error tolerance worst at verdict"
+    assert [line.split()[0] for line in lines[2:]] == ["x", "factor"]
+    assert all(line.endswith("ok") and "complex" in line for line in lines[2:])
+
+
+def test_only_scalars_have_the_index_of_no_axes():
+    lines = str(check_rule(scale, (X, FACTOR), max_entries=2)).splitlines()
+    assert "2 + 8 directions" in lines[2]
+    assert lines[3].split()[-2:] == ["()", "ok"]
+
+
+def test_the_report_survives_json():
+    report = check_rule(scale, (X, FACTOR), seed=7)
+    data = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert (data["rule"], data["seed"], data["ok"], data["max_error"]) == ("scale", 7, True, report.max_error)
+    assert [a["name"] for a in data["arguments"]] == ["x", "factor"]
+    assert data["arguments"][0]["shape"] == [2, 3]
+    assert data["arguments"][0]["entries"] == 6
+
+
+def test_the_largest_error_is_that_of_the_worst_argument():
+    report = check_rule(scale, (X, FACTOR), method="forward")
+    assert report.max_error == max(a.max_error for a in report.arguments) > 0
+
+
+def test_a_failure_tells_all():
+    with pytest.raises(GradcheckError) as caught:
+        check_rule(scale_twice, (X, FACTOR), method="central", seed=3)
+    message = str(caught.value)
+    for part in (
+        "the gradient check of scale_twice failed",
+        "argument 'factor' (): wrong in 1 of 1 entries",
+        "worst at (): analytic ",
+        "ratio 2\n",
+        "relative error 0.5, allowed 1e-06, method central",
+        "reproduce: check_rule(scale_twice, inputs, method='central', seed=3, max_entries=200)",
+    ):
+        assert part in message
+    assert [line.split()[-1] for line in message.splitlines()[-2:]] == ["ok", "WRONG"]
+    assert not caught.value.report.ok
+    assert isinstance(caught.value, AssertionError)
+
+
+def test_the_call_repeats_every_option_that_was_given():
+    rule = lambda x, *, k: (k * x, lambda dy: (k * dy,))  # noqa: E731
+    report = check_rule(rule, (X.astype("f4"),), {"k": 2}, tolerance=1e-3, allow_float32=True, max_entries=5)
+    assert report.call == (
+        "check_rule(<lambda>, inputs, static, method='auto', tolerance=0.001, seed=0, "
+        "allow_float32=True, max_entries=5)"
+    )
+
+
+def test_the_ratio_of_a_numeric_zero_is_infinite():
+    with pytest.raises(GradcheckError, match=r"numeric 0 ±.* ratio -inf"):
+        check_rule(lambda x: (0 * x + 1, lambda dy: (-np.abs(dy),)), (X,))
