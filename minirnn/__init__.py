@@ -1,0 +1,73 @@
+"""minirnn: recurrent networks whose backward pass through time is written out, checked against numbers, and fast."""
+
+__version__ = "0.1.0"
+
+from minirnn import nn, ops, rules
+from minirnn.arrays import BackendError, to_numpy, use_backend
+from minirnn.checking import GradcheckError
+from minirnn.decoding import generate, sampler, stream_characters
+from minirnn.functional import gradcheck
+from minirnn.models import CharLM
+from minirnn.tape import Tensor, differentiable, no_grad
+from minirnn.text import DataError, TextStream, Vocabulary, read_text
+from minirnn.training import (
+    SGD,
+    Adam,
+    AdamW,
+    Checkpoint,
+    CheckpointError,
+    DivergenceError,
+    EarlyStopping,
+    RMSprop,
+    Trainer,
+    clip_grad_norm_,
+    clip_grad_value_,
+    evaluate,
+    fit,
+    load,
+    save,
+)
+
+__all__ = [
+    # arrays and the tape
+    "use_backend",
+    "to_numpy",
+    "BackendError",
+    "Tensor",
+    "no_grad",
+    "differentiable",
+    "rules",
+    "ops",
+    # checking gradients
+    "gradcheck",
+    "GradcheckError",
+    # layers and models
+    "nn",
+    "CharLM",
+    # text
+    "Vocabulary",
+    "TextStream",
+    "read_text",
+    "DataError",
+    # training
+    "fit",
+    "Trainer",
+    "evaluate",
+    "EarlyStopping",
+    "Checkpoint",
+    "SGD",
+    "RMSprop",
+    "Adam",
+    "AdamW",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "DivergenceError",
+    # on disk
+    "save",
+    "load",
+    "CheckpointError",
+    # writing text
+    "generate",
+    "stream_characters",
+    "sampler",
+]

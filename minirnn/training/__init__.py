@@ -1,0 +1,35 @@
+"""Training: clipping, optimizers, schedules, the loop, and runs that can be stopped and gone on with."""
+
+from minirnn.training.checkpoint import Checkpoint, RunDirectoryError, load, save
+from minirnn.training.clipping import NonFiniteGradientError, clip_grad_norm_, clip_grad_value_
+from minirnn.training.loop import Callback, DivergenceError, EarlyStopping, Trainer, evaluate, fit
+from minirnn.training.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from minirnn.training.schedules import Plateau, cosine, exponential, step_decay, warmup
+from minirnn.training.sealed import CheckpointError
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Callback",
+    "Checkpoint",
+    "CheckpointError",
+    "DivergenceError",
+    "EarlyStopping",
+    "NonFiniteGradientError",
+    "Optimizer",
+    "Plateau",
+    "RMSprop",
+    "RunDirectoryError",
+    "Trainer",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "cosine",
+    "evaluate",
+    "exponential",
+    "fit",
+    "load",
+    "save",
+    "step_decay",
+    "warmup",
+]

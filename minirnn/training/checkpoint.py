@@ -1,0 +1,253 @@
+"""Models and runs on disk: saved, loaded, and gone on with to the last bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import minirnn
+from minirnn.models import CharLM
+from minirnn.text import Vocabulary
+from minirnn.training.loop import Callback, Trainer
+from minirnn.training.sealed import CheckpointError, PathLike, read_sealed, write_sealed
+
+KIND = "char_lm"
+RUN_FILES = ("last.npz", "last.previous.npz", "best.npz", "log.jsonl", "samples.txt", "loss.png", "config.toml")
+
+
+class RunDirectoryError(ValueError):
+    """A directory holds a run already, and nobody said what to do with it."""
+
+
+def save(model: CharLM, path: PathLike) -> None:
+    """Writes a model to a file of its own: parameters, configuration and vocabulary.
+
+    The file appears whole or not at all, and under a seal that every later change of it breaks.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; a former file of that name is unchanged.
+    """
+    write_sealed(path, _model_arrays(model), _model_meta(model))
+
+
+def load(path: PathLike) -> CharLM:
+    """Reads a model back, in evaluation mode and on the current backend.
+
+    Parameters
+    ----------
+    path : path
+        A file that ``save`` or a run has written, or the directory of a run, which stands for its ``last.npz``.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file, or it is damaged, foreign or of another kind.
+    """
+    arrays, meta = read_run(path)
+    path = checkpoint_file(path)
+    try:
+        _check_sizes(arrays, meta["model"])
+        vocabulary = None if meta["vocabulary"] is None else Vocabulary(meta["vocabulary"])
+        if vocabulary is not None and len(vocabulary) != meta["model"]["vocab_size"]:
+            raise ValueError("vocabulary and vocab_size disagree")
+        model = CharLM(**meta["model"])
+        model.load_state_dict(_of_model(arrays))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(path, f"its model cannot be built ({error})", "load only what minirnn wrote") from error
+    model.vocabulary = vocabulary
+    return model.eval()
+
+
+def checkpoint_file(path: PathLike) -> Path:
+    """The file itself, or ``last.npz`` of a run's directory."""
+    return Path(path) / "last.npz" if os.path.isdir(path) else Path(path)
+
+
+def read_run(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays and meta of a file or a run's ``last.npz``, checked against the seal but not yet put to use."""
+    return read_sealed(checkpoint_file(path), kind=KIND)
+
+
+def _model_arrays(model: CharLM) -> dict[str, np.ndarray]:
+    return {f"model/{name}": array for name, array in model.state_dict().items()}
+
+
+def _of_model(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix("model/"): a for name, a in arrays.items() if name.startswith("model/")}
+
+
+def _model_meta(model: CharLM) -> dict[str, Any]:
+    vocabulary = None if model.vocabulary is None else model.vocabulary.characters
+    versions = {"minirnn": minirnn.__version__, "numpy": np.__version__}
+    return {"kind": KIND, "model": model.config, "vocabulary": vocabulary, "versions": versions, "training": None}
+
+
+def _check_sizes(arrays: dict[str, np.ndarray], config: dict[str, Any]) -> None:
+    """Compares the sizes of the configuration with the arrays really there, before memory is taken for them."""
+    V, E = arrays["model/embedding.weight"].shape
+    _, H = arrays["model/rnn.weight_hh_l0"].shape
+    L = sum(name.startswith("model/rnn.weight_hh_l") for name in arrays)
+    for name, found in {"vocab_size": V, "embedding_size": E, "hidden_size": H, "num_layers": L}.items():
+        if config[name] != found:
+            raise ValueError(f"{name} is {config[name]!r} in its configuration and {found} in its arrays")
+
+
+class Checkpoint(Callback):
+    """Keeps a run in a directory: ``last.npz``, ``best.npz`` and ``log.jsonl``, so that it can be gone on with.
+
+    Killed at any moment and resumed, a run ends with the files of one that never stopped, byte for byte.
+
+    Parameters
+    ----------
+    directory : path
+        Made if it is not there.
+    every : int, optional
+        Steps between saves, besides those at the start, after every epoch and at the end.
+    keep : int
+        How many of the latest saves also stay under their steps' names, ``step-00000100.npz``.
+    resume : bool
+        Goes on with the run in the directory; starts a new one where there is none.
+    overwrite : bool
+        Deletes the files of the run in the directory, and starts a new one.
+    config : str
+        Written to ``config.toml`` when a new run starts.
+
+    Raises
+    ------
+    RunDirectoryError
+        At the start of the run, if the directory holds one and neither ``resume`` nor ``overwrite`` is given.
+    CheckpointError
+        At the start of the run, if what is to be resumed cannot be loaded, or is of another text or model.
+
+    Notes
+    -----
+    If a save fails (a full disk, say), the file before it stays as it is, and training goes on with a warning.
+    """
+
+    def __init__(
+        self,
+        directory: PathLike,
+        every: int | None = None,
+        keep: int = 0,
+        resume: bool = False,
+        overwrite: bool = False,
+        config: str = "",
+    ):
+        if every is not None and (not isinstance(every, int) or every < 1):
+            raise ValueError(f"every must be a positive integer, got {every!r}")
+        if not isinstance(keep, int) or keep < 0:
+            raise ValueError(f"keep must be an integer that is not negative, got {keep!r}")
+        if resume and overwrite:
+            raise ValueError("give resume or overwrite, not both")
+        self.directory, self.every, self.keep = Path(directory), every, keep
+        self.resume, self.overwrite, self.config = resume, overwrite, config
+        self.logged = 0  # records of the history that stand in the log
+        self.log_bytes = 0
+        self.saved_at: int | None = None
+        self.epoch_ended = False
+
+    def on_start(self, trainer: Trainer) -> None:
+        if self.directory.exists() and not self.directory.is_dir():
+            raise RunDirectoryError(f"{self.directory} is a file; a run needs a directory")
+        if self.resume and (self.directory / "last.npz").exists():
+            self._resume(trainer)
+            return
+        there = [name for name in RUN_FILES if (self.directory / name).exists()]
+        if there and not (self.resume or self.overwrite):
+            raise RunDirectoryError(
+                f"{self.directory} holds another run ({', '.join(there)}); give --resume (resume=True) to go on "
+                "with it, --overwrite (overwrite=True) to replace it, or another directory"
+            )
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for file in (*map(self.directory.joinpath, there), *self._snapshots()):
+            file.unlink(missing_ok=True)
+        if self.config:
+            (self.directory / "config.toml").write_text(self.config, encoding="utf-8")
+        self._save(trainer)
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        self.epoch_ended = True
+        if trainer.improved:
+            self._guarded(lambda: save(trainer.model, self.directory / "best.npz"))
+
+    def on_step(self, trainer: Trainer) -> None:
+        if len(trainer.history) > self.logged:
+            self._guarded(lambda: self._log(trainer))
+        if self.epoch_ended or (self.every and trainer.step % self.every == 0):
+            self._save(trainer)
+
+    def on_end(self, trainer: Trainer) -> None:
+        if self.saved_at != trainer.step:
+            self._save(trainer)
+        if not (self.directory / "best.npz").exists():  # not one epoch is complete: the last is the best there is
+            self._guarded(lambda: save(trainer.model, self.directory / "best.npz"))
+
+    def _save(self, trainer: Trainer) -> None:
+        self.epoch_ended = False
+        arrays = _model_arrays(trainer.model) | trainer.arrays()
+        meta = _model_meta(trainer.model) | {"training": trainer.books() | {"log_bytes": self.log_bytes}}
+        self._guarded(lambda: write_sealed(self.directory / "last.npz", arrays, meta, keep_previous=True))
+        self.saved_at = trainer.step
+        if self.keep:
+            self._guarded(lambda: self._keep(trainer.step))
+
+    def _keep(self, step: int) -> None:
+        own = self.directory / f"step-{step:08d}.npz"
+        own.unlink(missing_ok=True)
+        os.link(self.directory / "last.npz", own)
+        for old in self._snapshots()[: -self.keep]:
+            old.unlink(missing_ok=True)
+
+    def _snapshots(self) -> list[Path]:
+        return sorted(self.directory.glob("step-????????.npz"))
+
+    def _log(self, trainer: Trainer) -> None:
+        lines = "".join(json.dumps(record) + "\n" for record in trainer.history[self.logged :]).encode()
+        with open(self.directory / "log.jsonl", "r+b" if self.log_bytes else "wb") as log:
+            log.seek(self.log_bytes)
+            log.write(lines)
+            log.truncate()
+        self.logged, self.log_bytes = len(trainer.history), self.log_bytes + len(lines)
+
+    def _guarded(self, write: Any) -> None:
+        try:
+            write()
+        except OSError as error:
+            warnings.warn(
+                f"could not write to {self.directory} ({error.strerror}); what stood there before is unchanged, "
+                "and training goes on",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+    def _resume(self, trainer: Trainer) -> None:
+        path = self.directory / "last.npz"
+        arrays, meta = read_run(path)
+        other = [
+            f"{n} {meta['model'].get(n)!r}, not {v!r}"
+            for n, v in trainer.model.config.items()
+            if meta["model"].get(n) != v
+        ]
+        if other or meta["training"] is None:
+            reason = f"of a run with {', '.join(other)}" if other else "of a model without a run"
+            raise CheckpointError(
+                path, reason, "resume with the settings it was started with, or use another directory"
+            )
+        try:
+            trainer.resume(arrays, meta["training"])
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(path, f"of another run: {error}", "use another directory") from error
+        trainer.model.load_state_dict(_of_model(arrays))
+        self.log_bytes, self.saved_at = meta["training"]["log_bytes"], trainer.step
+        log = self.directory / "log.jsonl"
+        lines = log.read_bytes()[: self.log_bytes].splitlines() if log.exists() else []
+        self.log_bytes = min(self.log_bytes, sum(len(line) + 1 for line in lines))
+        trainer.history[:] = [json.loads(line) for line in lines]
+        self.logged = len(trainer.history)

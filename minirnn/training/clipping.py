@@ -1,0 +1,118 @@
+"""Gradient clipping: the remedy for exploding gradients (Pascanu et al. 2012), and the gate that no NaN passes.
+
+Clipping is a step of training and never part of a rule: a clipped gradient is not the gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from minirnn.arrays import xp_of
+from minirnn.tape import Tensor
+
+
+class NonFiniteGradientError(ArithmeticError):
+    """A gradient holds NaN or infinity; the step must not be taken. Gradients and parameters are as they were."""
+
+
+def gradient_norm(parameters: Iterable[Tensor]) -> float:
+    """The length of all gradients together, as one vector.
+
+    Raises
+    ------
+    NonFiniteGradientError
+        If a gradient is not finite, naming its parameter.
+    """
+    norms = []
+    for k, p in enumerate(parameters):
+        if p.grad is None:
+            continue
+        flat = p.grad.reshape(-1)
+        with np.errstate(over="ignore"):  # it is looked at below
+            square = float(flat @ flat)
+        if math.isfinite(square):
+            norms.append(math.sqrt(square))
+            continue
+        bad = int((~xp_of(flat).isfinite(flat)).sum())
+        if bad:
+            raise NonFiniteGradientError(
+                f"the gradient of {p.name or f'parameter {k}'} {p.shape} has {bad} of {p.size} entries that are not "
+                "finite; the step is refused (a smaller learning rate or clip norm may help)"
+            )
+        largest = float(abs(flat).max())  # only the squares were too large for the dtype
+        norms.append(largest * math.sqrt(float(((flat / largest) ** 2).sum())))
+    return math.hypot(*norms)
+
+
+def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
+    """Scales all gradients by one factor, so that together they are no longer than ``max_norm``.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+        Those whose ``grad`` is ``None`` are passed over.
+    max_norm : float
+        Positive.
+
+    Returns
+    -------
+    float
+        The norm before clipping.
+
+    Raises
+    ------
+    NonFiniteGradientError
+        If a gradient is not finite; none is changed.
+    ValueError
+        If ``max_norm`` is not a positive number.
+
+    Notes
+    -----
+    The direction is kept: g <- g * min(1, max_norm / norm) (Pascanu et al. 2012, algorithm 1).
+
+    Examples
+    --------
+    >>> w = Tensor([0.0, 0.0], requires_grad=True)
+    >>> w.grad = w.data + [3.0, 4.0]
+    >>> clip_grad_norm_([w], max_norm=1.0), w.grad.tolist()
+    (5.0, [0.6000000000000001, 0.8])
+    """
+    _positive(max_norm=max_norm)
+    parameters = list(parameters)
+    norm = gradient_norm(parameters)
+    if norm > max_norm:
+        for p in parameters:
+            if p.grad is not None:
+                p.grad *= max_norm / norm
+    return norm
+
+
+def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> float:
+    """Limits every entry of every gradient to ``[-clip_value, clip_value]``; the direction may change.
+
+    Returns, refuses and raises as ``clip_grad_norm_`` does.
+
+    Examples
+    --------
+    >>> w = Tensor([0.0, 0.0], requires_grad=True)
+    >>> w.grad = w.data + [3.0, -0.5]
+    >>> _ = clip_grad_value_([w], clip_value=1.0)
+    >>> w.grad
+    array([ 1. , -0.5])
+    """
+    _positive(clip_value=clip_value)
+    parameters = list(parameters)
+    norm = gradient_norm(parameters)
+    for p in parameters:
+        if p.grad is not None:
+            p.grad = xp_of(p.grad).clip(p.grad, -clip_value, clip_value)
+    return norm
+
+
+def _positive(**limit: float) -> None:
+    for name, value in limit.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise ValueError(f"{name} must be a positive number, got {value!r}")

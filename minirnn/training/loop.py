@@ -1,0 +1,393 @@
+"""The training loop: loss, backward, clip, step, and what lies around them.
+
+Without all that lies around, it is this, and a test keeps the two equal to the last bit:
+
+    for inputs, targets in batches:
+        loss, state = lm.loss(inputs, targets, state)
+        optimizer.zero_grad()
+        loss.backward()
+        clip_grad_norm_(lm.parameters(), 5.0)
+        optimizer.step()
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from minirnn.models import CharLM
+from minirnn.nn.recurrent import State
+from minirnn.tape import Tensor, no_grad
+from minirnn.text import TextStream
+from minirnn.training.clipping import NonFiniteGradientError, clip_grad_norm_, clip_grad_value_, gradient_norm
+from minirnn.training.optimizers import Adam, Optimizer
+from minirnn.training.schedules import Plateau, Schedule
+
+_BOOKS = ("step", "best", "improved", "refused", "finished", "epoch_sum", "since_record")
+MOST_REFUSED = 10  # steps refused in a row before the run is given up
+
+
+class DivergenceError(ArithmeticError):
+    """Loss or gradients were not finite for many steps in a row. The parameters are those of the last good step."""
+
+
+class Callback:
+    """Something that looks on while a ``Trainer`` runs; a subclass overrides what it wants to hear of.
+
+    One that has a state which a resumed run needs also overrides ``state_dict`` and ``load_state_dict``.
+    """
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Before the first step."""
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """After an epoch and its validation."""
+
+    def on_step(self, trainer: Trainer) -> None:
+        """After every step, and after ``on_epoch`` where an epoch ends: everything is in place to be saved."""
+
+    def on_end(self, trainer: Trainer) -> None:
+        """After the last step, however the run was asked to stop."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+class EarlyStopping(Callback):
+    """Stops the run when the loss (on the validation text if there is one) has not improved for ``patience`` epochs."""
+
+    def __init__(self, patience: int = 5):
+        if not isinstance(patience, int) or patience < 1:
+            raise ValueError(f"patience must be a positive integer, got {patience!r}")
+        self.patience, self.best, self.waited = patience, math.inf, 0
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        if record["metric"] < self.best:
+            self.best, self.waited = record["metric"], 0
+        else:
+            self.waited += 1
+        if self.waited >= self.patience:
+            trainer.stop(f"no improvement for {self.patience} epochs", for_good=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best if math.isfinite(self.best) else None, "waited": self.waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self.waited = math.inf if state["best"] is None else state["best"], state["waited"]
+
+
+class Trainer:
+    """A training run: everything that changes from step to step, and the step.
+
+    Parameters
+    ----------
+    model : CharLM
+        Or anything with its ``loss(inputs, targets, state) -> (loss, state)``.
+    stream : TextStream
+        The text, cut into batches.
+    optimizer : Optimizer, optional
+        ``Adam(model.parameters(), lr)`` without it.
+    lr : float
+        Learning rate of that Adam.
+    clip_norm, clip_value : float or None
+        At most one of the two; neither leaves gradients as they are.
+    schedule : callable, optional
+        Factor of the learning rate as a function of the step, from ``minirnn.training.schedules``.
+    val_split : float
+        The share of the text, at its end, that is kept for validation after every epoch.
+    log_every : int
+        Steps per record in ``history``.
+
+    Attributes
+    ----------
+    step : int
+        Steps taken so far.
+    history : list of dict
+        One record per ``log_every`` steps (``loss`` in nats per character, ``norm`` of the gradient before clipping,
+        ``clipped``, the share of steps that were, ``lr``), and one per epoch (``val_loss``).
+    stopping : str or None
+        Why the run is about to stop, once it is.
+    """
+
+    def __init__(
+        self,
+        model: CharLM,
+        stream: TextStream,
+        *,
+        optimizer: Optimizer | None = None,
+        lr: float = 2e-3,
+        clip_norm: float | None = 5.0,
+        clip_value: float | None = None,
+        schedule: Schedule | None = None,
+        val_split: float = 0.0,
+        log_every: int = 50,
+    ):
+        if clip_norm is not None and clip_value is not None:
+            raise ValueError(f"give clip_norm or clip_value, not both; got {clip_norm} and {clip_value}")
+        if not isinstance(log_every, int) or log_every < 1:
+            raise ValueError(f"log_every must be a positive integer, got {log_every!r}")
+        vocab_size = getattr(model, "vocab_size", None)
+        if vocab_size is not None and vocab_size != len(stream.vocabulary):
+            raise ValueError(f"model has a vocabulary of {vocab_size}, the stream one of {len(stream.vocabulary)}")
+        self.model, self.stream = model, stream
+        self.training, self.validation = stream.split(val_split)
+        self.optimizer = Adam(model.parameters(), lr) if optimizer is None else optimizer
+        self.base_lr = self.optimizer.lr
+        self.clip_norm, self.clip_value, self.schedule, self.log_every = clip_norm, clip_value, schedule, log_every
+        self.callbacks: list[Callback] = []
+        self.step = 0
+        self.state: State | None = None
+        self.loss = math.nan  # of the last step
+        self.best: float | None = None  # lowest metric of an epoch
+        self.improved = False  # whether the last epoch was the best so far
+        self.refused = 0  # steps refused in a row
+        self.epoch_sum = [0.0, 0]  # loss and steps since the epoch began
+        self.since_record = [0.0, 0.0, 0, 0]  # loss, norm, clipped steps, steps
+        self.history: list[dict[str, Any]] = []
+        self.stopping: str | None = None
+        self.finished: str | None = None  # why no resumed run will go on either
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that the next step belongs to, from 0."""
+        return self.step // self.training.batches_per_epoch
+
+    def stop(self, reason: str, for_good: bool = False) -> None:
+        """Asks the run to stop after the step under way; ``for_good`` holds when it is resumed, too."""
+        self.stopping = reason
+        self.finished = reason if for_good else None
+
+    def train_step(self) -> None:
+        """One step: loss, backward, clip, update. A step whose numbers are not finite is refused, and counted."""
+        epoch, k = divmod(self.step, self.training.batches_per_epoch)
+        inputs, targets = self.training.batch(epoch, k)
+        state = self.state if self.training.carries_state and k > 0 else None
+        self.model.train()
+        self.model.seek(self.step)
+        self.optimizer.lr = self.base_lr * (self.schedule(self.step) if self.schedule else 1.0)
+        loss, self.state = self.model.loss(inputs, targets, state)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.loss = loss.item()
+        self.step += 1
+        try:
+            if not math.isfinite(self.loss):
+                raise NonFiniteGradientError(f"the loss of step {self.step} is {self.loss}; the step is refused")
+            norm, clipped = self._clip()
+        except NonFiniteGradientError as error:
+            self._refuse(error)
+            return
+        self.optimizer.step()
+        self.refused = 0
+        self.epoch_sum = [self.epoch_sum[0] + self.loss, self.epoch_sum[1] + 1]
+        total, norms, clips, steps = self.since_record
+        self.since_record = [total + self.loss, norms + norm, clips + clipped, steps + 1]
+        if self.step % self.log_every == 0:
+            self._record()
+
+    def _clip(self) -> tuple[float, bool]:
+        parameters = self.optimizer.parameters
+        if self.clip_norm is not None:
+            norm = clip_grad_norm_(parameters, self.clip_norm)
+            return norm, norm > self.clip_norm
+        if self.clip_value is not None:
+            return clip_grad_value_(parameters, self.clip_value), False
+        return gradient_norm(parameters), False
+
+    def _refuse(self, error: NonFiniteGradientError) -> None:
+        self.refused += 1
+        self.state = None  # it may hold what made the loss infinite
+        if self.refused >= MOST_REFUSED:
+            raise DivergenceError(f"{MOST_REFUSED} steps in a row were refused; the last: {error}")
+        warnings.warn(f"step {self.step}: {error}", RuntimeWarning, stacklevel=3)
+
+    def _record(self) -> None:
+        loss, norm, clips, steps = self.since_record
+        if steps:
+            record = {"step": self.step, "loss": loss / steps, "norm": norm / steps, "clipped": clips / steps}
+            self.history.append(record | {"lr": self.optimizer.lr})
+        self.since_record = [0.0, 0.0, 0, 0]
+
+    def finish_epoch(self) -> dict[str, Any]:
+        """Validates, and keeps the books of the epoch that has just ended."""
+        loss, steps = self.epoch_sum
+        self.epoch_sum = [0.0, 0]
+        record: dict[str, Any] = {"step": self.step, "epoch": self.epoch, "train_loss": loss / steps if steps else None}
+        if self.validation is not None:
+            record["val_loss"] = evaluate(self.model, self.validation)
+        metric = record.get("val_loss", record["train_loss"])
+        record["metric"] = math.inf if metric is None else metric
+        self.improved = self.best is None or record["metric"] < self.best
+        if self.improved and math.isfinite(record["metric"]):
+            self.best = record["metric"]
+        if isinstance(self.schedule, Plateau):
+            self.schedule.observe(record["metric"])
+        self.history.append({name: value for name, value in record.items() if name != "metric" and value is not None})
+        return record
+
+    def run(
+        self,
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+        max_minutes: float | None = None,
+        callbacks: Iterable[Callback] = (),
+    ) -> list[dict[str, Any]]:
+        """Takes steps until ``epochs`` or ``steps`` are complete, counted from the start of the run, not of the call."""
+        for name, value in (("epochs", epochs), ("steps", steps), ("max_minutes", max_minutes)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0):
+                raise ValueError(f"{name} must be positive, got {value!r}")
+        if epochs is None and steps is None and max_minutes is None:
+            raise ValueError("give epochs, steps or max_minutes")
+        ends = [steps] if steps is not None else []
+        ends += [epochs * self.training.batches_per_epoch] if epochs is not None else []
+        end, deadline = min(ends, default=math.inf), time.monotonic() + 60 * (max_minutes or math.inf)
+        self.callbacks = list(callbacks)
+        self.stopping = None
+        for callback in self.callbacks:
+            callback.on_start(self)
+        while self.step < end and not self.stopping:
+            self.train_step()
+            if self.step % self.training.batches_per_epoch == 0:
+                record = self.finish_epoch()
+                for callback in self.callbacks:
+                    callback.on_epoch(self, record)
+            if time.monotonic() > deadline:
+                self.stop(f"max_minutes {max_minutes:g} are over")
+            for callback in self.callbacks:
+                callback.on_step(self)
+        for callback in self.callbacks:
+            callback.on_end(self)
+        return self.history
+
+    # --- what a resumed run needs, besides the model -----------------------------------------------------------------
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Optimizer and carried state."""
+        found = {f"optimizer/{name}": a for name, a in self.optimizer.state_dict().items()}
+        if self.state is not None:
+            found |= {f"state/{k}": part.numpy() for k, part in enumerate(self.state)}
+        return found
+
+    def books(self) -> dict[str, Any]:
+        """Position and counters, as plain numbers."""
+        books = {name: getattr(self, name) for name in _BOOKS}
+        books["stream"] = self._stream_identity()
+        books["optimizer"] = type(self.optimizer).__name__
+        books["callbacks"] = {type(c).__name__: c.state_dict() for c in self.callbacks if c.state_dict()}
+        books["plateau"] = self.schedule.state_dict() if isinstance(self.schedule, Plateau) else None
+        return books
+
+    def _stream_identity(self) -> dict[str, Any]:
+        stream = self.training
+        return {
+            "text": stream.digest,
+            "seq_len": stream.seq_len,
+            "batch_size": stream.batch_size,
+            "lanes": stream.lanes,
+            "seed": stream.seed,
+        }
+
+    def resume(self, arrays: dict[str, np.ndarray], books: dict[str, Any]) -> None:
+        """Goes back to where ``arrays()`` and ``books()`` were taken.
+
+        Raises
+        ------
+        ValueError
+            If they belong to a run on another text, or with another optimizer or other batches; nothing is changed.
+        """
+        for name, own in {"optimizer": type(self.optimizer).__name__, **self._stream_identity()}.items():
+            theirs = books["optimizer"] if name == "optimizer" else books["stream"][name]
+            if theirs != own:
+                raise ValueError(f"it was made with {name} {theirs!r}, this run has {own!r}")
+        of_optimizer = "optimizer/"
+        self.optimizer.load_state_dict(
+            {name.removeprefix(of_optimizer): a for name, a in arrays.items() if name.startswith(of_optimizer)}
+        )
+        backend = self.optimizer.parameters[0].backend
+        h, c = (Tensor(arrays[name]).to(backend) if name in arrays else None for name in ("state/0", "state/1"))
+        self.state = None if h is None or c is None else (h, c)
+        for name in _BOOKS:
+            setattr(self, name, books[name])
+        self.stopping = self.finished
+        for callback in self.callbacks:
+            if type(callback).__name__ in books["callbacks"]:
+                callback.load_state_dict(books["callbacks"][type(callback).__name__])
+        if isinstance(self.schedule, Plateau) and books["plateau"]:
+            self.schedule.load_state_dict(books["plateau"])
+
+
+def evaluate(model: CharLM, stream: TextStream) -> float:
+    """Mean loss in nats per character over a stream, the state carried along; changes nothing in the model.
+
+    Examples
+    --------
+    >>> text = "to be or not to be " * 10
+    >>> stream = TextStream(text, seq_len=10, batch_size=2)
+    >>> bits = evaluate(CharLM(len(stream.vocabulary), 4, 8), stream) / math.log(2)
+    >>> 2 < bits < 4  # untrained: close to log2(7)
+    True
+    """
+    was_training, total, state = model.training, 0.0, None
+    model.eval()
+    try:
+        with no_grad():
+            for k in range(stream.batches_per_epoch):
+                inputs, targets = stream.batch(0, k)
+                loss, state = model.loss(inputs, targets, state if stream.carries_state else None)
+                total += loss.item()
+    finally:
+        model.train(was_training)
+    return total / stream.batches_per_epoch
+
+
+def fit(
+    model: CharLM,
+    stream: TextStream,
+    *,
+    epochs: int | None = None,
+    steps: int | None = None,
+    max_minutes: float | None = None,
+    callbacks: Iterable[Callback] = (),
+    **settings: Any,
+) -> list[dict[str, Any]]:
+    """Trains ``model`` on ``stream``.
+
+    Parameters
+    ----------
+    model : CharLM
+        Changed in place. If it has no vocabulary yet, it takes that of the stream.
+    stream : TextStream
+        The text, cut into batches.
+    epochs, steps, max_minutes
+        When to stop: whichever comes first; at least one must be given.
+    callbacks : iterable of Callback
+        For example ``EarlyStopping(patience=3)``, ``Checkpoint("runs/a")``.
+    **settings
+        ``optimizer, lr, clip_norm, clip_value, schedule, val_split, log_every`` of ``Trainer``.
+
+    Returns
+    -------
+    list of dict
+        The history: losses in nats per character, by step and by epoch.
+
+    Examples
+    --------
+    >>> stream = TextStream("to be or not to be " * 20, seq_len=10, batch_size=4)
+    >>> history = fit(CharLM(stream.vocabulary, 8, 16), stream, steps=40, lr=0.02, log_every=20)
+    >>> history[-1]["loss"] < history[0]["loss"]
+    True
+    """
+    if getattr(model, "vocabulary", stream.vocabulary) is None:
+        model.vocabulary = stream.vocabulary
+    return Trainer(model, stream, **settings).run(
+        epochs=epochs, steps=steps, max_minutes=max_minutes, callbacks=callbacks
+    )

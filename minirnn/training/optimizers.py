@@ -1,0 +1,223 @@
+"""Optimizers: how a gradient becomes a step.
+
+Each is a few lines of arithmetic on one array and its moments, written in place and in pieces that stay in the
+first-level caches: an update reads and writes several arrays as long as the parameters, and does little with each
+number, so its time is the time the memory takes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from minirnn.arrays import Array, asarray, xp_of
+from minirnn.tape import Tensor, no_grad
+
+PIECE = 16_384  # numbers updated at a time on the CPU
+
+
+class Optimizer:
+    """What all optimizers share. A subclass names its ``moments`` and writes ``update``.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+        What to change; at least one.
+    lr : float
+        Learning rate; may be assigned at any time, as schedules do.
+    weight_decay : float
+        Adds ``weight_decay * w`` to the gradient of ``w`` (an L2 penalty).
+    """
+
+    moments: tuple[str, ...] = ()  # arrays kept between steps, one of each per parameter, zero at first
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0):
+        if isinstance(parameters, Tensor):  # its rows would be copies
+            raise TypeError("parameters must be a list of tensors, got one tensor; put it into a list")
+        self.parameters = list(parameters)
+        if not self.parameters:
+            raise ValueError("parameters must hold at least one tensor, got none")
+        for p in self.parameters:
+            if not isinstance(p, Tensor) or not p.requires_grad:
+                raise TypeError(f"parameters must be tensors that require a gradient, got {type(p).__name__}")
+        self.lr, self.weight_decay, self.steps = lr, weight_decay, 0
+        _in_range(0, math.inf, lr=lr, weight_decay=weight_decay)
+        self.state: list[dict[str, Array]] = [
+            {name: xp_of(p.array).zeros(p.shape, p.dtype) for name in self.moments} for p in self.parameters
+        ]
+
+    def zero_grad(self) -> None:
+        for p in self.parameters:
+            p.grad = None
+
+    def step(self) -> None:
+        """Changes every parameter that has a gradient."""
+        self.steps += 1
+        with no_grad():
+            for p, moments in zip(self.parameters, self.state, strict=True):
+                if p.grad is None:
+                    continue
+                arrays = [p.writable(), p.grad, *moments.values()]
+                piece = PIECE if p.backend == "numpy" else max(1, p.size)  # a GPU prefers one launch
+                flat = [a.reshape(-1) for a in arrays]
+                for start in range(0, p.size, piece):
+                    w, g, *m = (a[start : start + piece] for a in flat)
+                    self.update(w, g + self.weight_decay * w if self.weight_decay else g, *m)
+
+    def update(self, w: Array, g: Array, *moments: Array) -> None:
+        """Changes a piece ``w`` of a parameter and its moments in place; ``g`` is only read."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Moments by number of the parameter, and the number of steps: all that resuming needs."""
+        arrays = {f"{k}.{name}": a for k, moments in enumerate(self.state) for name, a in moments.items()}
+        return {"steps": np.array(self.steps)} | {name: Tensor.around(a).numpy() for name, a in arrays.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what ``state_dict`` returned.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If a name is missing or a shape differs; nothing is changed.
+        """
+        for name, own in self.state_dict().items():
+            if name not in state:
+                raise KeyError(f"optimizer state has no {name!r}; it belongs to another optimizer or other parameters")
+            if state[name].shape != own.shape:
+                raise ValueError(f"optimizer state {name!r} must have shape {own.shape}, got {state[name].shape}")
+        self.steps = int(state["steps"])
+        for k, (p, moments) in enumerate(zip(self.parameters, self.state, strict=True)):
+            for name in moments:
+                moments[name] = asarray(state[f"{k}.{name}"], p.dtype, p.backend)
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum on request (Sutskever et al. 2013, in PyTorch's form).
+
+        m = momentum * m + g
+        w = w - lr * m
+
+    Examples
+    --------
+    >>> w = Tensor([1.0], requires_grad=True)
+    >>> w.grad = w.data + 1
+    >>> SGD([w], lr=0.1).step()
+    >>> w
+    Tensor([0.8], requires_grad=True)
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.0, weight_decay: float = 0.0):
+        _in_range(0, 1, momentum=momentum)
+        self.momentum = momentum
+        self.moments = ("m",) if momentum else ()
+        super().__init__(parameters, lr, weight_decay)
+
+    def update(self, w, g, *moments):
+        for m in moments:
+            m *= self.momentum
+            m += g
+            g = m
+        w -= self.lr * g
+
+
+class RMSprop(Optimizer):
+    """Divides the gradient by a running root mean square of itself (Tieleman & Hinton 2012).
+
+    v = alpha * v + (1 - alpha) * g**2
+    w = w - lr * g / (sqrt(v) + eps)
+    """
+
+    moments = ("v",)
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):
+        _in_range(0, 1, alpha=alpha)
+        _in_range(0, math.inf, eps=eps)
+        self.alpha, self.eps = alpha, eps
+        super().__init__(parameters, lr, weight_decay)
+
+    def update(self, w, g, v):
+        v *= self.alpha
+        v += (1 - self.alpha) * g * g
+        w -= self.lr * g / (xp_of(v).sqrt(v) + self.eps)
+
+
+class Adam(Optimizer):
+    """Momentum and a running root mean square, both corrected for starting at zero (Kingma & Ba 2015).
+
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g**2
+    w = w - lr * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps)
+    """
+
+    moments = ("m", "v")
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise ValueError(f"betas must be a pair of numbers, got {betas!r}")
+        _in_range(0, 1, beta1=betas[0], beta2=betas[1])
+        _in_range(0, math.inf, eps=eps)
+        self.betas, self.eps = betas, eps
+        super().__init__(parameters, lr, weight_decay)
+
+    def update(self, w, g, m, v):
+        xp, (beta1, beta2) = xp_of(w), self.betas
+        step = (1 - beta1) * g
+        m *= beta1
+        m += step
+        xp.multiply(g, g, out=step)
+        step *= 1 - beta2
+        v *= beta2
+        v += step
+        xp.sqrt(v, out=step)
+        step *= 1 / math.sqrt(1 - beta2**self.steps)
+        step += self.eps
+        xp.divide(m, step, out=step)
+        step *= self.lr / (1 - beta1**self.steps)
+        w -= step
+
+
+class AdamW(Adam):
+    """Adam whose weight decay acts on the weight and not on the moments (Loshchilov & Hutter 2019).
+
+    w = w - lr * weight_decay * w,   then Adam's step
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ):
+        super().__init__(parameters, lr, betas, eps)
+        _in_range(0, math.inf, weight_decay=weight_decay)
+        self.decoupled_decay = weight_decay
+
+    def update(self, w, g, m, v):
+        w *= 1 - self.lr * self.decoupled_decay
+        super().update(w, g, m, v)
+
+
+def _in_range(low: float, high: float, **values: float) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value < high:
+            raise ValueError(f"{name} must be a number from {low} to below {high}, got {value!r}")

@@ -1,0 +1,109 @@
+"""Schedules: by which factor the learning rate is multiplied, as a plain function of the training step.
+
+A schedule has no state, so there is nothing to save: a resumed run computes the same factors. ``Plateau``, which looks
+at the validation loss, is the exception.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+Schedule = Callable[[int], float]
+
+
+def step_decay(every: int, gamma: float = 0.1) -> Schedule:
+    """Multiplies by ``gamma`` after every ``every`` steps.
+
+    Examples
+    --------
+    >>> factor = step_decay(every=100, gamma=0.5)
+    >>> factor(99), factor(100), factor(250)
+    (1.0, 0.5, 0.25)
+    """
+    _at_least(1, every=every)
+    _at_least(0, gamma=gamma)
+    return lambda step: float(gamma ** (step // every))
+
+
+def exponential(gamma: float) -> Schedule:
+    """Multiplies by ``gamma`` after every step: ``gamma**step``."""
+    _at_least(0, gamma=gamma)
+    return lambda step: float(gamma**step)
+
+
+def cosine(total: int, floor: float = 0.0) -> Schedule:
+    """From 1 along half a cosine to ``floor`` at step ``total``, and stays there (Loshchilov & Hutter 2017).
+
+    Examples
+    --------
+    >>> factor = cosine(total=100)
+    >>> factor(0), round(factor(50), 3), factor(100), factor(500)
+    (1.0, 0.5, 0.0, 0.0)
+    """
+    _at_least(1, total=total)
+    _at_least(0, floor=floor)
+    return lambda step: floor + (1 - floor) * (1 + math.cos(math.pi * min(step, total) / total)) / 2
+
+
+def warmup(steps: int, then: Schedule | None = None) -> Schedule:
+    """Rises linearly to 1 over the first ``steps`` steps, then follows ``then``, counted from there; else stays at 1.
+
+    Examples
+    --------
+    >>> factor = warmup(4, then=exponential(0.5))
+    >>> [factor(step) for step in range(6)]
+    [0.25, 0.5, 0.75, 1.0, 1.0, 0.5]
+    """
+    _at_least(1, steps=steps)
+
+    def factor(step: int) -> float:
+        if step < steps:
+            return (step + 1) / steps
+        return then(step - steps) if then else 1.0
+
+    return factor
+
+
+class Plateau:
+    """Multiplies by ``gamma`` whenever the validation loss has not improved for ``patience`` validations.
+
+    Examples
+    --------
+    >>> plateau = Plateau(patience=2, gamma=0.5)
+    >>> for loss in (3.0, 2.0, 2.5, 2.1):
+    ...     plateau.observe(loss)
+    >>> plateau(0)
+    0.5
+    """
+
+    def __init__(self, patience: int = 3, gamma: float = 0.5):
+        _at_least(1, patience=patience)
+        _at_least(0, gamma=gamma)
+        self.patience, self.gamma = patience, gamma
+        self.best: float | None = None
+        self.waited, self.factor = 0, 1.0
+
+    def __call__(self, step: int) -> float:
+        return self.factor
+
+    def observe(self, loss: float) -> None:
+        """Takes note of a validation loss."""
+        if self.best is None or loss < self.best:
+            self.best, self.waited = loss, 0
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            self.factor, self.waited = self.factor * self.gamma, 0
+
+    def state_dict(self) -> dict[str, float | int | None]:
+        return {"best": self.best, "waited": self.waited, "factor": self.factor}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.best, self.waited, self.factor = state["best"], state["waited"], state["factor"]
+
+
+def _at_least(low: float, **values: float) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value < math.inf:
+            raise ValueError(f"{name} must be a number of at least {low}, got {value!r}")
