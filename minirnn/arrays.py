@@ -8,12 +8,14 @@ import zlib
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
 Array = Any  # a NumPy or a CuPy array: the two share no base class
 
 _backend: ContextVar[str] = ContextVar("minirnn_backend", default="numpy")
+_usable: WeakSet[ModuleType] = WeakSet()  # modules seen to compute: every further try would wait for the device
 
 
 class BackendError(RuntimeError):
@@ -59,6 +61,8 @@ def xp_of(*arrays: Array) -> Any:
     'numpy'
     """
     homes = {home_of(x) for x in arrays if x is not None}
+    if not homes:
+        raise TypeError("expected at least one array, got none")
     if len(homes) > 1:
         where = ", ".join(f"argument {k}: {home_of(x)}" for k, x in enumerate(arrays) if x is not None)
         raise TypeError(f"arrays live in different places ({where}); move them with .to('numpy') or .to('cupy')")
@@ -85,7 +89,9 @@ def _resolve(backend: str) -> str:
         return "numpy"
     why_not = _why_no_device()
     if why_not and backend == "cupy":
-        raise BackendError(f"backend 'cupy' cannot be used here: {why_not}; use 'numpy', or 'auto' to fall back by itself")
+        raise BackendError(
+            f"backend 'cupy' cannot be used here: {why_not}; use 'numpy', or 'auto' to fall back by itself"
+        )
     return "numpy" if why_not else "cupy"
 
 
@@ -95,12 +101,16 @@ def _why_no_device() -> str:
         cupy: ModuleType = importlib.import_module("cupy")
     except ImportError:
         return "CuPy is not installed (pip install 'minirnn[cuda12]' or 'minirnn[cuda13]')"
+    if cupy in _usable:
+        return ""
     try:
         if cupy.cuda.runtime.getDeviceCount() == 0:
             return "CuPy finds no CUDA device"
         cupy.zeros(1).sum().item()
     except Exception as error:  # the driver's errors share no base class, and any of them means the same
-        return f"CuPy is installed but finds no usable device ({str(error).splitlines()[0]})"
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        return f"CuPy is installed but finds no usable device ({reason})"
+    _usable.add(cupy)
     return ""
 
 
@@ -146,9 +156,9 @@ def current_backend() -> str:
 
 
 def asarray(data: Any, dtype: Any = None, backend: str | None = None) -> Array:
-    """A fresh array with the contents of ``data``, on the current backend or on the one named; ``data`` is copied."""
+    """A fresh array in C order with the contents of ``data``, on the current backend or on the one named."""
     xp = module_of(backend or current_backend())
-    return xp.array(data if xp is not np else to_numpy(data), dtype=dtype)
+    return xp.array(data if xp is not np else to_numpy(data), dtype=dtype, order="C")
 
 
 def to_numpy(x: Any) -> np.ndarray:
@@ -165,10 +175,10 @@ def float_dtype(dtype: Any) -> np.dtype:
         If it is neither float32 nor float64.
     """
     try:
-        found = np.dtype(dtype)
+        found = None if dtype is None else np.dtype(dtype)  # NumPy takes None for float64
     except TypeError:
         found = None
-    if found not in (np.dtype("float32"), np.dtype("float64")):
+    if found is None or found not in (np.dtype("float32"), np.dtype("float64")):
         raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
     return found
 
@@ -202,6 +212,6 @@ def random_generator(seed: int, stream: str = "", step: int = 0) -> np.random.Ge
     for name, value in (("seed", seed), ("step", step)):
         if not isinstance(value, (int, np.integer)) or value < 0:
             raise ValueError(f"{name} must be an integer that is not negative, got {value!r}")
-    key = np.array([seed % 2**64, zlib.crc32(stream.encode())], dtype=np.uint64)
-    counter = np.array([0, 0, step % 2**64, 0], dtype=np.uint64)
+    key = np.array([int(seed) % 2**64, zlib.crc32(stream.encode())], dtype=np.uint64)
+    counter = np.array([0, 0, int(step) % 2**64, 0], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minirnn import rules
-from minirnn.arrays import asarray, home_of
+from minirnn.arrays import asarray
 from minirnn.tape import Tensor, bare_index, differentiable
 
 # arithmetic, with broadcasting
@@ -75,14 +75,14 @@ lstm_step = differentiable(rules.lstm_step)
 lstm = differentiable(rules.lstm)
 
 
-# --- what a tensor's operators and methods call ------------------------------------------------------------------------
+# --- what a tensor's operators and methods call
 
 
 def _at(x: Tensor, index: Any) -> Any:
-    """``x[index]``: lists and tensors in the index become arrays beside ``x``."""
+    """``x[index]``; what the index holds is copied beside ``x``, for the pullback keeps it."""
     parts = bare_index(index)
     beside = tuple(
-        asarray(part, backend=x.backend) if isinstance(part, np.ndarray) and x.backend != home_of(part) else part
+        asarray(part, backend=x.backend) if hasattr(part, "dtype") and not isinstance(part, np.generic) else part
         for part in (parts if isinstance(parts, tuple) else (parts,))
     )
     return getitem(x, index=beside if isinstance(parts, tuple) else beside[0])

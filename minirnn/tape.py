@@ -10,11 +10,12 @@ from __future__ import annotations
 import heapq
 import inspect
 import itertools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from minirnn.arrays import Array, asarray, home_of, to_numpy, xp_of
 
 _recording: ContextVar[bool] = ContextVar("minirnn_recording", default=True)
 _serials = itertools.count()
+
+NUMBERS = (bool, int, float, complex)
 
 
 @contextmanager
@@ -83,9 +86,12 @@ class Node:
         found = self.pullback(
             *(xp.zeros(*form) if c is None else c for c, form in zip(cotangents, self.outputs, strict=True))
         )
-        if len(found) < len(self.inputs):
-            raise TypeError(f"the pullback of {self.name!r} returned {len(found)} cotangents for {len(self.inputs)} inputs")
-        return found[: len(self.inputs)]  # the rest belongs to optional arguments that were not given
+        if not isinstance(found, tuple):
+            raise TypeError(f"the pullback of {self.name!r} must return a tuple, got {type(found).__name__}")
+        n = len(self.inputs)
+        if len(found) < n or any(c is not None for c in found[n:]):  # the rest: optional arguments that were not given
+            raise TypeError(f"the pullback of {self.name!r} returned {len(found)} cotangents for {n} inputs")
+        return found[:n]
 
     def free(self) -> None:
         """Lets go of everything that the forward pass saved."""
@@ -132,6 +138,12 @@ class Tensor:
     __slots__ = ("__weakref__", "array", "grad", "index", "name", "node", "requires_grad", "writes")
     __array_ufunc__ = None  # array + tensor asks the tensor
 
+    if TYPE_CHECKING:  # ops.py binds these: it knows the rules
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __matmul__ = __rmatmul__ = lambda s, o: s
+        __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __getitem__ = lambda s, o: s
+
+        def __getattr__(self, method: str) -> Any: ...
+
     array: Array
     grad: Array | None
     node: Node | None  # the call that made it, ``None`` for a leaf
@@ -140,7 +152,9 @@ class Tensor:
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None, name: str | None = None):
         if isinstance(data, Tensor):
-            raise TypeError("data must be an array, got a Tensor; use .detach() to share its memory, Tensor(t.data) to copy")
+            raise TypeError(
+                "data must be an array, got a Tensor; use .detach() to share its memory, Tensor(t.data) to copy"
+            )
         if holds_tensor(data):
             raise TypeError("data must be numbers, got a list of tensors; ops.stack(*tensors) keeps their history")
         try:
@@ -178,7 +192,7 @@ class Tensor:
     @data.setter
     def data(self, value: Any) -> None:
         xp = xp_of(self.array)
-        array = xp.array(value.array if isinstance(value, Tensor) else value, dtype=self.dtype)
+        array = xp.array(value.array if isinstance(value, Tensor) else value, dtype=self.dtype, order="C")
         if array.shape != self.shape:
             raise ValueError(f"data must have shape {self.shape}, got {array.shape}")
         self.array, self.writes = array, [0]
@@ -250,11 +264,13 @@ class Tensor:
         return len(self.array)
 
     def __iter__(self) -> Iterator[Tensor]:
-        return (self[k] for k in range(len(self)))  # type: ignore[index]  # ops.py binds __getitem__
+        return (self[k] for k in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.backend != "numpy":
             raise TypeError("a tensor on the device becomes a NumPy array by .numpy(), not by itself")
+        if copy is False:
+            raise ValueError("a tensor's memory is not shared with NumPy; read it through .data, or let it be copied")
         return np.array(self.array, dtype=dtype)
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -304,13 +320,16 @@ class Tensor:
         if not self.requires_grad:
             raise RuntimeError("backward() needs a tensor that was computed from one with requires_grad=True")
         if cotangent is None and self.size != 1:
-            raise ValueError(f"backward() without a cotangent needs a tensor of one element, this one has shape {self.shape}")
+            raise ValueError(
+                f"backward() without a cotangent needs a tensor of one element, this one has shape {self.shape}"
+            )
         xp = xp_of(self.array)
         seed = xp.ones(self.shape, self.dtype) if cotangent is None else xp.array(cotangent, dtype=self.dtype)
         if seed.shape != self.shape:
             raise ValueError(f"cotangent must have shape {self.shape}, got {seed.shape}")
         for leaf, gradient in pull_back([self], [seed], retain_graph).values():
-            leaf.grad = xp.array(gradient, order="C") if leaf.grad is None else leaf.grad + gradient  # its own memory
+            # its own memory; and an array, though NumPy adds up arrays without axes to a scalar
+            leaf.grad = xp.array(gradient, order="C") if leaf.grad is None else xp.asarray(leaf.grad + gradient)
 
     def to_dot(self) -> str:
         """The graph behind this tensor in the DOT language of Graphviz: boxes are leaves, ellipses are rules."""
@@ -347,7 +366,9 @@ def bare_index(index: Any) -> Any:
         return tuple(bare_index(part) for part in index)
     if isinstance(index, Tensor):
         return index.array
-    return np.asarray(index) if isinstance(index, list) else index
+    if isinstance(index, list):
+        return np.array(index, dtype=None if index else int)
+    return index
 
 
 def pull_back(
@@ -378,9 +399,11 @@ def pull_back(
         node = heapq.heappop(heap)
         for tensor, cotangent in zip(node.inputs, node.pull(waiting.pop(node)), strict=True):
             if tensor is not None and tensor.requires_grad:
-                if cotangent is None or cotangent.shape != tensor.shape:
-                    got = "None" if cotangent is None else f"shape {cotangent.shape}"
-                    raise TypeError(f"the pullback of {node.name!r} returned {got} for an input of shape {tensor.shape}")
+                if cotangent is None or getattr(cotangent, "shape", None) != tensor.shape:
+                    got = f"shape {cotangent.shape}" if hasattr(cotangent, "shape") else repr(cotangent)
+                    raise TypeError(
+                        f"the pullback of {node.name!r} returned {got} for an input of shape {tensor.shape}"
+                    )
                 deliver(tensor, cotangent)
         if not retain_graph:
             node.free()
@@ -388,7 +411,7 @@ def pull_back(
 
 
 def differentiable(rule: Callable) -> Callable:
-    """Lifts a rule, a function of arrays that returns ``(output, pullback)``, to a function of tensors that is recorded.
+    """Lifts a rule, a function of arrays that returns ``(output, pullback)``, to a recorded function of tensors.
 
     Parameters
     ----------
@@ -421,7 +444,10 @@ def differentiable(rule: Callable) -> Callable:
         arrays = [None if t is None else t.array for t in tensors]
         if len({type(a) for a in arrays if a is not None}) > 1:
             xp_of(*arrays)  # raises, naming the places
-        output, pullback = rule(*arrays, **static, wanted=wanted) if selective else rule(*arrays, **static)
+        answer = rule(*arrays, **static, wanted=wanted) if selective else rule(*arrays, **static)
+        if not (isinstance(answer, tuple) and len(answer) == 2 and callable(answer[1])):
+            raise TypeError(f"a rule returns (output, pullback), but {name!r} returned {type(answer).__name__}")
+        output, pullback = answer
         several = isinstance(output, tuple)
         outputs = [Tensor.around(o) for o in (output if several else (output,))]
         share_counts(tensors, outputs)
@@ -438,25 +464,24 @@ def differentiable(rule: Callable) -> Callable:
 
 def lift(inputs: Sequence[Any]) -> list[Tensor | None]:
     """Tensors as they are, arrays copied into tensors, Python numbers in the dtype of the tensors beside them."""
-    arrays = {k: Tensor(x) for k, x in enumerate(inputs) if not isinstance(x, (Tensor, bool, int, float, complex, type(None)))}
-    tensors = [arrays.get(k, x) for k, x in enumerate(inputs)]
-    dtypes = [t.dtype for t in tensors if isinstance(t, Tensor)]
-    homes = [t.backend for t in tensors if isinstance(t, Tensor)]
+    lifted = [x if x is None or isinstance(x, (Tensor, *NUMBERS)) else Tensor(x) for x in inputs]
+    if not any(isinstance(x, NUMBERS) for x in lifted):
+        return lifted
+    tensors = [x for x in lifted if isinstance(x, Tensor)]
+    dtypes, home = [t.dtype for t in tensors], tensors[0].backend if tensors else None
     return [
-        x if x is None or isinstance(x, Tensor) else Tensor.around(asarray(x, np.result_type(*dtypes, x), *homes[:1]))
-        for x in tensors
+        Tensor.around(asarray(x, np.result_type(*dtypes, x), home)) if isinstance(x, NUMBERS) else x for x in lifted
     ]
 
 
 def share_counts(inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> None:
     """Lets every output that is a view count its writes together with whatever it shares memory with."""
     for k, view in enumerate(outputs):
-        if view.array.base is not None:
-            xp = xp_of(view.array)
-            for other in (*inputs, *outputs[:k]):
-                if other is not None and xp.may_share_memory(view.array, other.array):
-                    view.writes = other.writes
-                    break
+        shares = xp_of(view.array).may_share_memory if view.array.base is not None else operator.is_
+        for other in (*inputs, *outputs[:k]):
+            if other is not None and shares(view.array, other.array):
+                view.writes = other.writes
+                break
 
 
 def rule_of(function: Callable) -> Callable:
@@ -466,6 +491,7 @@ def rule_of(function: Callable) -> Callable:
     inside another rule, like ``tanh``.
     """
 
+    @wraps(function)
     def rule(*arrays: Array) -> tuple[Any, Callable]:
         inputs = [Tensor.around(a) for a in arrays]
         for t in inputs:
@@ -473,7 +499,9 @@ def rule_of(function: Callable) -> Callable:
         output = function(*inputs)
         outputs = list(output) if isinstance(output, (tuple, list)) else [output]
         if not all(isinstance(t, Tensor) for t in outputs):
-            raise TypeError(f"a function of tensors must return a tensor or a tuple of them, got {type(output).__name__}")
+            raise TypeError(
+                f"a function of tensors must return a tensor or a tuple of them, got {type(output).__name__}"
+            )
 
         def rule_pullback(*cotangents: Array) -> tuple[Array | None, ...]:
             used = [(t, c) for t, c in zip(outputs, cotangents, strict=True) if t.requires_grad]

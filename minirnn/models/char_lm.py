@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minirnn import ops
+from minirnn.arrays import float_dtype
 from minirnn.nn import LSTM, Embedding, Linear, Module
 from minirnn.nn.inputs import ids_on, positive
 from minirnn.nn.recurrent import State
@@ -69,9 +70,7 @@ class CharLM(Module):
         if cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
         if tie_weights and embedding_size != hidden_size:
-            raise ValueError(
-                f"tie_weights needs embedding_size == hidden_size, got {embedding_size} and {hidden_size}"
-            )
+            raise ValueError(f"tie_weights needs embedding_size == hidden_size, got {embedding_size} and {hidden_size}")
         self.config = {
             "vocab_size": V,
             "embedding_size": embedding_size,
@@ -81,7 +80,7 @@ class CharLM(Module):
             "dropout": dropout,
             "tie_weights": tie_weights,
             "seed": seed,
-            "dtype": str(dtype),
+            "dtype": str(float_dtype(dtype)),
         }
         self.dropout, self.seed = dropout, seed
         self.embedding = Embedding(V, embedding_size, dtype, seed)
@@ -106,7 +105,8 @@ class CharLM(Module):
         if self.training and self.dropout:
             self.draws += 1
             hs = ops.dropout(hs, p=self.dropout, seed=self.seed, stream="dropout_head", step=self.draws)
-        return ops.affine(hs, self.head.weight, self.head.bias), tuple(part.detach() for part in state)
+        h, c = state
+        return ops.affine(hs, self.head.weight, self.head.bias), (h.detach(), c.detach())
 
     def forward(self, ids: Any, state: State | None = None) -> tuple[Tensor, State]:
         """Scores for the character after each of ``ids``.

@@ -50,7 +50,7 @@ def ids_on(backend: str, ids: Any, size: int, name: str = "ids", ndim: int | Non
     found = to_numpy(ids.array if isinstance(ids, Tensor) else ids)
     if found.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got dtype {found.dtype}")
-    if ndim is not None and found.ndim != ndim or found.size == 0:
+    if (ndim is not None and found.ndim != ndim) or found.size == 0:
         raise ValueError(f"{name} must be a non-empty array of {ndim or 'any number of'} axes, got shape {found.shape}")
     host.check_ids(found, size, name)
     return asarray(found, np.int64, backend)
@@ -62,19 +62,22 @@ def floats_like(parameter: Tensor, x: Any, name: str, shape: tuple[int | str, ..
     Raises
     ------
     TypeError
-        If the dtype is another one.
+        If it is not made of numbers, or of those of another dtype.
     ValueError
         If the shape does not fit.
     """
-    found = x if isinstance(x, Tensor) else Tensor(x)
-    if found.dtype.kind == "c":  # a complex step passes through
-        return found
-    if found.dtype != parameter.dtype:
+    try:
+        found = x if isinstance(x, Tensor) else Tensor(x)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
+    if found.dtype != parameter.dtype and found.dtype.kind != "c":  # a complex step passes through
         raise TypeError(
             f"{name} must have the dtype of the weights, {parameter.dtype}, got {found.dtype}; "
             f"convert it with astype, or build the layer with dtype={str(found.dtype)!r}"
         )
-    fits = found.ndim == len(shape) and all(isinstance(n, str) or n == m for n, m in zip(shape, found.shape, strict=True))
+    fits = found.ndim == len(shape) and all(
+        isinstance(n, str) or n == m for n, m in zip(shape, found.shape, strict=True)
+    )
     if not fits:
         raise ValueError(f"{name} must have shape ({', '.join(map(str, shape))}), got {found.shape}")
     return found

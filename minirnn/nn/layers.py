@@ -37,8 +37,12 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = "float32", seed: int = 0):
         positive(in_features=in_features, out_features=out_features)
         dtype = float_dtype(dtype)
-        self.weight = Parameter(uniform_by_fan((out_features, in_features), in_features, seed, "weight"), dtype, "weight")
-        self.bias = Parameter(uniform_by_fan((out_features,), in_features, seed, "bias"), dtype, "bias") if bias else None
+        self.weight = Parameter(
+            uniform_by_fan((out_features, in_features), in_features, seed, "weight"), dtype, "weight"
+        )
+        self.bias = (
+            Parameter(uniform_by_fan((out_features,), in_features, seed, "bias"), dtype, "bias") if bias else None
+        )
 
     def forward(self, x: Any) -> Tensor:
         """``x`` of shape ``(..., in_features)`` to ``(..., out_features)``."""
@@ -70,7 +74,9 @@ class Embedding(Module):
 
     def __init__(self, num_embeddings: int, embedding_dim: int, dtype: Any = "float32", seed: int = 0):
         positive(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        self.weight = Parameter(normal((num_embeddings, embedding_dim), seed, "embedding"), float_dtype(dtype), "weight")
+        self.weight = Parameter(
+            normal((num_embeddings, embedding_dim), seed, "embedding"), float_dtype(dtype), "weight"
+        )
 
     def forward(self, ids: Any) -> Tensor:
         """``ids``, integers of any shape, to ``(*ids.shape, embedding_dim)``."""
@@ -92,7 +98,8 @@ class Dropout(Module):
         probability(p=p)
         self.p, self.seed = p, seed
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Tensor:
+        x = x if isinstance(x, Tensor) else Tensor(x)
         if not self.training or self.p == 0:
             return x
         self.draws += 1

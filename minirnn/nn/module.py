@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -78,13 +78,13 @@ class Module:
         for parameter in self.parameters():
             parameter.grad = None
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self, mode: bool = True) -> Self:
         """Switches what behaves differently while training (dropout) on, in this module and all below it."""
         for _, module in self.named_modules():
             module.training = mode
         return self
 
-    def eval(self) -> Module:
+    def eval(self) -> Self:
         return self.train(False)
 
     def seek(self, step: int) -> None:
@@ -92,7 +92,7 @@ class Module:
         for _, module in self.named_modules():
             module.draws = step
 
-    def to(self, backend: str | None = None, dtype: Any = None) -> Module:
+    def to(self, backend: str | None = None, dtype: Any = None) -> Self:
         """Moves the parameters to another backend or another floating dtype, in place; gradients are dropped."""
         dtype = None if dtype is None else float_dtype(dtype)
         moved = [(p, asarray(p.array, dtype or p.dtype, backend or p.backend)) for p in self.parameters()]
@@ -122,9 +122,9 @@ class Module:
         for name, parameter in own.items():
             if arrays[name].shape != parameter.shape:
                 raise ValueError(f"{name} must have shape {parameter.shape}, got {arrays[name].shape}")
-        for name, parameter in own.items():
-            parameter.array = asarray(arrays[name], parameter.dtype, parameter.backend)
-            parameter.writes = [0]
+        converted = [(p, asarray(arrays[name], p.dtype, p.backend)) for name, p in own.items()]
+        for parameter, array in converted:
+            parameter.array, parameter.writes = array, [0]
 
     def as_rule(self, *inputs: Any) -> tuple[Callable, tuple[Array, ...], list[str]]:
         """The module as a rule of its parameters and its floating inputs, to be gradient-checked like any other.
@@ -137,10 +137,13 @@ class Module:
         Returns
         -------
         rule, arrays, names
-            ``rule(*arrays)`` computes what ``module(*inputs)`` does; ``names`` says what each array is.
+            ``rule(*arrays)`` computes what ``module(*inputs)`` does; ``names`` says what each array is. Outputs that
+            are detached, such as the state a language model hands on, are left out: no gradient is claimed for them.
         """
         parameters = dict(self.named_parameters())
         floating = [k for k, x in enumerate(inputs) if getattr(getattr(x, "dtype", None), "kind", "") == "f"]
+
+        attached = [t.requires_grad for t in flatten(self(*inputs))]
 
         def function(*tensors: Tensor) -> tuple[Tensor, ...]:
             stand_ins = {id(p): t for p, t in zip(parameters.values(), tensors, strict=False)}
@@ -151,11 +154,12 @@ class Module:
             try:
                 for owner, key, p in places:
                     vars(owner)[key] = stand_ins[id(p)]
-                return tuple(flatten(self(*arguments)))
+                return tuple(t for t, kept in zip(flatten(self(*arguments)), attached, strict=True) if kept)
             finally:
                 for owner, key, p in places:
                     vars(owner)[key] = p
 
+        function.__name__ = type(self).__name__
         arrays = [p.array for p in parameters.values()]
         arrays += [x.array if isinstance(x, Tensor) else x for x in (inputs[k] for k in floating)]
         return rule_of(function), tuple(arrays), [*parameters, *(f"input {k}" for k in floating)]

@@ -70,7 +70,7 @@ class LSTM(Module):
         dtype, H = float_dtype(dtype), hidden_size
         for layer in range(num_layers):
             D = H if layer else input_size
-            shapes = {"weight_ih": (4 * H, D), "weight_hh": (4 * H, H)}
+            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (4 * H, D), "weight_hh": (4 * H, H)}
             if bias:
                 shapes |= {"bias_ih": (4 * H,), "bias_hh": (4 * H,)}
             for kind, shape in shapes.items():
@@ -111,7 +111,7 @@ class LSTM(Module):
         return getattr(self, f"{kind}_l{layer}")
 
     def project(self, xs: Tensor, layer: int) -> Tensor:
-        """The input part of the pre-activations, ``W_ih x_t + b`` for all steps at once: ``(T, D, B)`` to ``(T, 4H, B)``.
+        """The input part of the pre-activations, ``W_ih x_t + b``, all steps at once: ``(T, D, B)`` to ``(T, 4H, B)``.
 
         It also takes one matrix ``(D, B)``: the projection of a table of embeddings serves every token looked up in it.
         """

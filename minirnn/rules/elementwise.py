@@ -62,17 +62,18 @@ def divide(x, y):
 
 
 def power(x, p, *, wanted=(True, True)):
-    """``x**p``; at ``x = 0`` the derivative with respect to ``p`` is taken as 0, and that of ``x**0`` is 0 everywhere."""
+    """``x**p``; the derivative by ``p`` is taken as 0 where ``x`` is 0, and that of ``x**0`` is 0 everywhere."""
     xp = xp_of(x, p)
-    z = x**p
+    x_shape, p_shape, z = x.shape, p.shape, x**p
+    x_saved, p_saved, z_saved = (x if any(wanted) else None), (p if wanted[0] else None), (z if wanted[1] else None)
 
     def power_pullback(dz):
         dx = dp = None
         if wanted[0]:
-            constant = p == 0
-            dx = sum_to(dz * p * x ** xp.where(constant, p, p - 1), x.shape)  # 0 * x**0 rather than 0 * x**-1
+            exponent = xp.where(p_saved == 0, p_saved, p_saved - 1)  # 0 * x**0 rather than 0 * x**-1
+            dx = sum_to(dz * p_saved * x_saved**exponent, x_shape)
         if wanted[1]:
-            dp = sum_to(dz * z * xp.log(xp.where(x == 0, xp.ones_like(x), x)), p.shape)
+            dp = sum_to(dz * z_saved * xp.log(xp.where(x_saved == 0, xp.ones_like(x_saved), x_saved)), p_shape)
         return dx, dp
 
     return z, power_pullback

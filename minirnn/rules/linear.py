@@ -1,4 +1,4 @@
-"""Products with weights: matrix products, the affine map, and the table look-ups that replace products with one-hots."""
+"""Products with weights: matrix products, the affine map, and the look-ups that replace products with one-hots."""
 
 from __future__ import annotations
 
@@ -53,17 +53,18 @@ def affine(
 ):
     """``y = W @ x + b`` for columns ``x``: a whole sequence is T matrices whose columns are the batch.
 
-        dx = W.T @ dy,    dW = sum over t of dy_t @ x_t.T,    db = sum over t and columns of dy
+    dx = W.T @ dy,    dW = sum over t of dy_t @ x_t.T,    db = sum over t and columns of dy
     """
     y = xp_of(x, W, b).matmul(W, x)
     if b is not None:
         y += b.reshape(-1, 1)
     x_saved, W_saved = (x if wanted[1] else None), (W if wanted[0] else None)
+    b_wanted = b is not None and wanted[2]
 
     def affine_pullback(dy):
         dx = W_saved.T @ dy if wanted[0] else None
         dW = sum_of_products(dy, x_saved) if wanted[1] else None
-        db = dy.sum(axis=(*range(dy.ndim - 2), dy.ndim - 1)) if b is not None and wanted[2] else None
+        db = dy.sum(axis=(*range(dy.ndim - 2), dy.ndim - 1)) if b_wanted else None
         return dx, dW, db
 
     return y, affine_pullback
@@ -79,7 +80,7 @@ def embedding(
     kernels.check_ids(ids, V)
 
     def embedding_pullback(dy):
-        return kernels.add_rows(ids.reshape(-1), dy.reshape(-1, E), V), None
+        return kernels.add_rows(ids.reshape(-1), dy.reshape(ids.size, E), V), None
 
     return weight[ids], embedding_pullback
 
@@ -104,4 +105,3 @@ def embedding_columns(
         return sum_of_products(dys, one_hot), None
 
     return ys, embedding_columns_pullback
-

@@ -65,13 +65,18 @@ def cross_entropy(
         counted, share = counted / total, w / total
         loss = -(log_p * share).sum()
 
+    for_logits = (p, share, at_target) if wanted[0] else None
+    for_weights = (targets, counted, log_p, loss) if weights is not None and wanted[2] else None
+
     def cross_entropy_pullback(dloss):
         dlogits = dweights = None
-        if wanted[0]:
+        if for_logits is not None:
+            p, share, at_target = for_logits
             step = share * dloss
             dlogits = p * (step if step.ndim == 0 else xp.expand_dims(step, axis))
             dlogits[at_target] -= step
-        if weights is not None and wanted[2]:
+        if for_weights is not None:
+            targets, counted, log_p, loss = for_weights
             excess = counted * (-log_p - loss) * dloss
             dweights = kernels.add_rows(targets.reshape(-1), excess.reshape(-1, 1), V).reshape(V)
         return dlogits, None, dweights, None

@@ -1,4 +1,4 @@
-"""The long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000), forward and back through time.
+"""The long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000), there and back in time.
 
 A step, with a_t = W_ih x_t + b already given (it is not recurrent) and the gates stacked in the order i f g o:
 
@@ -65,7 +65,7 @@ def lstm(
 
     What BPTT keeps of every step: its gates, its cell state, and its output, ``6 * H * B`` numbers.
     """
-    check_shapes(a_xs, h_0, c_0, W_hh)
+    check_shapes(a_xs, h_0, c_0, W_hh, steps=a_xs.shape[:1])
     xp, kernels, (T, _, B), H = xp_of(a_xs, h_0, c_0, W_hh), kernels_of(a_xs), a_xs.shape, len(h_0)
     dtype = xp.result_type(a_xs, h_0, c_0, W_hh)
     saving = any(wanted)  # without, one set of gates and one cell state serve all steps
@@ -79,7 +79,12 @@ def lstm(
         gates[now] += a_xs[t]
         kernels.lstm_gates(gates[now], cs[now], hs[t + 1], cs[then])  # (1, 2, 3, 4)
 
+    saved = (gates, cs, hs[:-1] if wanted[3] else None, W_hh) if saving else None
+
     def lstm_pullback(dhs, dh_T, dc_T):
+        if saved is None:
+            return None, None, None, None
+        gates, cs, h_prevs, W_hh = saved
         run = max(1, SLOPES // (5 * H * B + 1))
         da = xp.empty_like(gates)
         da_slope, dc_slope = xp.empty_like(gates[:run]), xp.empty_like(cs[:run])
@@ -93,17 +98,17 @@ def lstm(
                 dh += dhs[t]
                 kernels.lstm_gates_back(dh, dc, gates[t], da_slope[t - start], dc_slope[t - start], da[t])
                 xp.matmul(W_back, da[t], out=dh)  # (1)
-        dW_hh = sum_of_products(da, hs[:-1]) if wanted[3] else None  # (1) one product over all steps
-        return da, dh, dc, dW_hh
+        dW_hh = sum_of_products(da, h_prevs) if wanted[3] else None  # (1) one product over all steps
+        return da if wanted[0] else None, dh if wanted[1] else None, dc if wanted[2] else None, dW_hh
 
     return (hs[1:], hs[T], cs[-1]), lstm_pullback
 
 
-def check_shapes(a, h, c, W_hh):
-    """Refuses arrays that are not ``(..., 4H, B), (H, B), (H, B), (4H, H)`` for one ``H`` and one ``B``."""
-    H, B = h.shape if h.ndim == 2 else (0, 0)
-    if a.shape[-2:] != (4 * H, B) or c.shape != (H, B) or W_hh.shape != (4 * H, H):
+def check_shapes(a, h, c, W_hh, steps=()):
+    """Refuses arrays that are not ``(*steps, 4H, B), (H, B), (H, B), (4H, H)`` for one ``H`` and one ``B``."""
+    H, B = h.shape if h.ndim == 2 else (-1, -1)  # which fits no shape
+    if a.shape != (*steps, 4 * H, B) or c.shape != (H, B) or W_hh.shape != (4 * H, H):
         raise ValueError(
-            "an LSTM needs a (..., 4H, B), h and c (H, B) and W_hh (4H, H); "
+            f"an LSTM needs a ({'T, ' if steps else ''}4H, B), h and c (H, B) and W_hh (4H, H); "
             f"got a {a.shape}, h {h.shape}, c {c.shape}, W_hh {W_hh.shape}"
         )

@@ -79,7 +79,8 @@ def split(x, *, sections, axis=0):
 def getitem(x, *, index):
     """``x[index]`` for any index that NumPy takes; index arrays must live where ``x`` lives."""
     xp, shape, parts = xp_of(x), x.shape, index if isinstance(index, tuple) else (index,)
-    may_repeat = any(getattr(part, "dtype", bool) != bool for part in parts)  # an array of positions may name one twice
+    # an array or a list of positions, unlike a slice or a mask, may name one twice
+    may_repeat = any(isinstance(part, list) or getattr(part, "dtype", bool) != bool for part in parts)
 
     def getitem_pullback(dy):
         dx = xp.zeros(shape, dy.dtype)
