@@ -86,7 +86,9 @@ def _parts(thing: Any) -> Iterator[Any]:
         yield from thing
     else:
         yield from getattr(thing, "__dict__", {}).values()
-        yield from (getattr(thing, name) for kind in type(thing).__mro__ for name in _slots(kind) if hasattr(thing, name))
+        yield from (
+            getattr(thing, name) for kind in type(thing).__mro__ for name in _slots(kind) if hasattr(thing, name)
+        )
 
 
 def _slots(kind: type) -> tuple[str, ...]:

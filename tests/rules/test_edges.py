@@ -1,0 +1,130 @@
+"""Rules at the edges: large numbers, ties, kinks, NaN, nothing at all, and arguments that do not fit."""
+
+import numpy as np
+import pytest
+from calling import gradients, value
+
+from minirnn import rules
+from minirnn.arrays import asarray, to_numpy
+
+X = np.random.default_rng(0).normal(size=(2, 3, 4))
+
+
+def test_large_numbers_overflow_nowhere(backend):
+    x = np.array([-1e4, 0.0, 1e4])
+    np.testing.assert_array_equal(value(rules.softmax, x), [0, 0, 1])
+    np.testing.assert_array_equal(value(rules.log_softmax, x), [-2e4, -1e4, 0])
+    np.testing.assert_array_equal(value(rules.logsumexp, x), 1e4)
+    np.testing.assert_array_equal(value(rules.sigmoid, x), [0, 0.5, 1])
+    for target, loss in ((0, 2e4), (2, 0.0)):
+        np.testing.assert_array_equal(value(rules.cross_entropy, x, np.array(target)), loss)
+        assert np.isfinite(gradients(rules.cross_entropy, x, np.array(target))[0]).all()
+
+
+@pytest.mark.parametrize("rule", [rules.softmax, rules.log_softmax, rules.logsumexp])
+def test_a_probability_of_zero_is_no_special_case(backend, rule):
+    x = np.array([-np.inf, 0.0, 1.0])
+    expected = value(rule, x[1:])
+    np.testing.assert_allclose(value(rule, x)[-expected.size :] if expected.ndim else value(rule, x), expected)
+    assert np.isfinite(gradients(rule, x)[0]).all()
+
+
+@pytest.mark.parametrize("rule", [rules.max, rules.min])
+def test_equal_extremes_share_the_cotangent(backend, rule):
+    np.testing.assert_array_equal(gradients(rule, np.array([[2.0, 2.0, 2.0], [1.0, 1.0, 1.0]]))[0].sum(), 1)
+    x = np.array([3.0, 3.0, 3.0, 3.0])
+    np.testing.assert_array_equal(gradients(rule, x)[0], [0.25] * 4)
+
+
+@pytest.mark.parametrize("rule", [rules.maximum, rules.minimum])
+def test_equal_numbers_get_half_of_the_cotangent_each(backend, rule):
+    dx, dy = gradients(rule, np.array([1.0, 1.0]), np.array([1.0, 3.0]))
+    assert (dx[0], dy[0]) == (0.5, 0.5)
+    np.testing.assert_array_equal(dx + dy, [1, 1])
+
+
+@pytest.mark.parametrize("rule", [rules.abs, rules.relu])
+def test_the_derivative_at_the_kink_is_zero(backend, rule):
+    np.testing.assert_array_equal(gradients(rule, np.array([0.0, -0.0]))[0], [0, 0])
+
+
+def test_the_cotangent_passes_at_the_limits_of_clip(backend):
+    x = np.array([-1.0, -1.1, 0.0, 2.0, 2.5])
+    np.testing.assert_array_equal(gradients(rules.clip, x, min=-1.0, max=2.0)[0], [1, 0, 1, 1, 0])
+
+
+def test_nan_is_not_lost(backend):
+    x = np.array([np.nan, -1.0])
+    for rule in (rules.relu, rules.abs, rules.tanh, rules.sigmoid):
+        assert np.isnan(value(rule, x)).tolist() == [True, False]
+    for rule in (rules.max, rules.min, rules.softmax, rules.logsumexp):
+        assert np.isnan(value(rule, x)).all()
+    for rule in (rules.maximum, rules.minimum):
+        assert np.isnan(value(rule, x, np.zeros(2))).tolist() == [True, False]
+        assert np.isnan(value(rule, np.zeros(2), x)).tolist() == [True, False]
+    assert np.isnan(value(rules.clip, x, min=-2.0, max=2.0)).tolist() == [True, False]
+
+
+def test_powers_at_zero(backend):
+    x, p = np.zeros(4), np.array([0.0, 1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(value(rules.power, x, p), [1, 0, 0, 0])
+    dx, dp = gradients(rules.power, x, p)
+    np.testing.assert_array_equal(dx, [0, 1, 0, 0])
+    np.testing.assert_array_equal(dp, [0, 0, 0, 0])
+
+
+def test_powers_of_negative_numbers(backend):
+    x, p = asarray(np.array([-2.0, -3.0])), asarray(np.array([2.0, 3.0]))
+    z, pullback = rules.power(x, p, wanted=(True, False))
+    np.testing.assert_array_equal(to_numpy(z), [4, -27])
+    np.testing.assert_array_equal(to_numpy(pullback(z * 0 + 1)[0]), [-4, 27])
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 3)])
+def test_the_sum_of_nothing_is_zero(backend, shape):
+    np.testing.assert_array_equal(value(rules.sum, np.ones(shape)), 0)
+    assert gradients(rules.sum, np.ones(shape))[0].shape == shape
+
+
+@pytest.mark.parametrize(
+    "rule", [rules.mean, rules.var, rules.max, rules.min, rules.logsumexp, rules.softmax, rules.log_softmax]
+)
+def test_what_has_no_value_without_elements_says_so(backend, rule):
+    with pytest.raises(ValueError, match=rf"{rule.__name__} needs .* x has shape \(2, 0\) and axis is -1"):
+        rule(asarray(np.ones((2, 0))), axis=-1)
+
+
+def test_var_needs_more_elements_than_ddof(backend):
+    with pytest.raises(ValueError, match=r"var needs more than ddof=1 elements; x has shape \(2, 1\) and axis is 1"):
+        rules.var(asarray(np.ones((2, 1))), axis=1, ddof=1)
+
+
+@pytest.mark.parametrize(
+    "rule", [rules.mean, rules.max, rules.softmax, rules.layer_norm, rules.cross_entropy, rules.take]
+)
+def test_an_axis_that_does_not_exist_is_named(rule):
+    x, v = np.ones((3, 3)), np.ones(3)
+    more = {rules.layer_norm: (v, v), rules.cross_entropy: (v.astype(int),), rules.take: (v.astype(int),)}
+    with pytest.raises(ValueError, match="axis 2 is out of bounds for array of dimension 2"):
+        rule(x, *more.get(rule, ()), axis=2)
+
+
+def test_matmul_refuses_scalars():
+    with pytest.raises(ValueError, match=r"matmul needs arrays of at least one axis, got shapes \(\) and \(2,\)"):
+        rules.matmul(np.array(1.0), np.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("rule", "shapes"),
+    [
+        (rules.affine, [(2,), (3, 2)]),
+        (rules.affine, [(4, 5), (3, 2)]),
+        (rules.affine, [(2, 5), (3, 2), (1,)]),
+        (rules.affine, [(2, 5), (2,)]),
+        (rules.layer_norm, [(2, 3), (1,), (3,)]),
+        (rules.layer_norm, [(2, 3), (3,), (2,)]),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(rule, shapes):
+    with pytest.raises(ValueError, match=rf"{rule.__name__} needs x \(.* got x \({shapes[0][0]}"):
+        rule(*map(np.ones, shapes))

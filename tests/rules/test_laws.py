@@ -1,0 +1,31 @@
+"""Every rule keeps every law, on every backend; and a rule that breaks one is found out."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rule_table import NOT_MEANT, RULES
+
+from minirnn import rules
+from minirnn.arrays import asarray
+from minirnn.testing import check_laws
+
+
+def here(thing):
+    """The same with every array in it moved to the current backend."""
+    if isinstance(thing, tuple):
+        return tuple(here(part) for part in thing)
+    if isinstance(thing, dict):
+        return {key: here(part) for key, part in thing.items()}
+    return asarray(thing) if isinstance(thing, (np.ndarray, np.generic)) else thing
+
+
+def test_every_rule_is_in_the_table():
+    assert set(RULES) == set(rules.__all__)
+
+
+@pytest.mark.parametrize("name", RULES)
+@given(data=st.data())
+def test_the_laws_hold(backend, name, data):
+    inputs, static = here(data.draw(RULES[name]))
+    check_laws(getattr(rules, name), inputs, static, without=NOT_MEANT.get(name, ()))
