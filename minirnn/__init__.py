@@ -1,7 +1,5 @@
 """minirnn: recurrent networks whose backward pass through time is written out, checked against numbers, and fast."""
 
-__version__ = "0.1.0"
-
 from minirnn import nn, ops, rules
 from minirnn.arrays import BackendError, to_numpy, use_backend
 from minirnn.checking import GradcheckError
@@ -27,8 +25,10 @@ from minirnn.training import (
     load,
     save,
 )
+from minirnn.version import __version__
 
 __all__ = [
+    "__version__",
     # arrays and the tape
     "use_backend",
     "to_numpy",

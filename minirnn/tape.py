@@ -399,8 +399,9 @@ def pull_back(
         node = heapq.heappop(heap)
         for tensor, cotangent in zip(node.inputs, node.pull(waiting.pop(node)), strict=True):
             if tensor is not None and tensor.requires_grad:
-                if cotangent is None or getattr(cotangent, "shape", None) != tensor.shape:
-                    got = f"shape {cotangent.shape}" if hasattr(cotangent, "shape") else repr(cotangent)
+                shape = getattr(cotangent, "shape", None)
+                if cotangent is None or shape != tensor.shape:
+                    got = repr(cotangent) if shape is None else f"shape {shape}"
                     raise TypeError(
                         f"the pullback of {node.name!r} returned {got} for an input of shape {tensor.shape}"
                     )

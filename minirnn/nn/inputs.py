@@ -56,6 +56,20 @@ def ids_on(backend: str, ids: Any, size: int, name: str = "ids", ndim: int | Non
     return asarray(found, np.int64, backend)
 
 
+def tensor_of(x: Any, name: str) -> Tensor:
+    """``x`` as a tensor.
+
+    Raises
+    ------
+    TypeError
+        If it is not made of numbers.
+    """
+    try:
+        return x if isinstance(x, Tensor) else Tensor(x)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
+
+
 def floats_like(parameter: Tensor, x: Any, name: str, shape: tuple[int | str, ...]) -> Tensor:
     """``x`` as a tensor of the dtype of ``parameter``, and of ``shape``: a letter in it stands for any size.
 
@@ -66,10 +80,7 @@ def floats_like(parameter: Tensor, x: Any, name: str, shape: tuple[int | str, ..
     ValueError
         If the shape does not fit.
     """
-    try:
-        found = x if isinstance(x, Tensor) else Tensor(x)
-    except TypeError as error:
-        raise TypeError(f"{name}: {error}") from None
+    found = tensor_of(x, name)
     if found.dtype != parameter.dtype and found.dtype.kind != "c":  # a complex step passes through
         raise TypeError(
             f"{name} must have the dtype of the weights, {parameter.dtype}, got {found.dtype}; "

@@ -7,7 +7,7 @@ from typing import Any
 from minirnn import ops
 from minirnn.arrays import float_dtype
 from minirnn.nn.init import normal, uniform_by_fan
-from minirnn.nn.inputs import floats_like, ids_on, positive, probability
+from minirnn.nn.inputs import floats_like, ids_on, positive, probability, tensor_of
 from minirnn.nn.module import Module, Parameter
 from minirnn.tape import Tensor
 
@@ -46,7 +46,7 @@ class Linear(Module):
 
     def forward(self, x: Any) -> Tensor:
         """``x`` of shape ``(..., in_features)`` to ``(..., out_features)``."""
-        x = x if isinstance(x, Tensor) else Tensor(x)
+        x = tensor_of(x, "x")
         shape = tuple(f"n{k}" for k in range(x.ndim - 1))
         x = floats_like(self.weight, x, "x", (*shape, self.weight.shape[1]))
         if x.ndim == 1:
@@ -99,7 +99,7 @@ class Dropout(Module):
         self.p, self.seed = p, seed
 
     def forward(self, x: Any) -> Tensor:
-        x = x if isinstance(x, Tensor) else Tensor(x)
+        x = tensor_of(x, "x")
         if not self.training or self.p == 0:
             return x
         self.draws += 1

@@ -204,6 +204,8 @@ def dropout(x, *, p, seed, stream="dropout", step=0):
 
     The mask is a function of ``(seed, stream, step)`` and of the shape, drawn on the host: both backends see the same.
     """
+    if not 0 <= p <= 1:
+        raise ValueError(f"p must lie between 0 and 1, got {p}")
     keep = random_generator(seed, stream, step).random(x.shape, dtype="float32") >= p
     mask = xp_of(x).asarray(keep)
     scale = 1 / (1 - p) if p < 1 else 0.0

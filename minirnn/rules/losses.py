@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numpy.lib.array_utils import normalize_axis_index
+
 from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
 
@@ -36,7 +38,8 @@ def cross_entropy(
         dlogits  = w / sum(w) * (p - onehot(target)) * dloss
         dweights = (-log p[target] - loss) / sum(w) * dloss, summed up by target
     """
-    xp, axis, V = xp_of(logits, targets, weights, mask), axis % logits.ndim, logits.shape[axis]
+    xp, axis = xp_of(logits, targets, weights, mask), normalize_axis_index(axis, logits.ndim)
+    V = logits.shape[axis]
     expected = logits.shape[:axis] + logits.shape[axis + 1 :]
     for name, given, shape in (("targets", targets, expected), ("weights", weights, (V,)), ("mask", mask, expected)):
         if given is not None and given.shape != shape:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from numpy.lib.array_utils import normalize_axis_index
+
 from minirnn.arrays import xp_of
 
 
@@ -11,13 +13,19 @@ def kept_shape(x, axis):
     """The shape of a reduction of ``x`` over ``axis`` (``None``, an int or a tuple) if it kept its axes as ones."""
     if axis is None:
         return (1,) * x.ndim
-    axes = {k % x.ndim for k in ((axis,) if isinstance(axis, int) else axis)}
+    axes = {normalize_axis_index(k, x.ndim) for k in ((axis,) if isinstance(axis, int) else axis)}
     return tuple(1 if k in axes else size for k, size in enumerate(x.shape))
 
 
 def count(x, axis):
     """How many elements one result of a reduction over ``axis`` sums up."""
     return math.prod(size for size, kept in zip(x.shape, kept_shape(x, axis), strict=True) if kept == 1)
+
+
+def refuse_empty(rule, x, axis):
+    """Raises where a result over ``axis`` would have no elements to be made of."""
+    if count(x, axis) == 0:
+        raise ValueError(f"{rule} needs at least one element; x has shape {x.shape} and axis is {axis}")
 
 
 def sum(x, *, axis=None, keepdims=False):
@@ -30,9 +38,8 @@ def sum(x, *, axis=None, keepdims=False):
 
 
 def mean(x, *, axis=None, keepdims=False):
+    refuse_empty("mean", x, axis)
     xp, shape, kept, n = xp_of(x), x.shape, kept_shape(x, axis), count(x, axis)
-    if n == 0:
-        raise ValueError(f"mean needs at least one element; x has shape {x.shape} and axis is {axis}")
 
     def mean_pullback(dy):
         return (xp.broadcast_to(dy.reshape(kept) / n, shape),)
@@ -55,11 +62,13 @@ def var(x, *, axis=None, keepdims=False, ddof=0):
 
 def max(x, *, axis=None, keepdims=False):
     """The largest element; equal ones share the cotangent."""
+    refuse_empty("max", x, axis)
     return _extremum(x, x.max(axis=axis, keepdims=keepdims), axis)
 
 
 def min(x, *, axis=None, keepdims=False):
     """The smallest element; equal ones share the cotangent."""
+    refuse_empty("min", x, axis)
     return _extremum(x, x.min(axis=axis, keepdims=keepdims), axis)
 
 
@@ -75,6 +84,7 @@ def _extremum(x, y, axis):
 
 def logsumexp(x, *, axis=None, keepdims=False):
     """``log(sum(exp(x)))``, with the largest element taken out first so that nothing overflows."""
+    refuse_empty("logsumexp", x, axis)
     xp, kept = xp_of(x), kept_shape(x, axis)
     largest = x.max(axis=axis, keepdims=True)
     p = xp.exp(x - largest)
@@ -90,6 +100,7 @@ def logsumexp(x, *, axis=None, keepdims=False):
 
 def softmax(x, *, axis=-1):
     """``exp(x) / sum(exp(x))`` along ``axis``."""
+    refuse_empty("softmax", x, axis)
     y = xp_of(x).exp(x - x.max(axis=axis, keepdims=True))
     y /= y.sum(axis=axis, keepdims=True)
 
@@ -101,6 +112,7 @@ def softmax(x, *, axis=-1):
 
 def log_softmax(x, *, axis=-1):
     """``x - logsumexp(x)`` along ``axis``."""
+    refuse_empty("log_softmax", x, axis)
     xp = xp_of(x)
     shifted = x - x.max(axis=axis, keepdims=True)
     y = shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
@@ -128,10 +140,13 @@ def layer_norm(
 
         dx = (du - mean(du) - u * mean(du * u)) / s         (1)
     """
-    xp, axis = xp_of(x, weight, bias), axis % x.ndim
+    xp, axis = xp_of(x, weight, bias), normalize_axis_index(axis, x.ndim)
     along = tuple(-1 if k == axis else 1 for k in range(x.ndim))
     others = tuple(k for k in range(x.ndim) if k != axis)
     n = x.shape[axis]
+    if weight.shape != (n,) or bias.shape != (n,):
+        got = f"got x {x.shape}, weight {weight.shape}, bias {bias.shape}"
+        raise ValueError(f"layer_norm needs x (...) of length F along axis {axis}, weight (F,) and bias (F,); {got}")
 
     def average(v):
         return v.sum(axis=axis, keepdims=True) / n

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+from numpy.lib.array_utils import normalize_axis_index
+
 from minirnn.arrays import asarray, home_of, xp_of
 from minirnn.rules.elementwise import sum_to
 
@@ -80,7 +82,7 @@ def getitem(x, *, index):
     """``x[index]`` for any index that NumPy takes; index arrays must live where ``x`` lives."""
     xp, shape, parts = xp_of(x), x.shape, index if isinstance(index, tuple) else (index,)
     # an array or a list of positions, unlike a slice or a mask, may name one twice
-    may_repeat = any(isinstance(part, list) or getattr(part, "dtype", bool) != bool for part in parts)
+    may_repeat = any(isinstance(part, list) or (hasattr(part, "dtype") and part.dtype.kind in "iu") for part in parts)
 
     def getitem_pullback(dy):
         dx = xp.zeros(shape, dy.dtype)
@@ -95,7 +97,7 @@ def getitem(x, *, index):
 
 def take(x, ids, *, axis=0):
     """The slices ``ids`` (integers of any shape) of ``x`` along ``axis``."""
-    y, getitem_pullback = getitem(x, index=(slice(None),) * (axis % x.ndim) + (ids,))
+    y, getitem_pullback = getitem(x, index=(slice(None),) * normalize_axis_index(axis, x.ndim) + (ids,))
 
     def take_pullback(dy):
         return (*getitem_pullback(dy), None)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-import minirnn
 from minirnn.models import CharLM
 from minirnn.text import Vocabulary
 from minirnn.training.loop import Callback, Trainer
 from minirnn.training.sealed import CheckpointError, PathLike, read_sealed, write_sealed
+from minirnn.version import __version__
 
 KIND = "char_lm"
 RUN_FILES = ("last.npz", "last.previous.npz", "best.npz", "log.jsonl", "samples.txt", "loss.png", "config.toml")
@@ -85,18 +85,22 @@ def _of_model(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _model_meta(model: CharLM) -> dict[str, Any]:
     vocabulary = None if model.vocabulary is None else model.vocabulary.characters
-    versions = {"minirnn": minirnn.__version__, "numpy": np.__version__}
+    versions = {"minirnn": __version__, "numpy": np.__version__}
     return {"kind": KIND, "model": model.config, "vocabulary": vocabulary, "versions": versions, "training": None}
 
 
 def _check_sizes(arrays: dict[str, np.ndarray], config: dict[str, Any]) -> None:
     """Compares the sizes of the configuration with the arrays really there, before memory is taken for them."""
     V, E = arrays["model/embedding.weight"].shape
-    _, H = arrays["model/rnn.weight_hh_l0"].shape
+    rows, H = arrays["model/rnn.weight_hh_l0"].shape
     L = sum(name.startswith("model/rnn.weight_hh_l") for name in arrays)
     for name, found in {"vocab_size": V, "embedding_size": E, "hidden_size": H, "num_layers": L}.items():
         if config[name] != found:
             raise ValueError(f"{name} is {config[name]!r} in its configuration and {found} in its arrays")
+    shapes = {f"rnn.weight_hh_l{k}": (max(rows, H), H) for k in range(L)}  # an array may say (0, 10**12) for nothing
+    for name, shape in {**shapes, "rnn.weight_ih_l0": (rows, E), "head.weight": (V, H)}.items():
+        if arrays[f"model/{name}"].shape != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {arrays[f'model/{name}'].shape}")
 
 
 class Checkpoint(Callback):
@@ -154,23 +158,33 @@ class Checkpoint(Callback):
         self.epoch_ended = False
 
     def on_start(self, trainer: Trainer) -> None:
-        if self.directory.exists() and not self.directory.is_dir():
-            raise RunDirectoryError(f"{self.directory} is a file; a run needs a directory")
+        there = self.others()
         if self.resume and (self.directory / "last.npz").exists():
             self._resume(trainer)
             return
-        there = [name for name in RUN_FILES if (self.directory / name).exists()]
-        if there and not (self.resume or self.overwrite):
-            raise RunDirectoryError(
-                f"{self.directory} holds another run ({', '.join(there)}); give --resume (resume=True) to go on "
-                "with it, --overwrite (overwrite=True) to replace it, or another directory"
-            )
         self.directory.mkdir(parents=True, exist_ok=True)
         for file in (*map(self.directory.joinpath, there), *self._snapshots()):
             file.unlink(missing_ok=True)
         if self.config:
             (self.directory / "config.toml").write_text(self.config, encoding="utf-8")
         self._save(trainer)
+
+    def others(self) -> list[str]:
+        """The files of a run that the directory holds; raises ``RunDirectoryError`` if they may not be touched."""
+        if self.directory.exists() and not self.directory.is_dir():
+            raise RunDirectoryError(f"{self.directory} is a file; a run needs a directory")
+        there = [name for name in RUN_FILES if (self.directory / name).exists()]
+        if self.resume and "last.npz" not in there and "last.previous.npz" in there:  # that one is all there is left
+            raise RunDirectoryError(
+                f"{self.directory} holds a run but no last.npz ({', '.join(there)}); rename last.previous.npz to "
+                "last.npz to go on from there, or give --overwrite (overwrite=True)"
+            )
+        if there and not (self.resume or self.overwrite):
+            raise RunDirectoryError(
+                f"{self.directory} holds another run ({', '.join(there)}); give --resume (resume=True) to go on with "
+                "it, --overwrite (overwrite=True) to replace it, or another directory"
+            )
+        return there
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         self.epoch_ended = True
@@ -193,10 +207,10 @@ class Checkpoint(Callback):
         self.epoch_ended = False
         arrays = _model_arrays(trainer.model) | trainer.arrays()
         meta = _model_meta(trainer.model) | {"training": trainer.books() | {"log_bytes": self.log_bytes}}
-        self._guarded(lambda: write_sealed(self.directory / "last.npz", arrays, meta, keep_previous=True))
-        self.saved_at = trainer.step
-        if self.keep:
-            self._guarded(lambda: self._keep(trainer.step))
+        if self._guarded(lambda: write_sealed(self.directory / "last.npz", arrays, meta, keep_previous=True)):
+            self.saved_at = trainer.step
+            if self.keep:
+                self._guarded(lambda: self._keep(trainer.step))
 
     def _keep(self, step: int) -> None:
         own = self.directory / f"step-{step:08d}.npz"
@@ -216,9 +230,10 @@ class Checkpoint(Callback):
             log.truncate()
         self.logged, self.log_bytes = len(trainer.history), self.log_bytes + len(lines)
 
-    def _guarded(self, write: Any) -> None:
+    def _guarded(self, write: Any) -> bool:
         try:
             write()
+            return True
         except OSError as error:
             warnings.warn(
                 f"could not write to {self.directory} ({error.strerror}); what stood there before is unchanged, "
@@ -226,6 +241,7 @@ class Checkpoint(Callback):
                 RuntimeWarning,
                 stacklevel=4,
             )
+            return False
 
     def _resume(self, trainer: Trainer) -> None:
         path = self.directory / "last.npz"
@@ -240,14 +256,16 @@ class Checkpoint(Callback):
             raise CheckpointError(
                 path, reason, "resume with the settings it was started with, or use another directory"
             )
+        log = self.directory / "log.jsonl"
+        lines = log.read_bytes()[: meta["training"]["log_bytes"]] if log.exists() else b""
+        lines = lines[: lines.rfind(b"\n") + 1]  # a power cut may have taken the end
         try:
+            history = [json.loads(line) for line in lines.splitlines()]
             trainer.resume(arrays, meta["training"])
         except (KeyError, ValueError) as error:
             raise CheckpointError(path, f"of another run: {error}", "use another directory") from error
         trainer.model.load_state_dict(_of_model(arrays))
-        self.log_bytes, self.saved_at = meta["training"]["log_bytes"], trainer.step
-        log = self.directory / "log.jsonl"
-        lines = log.read_bytes()[: self.log_bytes].splitlines() if log.exists() else []
-        self.log_bytes = min(self.log_bytes, sum(len(line) + 1 for line in lines))
-        trainer.history[:] = [json.loads(line) for line in lines]
-        self.logged = len(trainer.history)
+        trainer.history[:] = history
+        self.logged, self.log_bytes, self.saved_at = len(history), len(lines), trainer.step
+        if log.exists():
+            self._guarded(lambda: os.truncate(log, len(lines)))  # it may have run ahead of what was saved

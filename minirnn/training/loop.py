@@ -24,7 +24,13 @@ from minirnn.models import CharLM
 from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor, no_grad
 from minirnn.text import TextStream
-from minirnn.training.clipping import NonFiniteGradientError, clip_grad_norm_, clip_grad_value_, gradient_norm
+from minirnn.training.clipping import (
+    NonFiniteGradientError,
+    clip_grad_norm_,
+    clip_grad_value_,
+    gradient_norm,
+    positive_limit,
+)
 from minirnn.training.optimizers import Adam, Optimizer
 from minirnn.training.schedules import Plateau, Schedule
 
@@ -132,11 +138,14 @@ class Trainer:
     ):
         if clip_norm is not None and clip_value is not None:
             raise ValueError(f"give clip_norm or clip_value, not both; got {clip_norm} and {clip_value}")
+        positive_limit(**{n: v for n, v in {"clip_norm": clip_norm, "clip_value": clip_value}.items() if v is not None})
         if not isinstance(log_every, int) or log_every < 1:
             raise ValueError(f"log_every must be a positive integer, got {log_every!r}")
         vocab_size = getattr(model, "vocab_size", None)
         if vocab_size is not None and vocab_size != len(stream.vocabulary):
             raise ValueError(f"model has a vocabulary of {vocab_size}, the stream one of {len(stream.vocabulary)}")
+        if getattr(model, "vocabulary", None) not in (None, stream.vocabulary):
+            raise ValueError("model has a vocabulary of other characters than the stream; build both with the same one")
         self.model, self.stream = model, stream
         self.training, self.validation = stream.split(val_split)
         self.optimizer = Adam(model.parameters(), lr) if optimizer is None else optimizer
@@ -163,7 +172,8 @@ class Trainer:
     def stop(self, reason: str, for_good: bool = False) -> None:
         """Asks the run to stop after the step under way; ``for_good`` holds when it is resumed, too."""
         self.stopping = reason
-        self.finished = reason if for_good else None
+        if for_good:
+            self.finished = reason
 
     def train_step(self) -> None:
         """One step: loss, backward, clip, update. A step whose numbers are not finite is refused, and counted."""
@@ -222,7 +232,8 @@ class Trainer:
         self.epoch_sum = [0.0, 0]
         record: dict[str, Any] = {"step": self.step, "epoch": self.epoch, "train_loss": loss / steps if steps else None}
         if self.validation is not None:
-            record["val_loss"] = evaluate(self.model, self.validation)
+            val_loss = evaluate(self.model, self.validation)
+            record["val_loss"] = val_loss if math.isfinite(val_loss) else None  # JSON knows no NaN
         metric = record.get("val_loss", record["train_loss"])
         record["metric"] = math.inf if metric is None else metric
         self.improved = self.best is None or record["metric"] < self.best
@@ -241,10 +252,12 @@ class Trainer:
         max_minutes: float | None = None,
         callbacks: Iterable[Callback] = (),
     ) -> list[dict[str, Any]]:
-        """Takes steps until ``epochs`` or ``steps`` are complete, counted from the start of the run, not of the call."""
+        """Takes steps until ``epochs`` or ``steps`` are complete, counted from the start of the run."""
         for name, value in (("epochs", epochs), ("steps", steps), ("max_minutes", max_minutes)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0):
-                raise ValueError(f"{name} must be positive, got {value!r}")
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise ValueError(f"{name} must be a positive number, got {value!r}")
         if epochs is None and steps is None and max_minutes is None:
             raise ValueError("give epochs, steps or max_minutes")
         ends = [steps] if steps is not None else []
@@ -280,6 +293,7 @@ class Trainer:
     def books(self) -> dict[str, Any]:
         """Position and counters, as plain numbers."""
         books = {name: getattr(self, name) for name in _BOOKS}
+        books["epoch"] = self.epoch  # for whoever looks into the file; it follows from the step
         books["stream"] = self._stream_identity()
         books["optimizer"] = type(self.optimizer).__name__
         books["callbacks"] = {type(c).__name__: c.state_dict() for c in self.callbacks if c.state_dict()}
@@ -386,8 +400,7 @@ def fit(
     >>> history[-1]["loss"] < history[0]["loss"]
     True
     """
+    trainer = Trainer(model, stream, **settings)
     if getattr(model, "vocabulary", stream.vocabulary) is None:
         model.vocabulary = stream.vocabulary
-    return Trainer(model, stream, **settings).run(
-        epochs=epochs, steps=steps, max_minutes=max_minutes, callbacks=callbacks
-    )
+    return trainer.run(epochs=epochs, steps=steps, max_minutes=max_minutes, callbacks=callbacks)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from minirnn.nn.inputs import positive
+
 Schedule = Callable[[int], float]
 
 
@@ -21,14 +23,14 @@ def step_decay(every: int, gamma: float = 0.1) -> Schedule:
     >>> factor(99), factor(100), factor(250)
     (1.0, 0.5, 0.25)
     """
-    _at_least(1, every=every)
-    _at_least(0, gamma=gamma)
+    positive(every=every)
+    _not_negative(gamma=gamma)
     return lambda step: float(gamma ** (step // every))
 
 
 def exponential(gamma: float) -> Schedule:
     """Multiplies by ``gamma`` after every step: ``gamma**step``."""
-    _at_least(0, gamma=gamma)
+    _not_negative(gamma=gamma)
     return lambda step: float(gamma**step)
 
 
@@ -41,8 +43,8 @@ def cosine(total: int, floor: float = 0.0) -> Schedule:
     >>> factor(0), round(factor(50), 3), factor(100), factor(500)
     (1.0, 0.5, 0.0, 0.0)
     """
-    _at_least(1, total=total)
-    _at_least(0, floor=floor)
+    positive(total=total)
+    _not_negative(floor=floor)
     return lambda step: floor + (1 - floor) * (1 + math.cos(math.pi * min(step, total) / total)) / 2
 
 
@@ -55,7 +57,7 @@ def warmup(steps: int, then: Schedule | None = None) -> Schedule:
     >>> [factor(step) for step in range(6)]
     [0.25, 0.5, 0.75, 1.0, 1.0, 0.5]
     """
-    _at_least(1, steps=steps)
+    positive(steps=steps)
 
     def factor(step: int) -> float:
         if step < steps:
@@ -78,8 +80,8 @@ class Plateau:
     """
 
     def __init__(self, patience: int = 3, gamma: float = 0.5):
-        _at_least(1, patience=patience)
-        _at_least(0, gamma=gamma)
+        positive(patience=patience)
+        _not_negative(gamma=gamma)
         self.patience, self.gamma = patience, gamma
         self.best: float | None = None
         self.waited, self.factor = 0, 1.0
@@ -89,7 +91,7 @@ class Plateau:
 
     def observe(self, loss: float) -> None:
         """Takes note of a validation loss."""
-        if self.best is None or loss < self.best:
+        if math.isfinite(loss) and (self.best is None or loss < self.best):
             self.best, self.waited = loss, 0
             return
         self.waited += 1
@@ -103,7 +105,7 @@ class Plateau:
         self.best, self.waited, self.factor = state["best"], state["waited"], state["factor"]
 
 
-def _at_least(low: float, **values: float) -> None:
+def _not_negative(**values: float) -> None:
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value < math.inf:
-            raise ValueError(f"{name} must be a number of at least {low}, got {value!r}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be a number of at least 0, got {value!r}")
