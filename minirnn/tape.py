@@ -465,7 +465,7 @@ def differentiable(rule: Callable) -> Callable:
 
 def lift(inputs: Sequence[Any]) -> list[Tensor | None]:
     """Tensors as they are, arrays copied into tensors, Python numbers in the dtype of the tensors beside them."""
-    lifted = [x if x is None or isinstance(x, (Tensor, *NUMBERS)) else Tensor(x) for x in inputs]
+    lifted: list[Any] = [x if x is None or isinstance(x, (Tensor, *NUMBERS)) else Tensor(x) for x in inputs]
     if not any(isinstance(x, NUMBERS) for x in lifted):
         return lifted
     tensors = [x for x in lifted if isinstance(x, Tensor)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -229,26 +228,6 @@ class ndarray:  # noqa: N801  # the name is CuPy's
         if self._a.ndim == 0:
             raise TypeError("iteration over a 0-d array")
         return (self[k] for k in range(len(self._a)))
-
-    # NumPy's functions, called on device arrays
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        fake = sys.modules["minirnn.testing.strict_cupy.module"].fake
-        if "out" in kwargs:
-            if len(kwargs["out"]) != 1:
-                raise ValueError("The `out` parameter must have exactly one array value")
-            kwargs["out"] = kwargs["out"][0]
-        twin = getattr(fake, ufunc.__name__, None)
-        return NotImplemented if twin is None else getattr(twin, method)(*inputs, **kwargs)
-
-    def __array_function__(self, function: Callable, types: Any, args: Any, kwargs: Any) -> Any:
-        from minirnn.testing.strict_cupy.module import fake
-
-        home = fake.linalg if function.__module__ == "numpy.linalg" else fake
-        twin = getattr(home, function.__name__, None)
-        if twin is None or not all(kind in (ndarray, np.ndarray) for kind in types):
-            return NotImplemented
-        return twin(*args, **kwargs)
 
     # Indexing
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,7 @@ from minirnn.testing.strict_cupy import (
     selecting,
     shaping,
 )
-from minirnn.testing.strict_cupy.array import launched, ndarray
+from minirnn.testing.strict_cupy.array import launched, method, ndarray
 from minirnn.testing.strict_cupy.device import cuda
 from minirnn.testing.strict_cupy.ufuncs import all_ufuncs, ufunc
 
@@ -89,3 +90,25 @@ def _build() -> Any:
 
 
 fake = _build()
+
+
+# NumPy's functions, called on device arrays
+
+
+@method("__array_ufunc__")
+def array_ufunc(self: ndarray, ufunc: np.ufunc, name: str, *inputs: Any, **kwargs: Any) -> Any:
+    if "out" in kwargs:
+        if len(kwargs["out"]) != 1:
+            raise ValueError("The `out` parameter must have exactly one array value")
+        kwargs["out"] = kwargs["out"][0]
+    twin = getattr(fake, ufunc.__name__, None)
+    return NotImplemented if twin is None else getattr(twin, name)(*inputs, **kwargs)
+
+
+@method("__array_function__")
+def array_function(self: ndarray, function: Callable, types: Any, args: Any, kwargs: Any) -> Any:
+    home = fake.linalg if function.__module__ == "numpy.linalg" else fake
+    twin = getattr(home, function.__name__, None)
+    if twin is None or not all(kind in (ndarray, np.ndarray) for kind in types):
+        return NotImplemented
+    return twin(*args, **kwargs)
