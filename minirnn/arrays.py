@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
-import zlib
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
@@ -212,6 +212,9 @@ def random_generator(seed: int, stream: str = "", step: int = 0) -> np.random.Ge
     for name, value in (("seed", seed), ("step", step)):
         if not isinstance(value, (int, np.integer)) or value < 0:
             raise ValueError(f"{name} must be an integer that is not negative, got {value!r}")
-    key = np.array([int(seed) % 2**64, zlib.crc32(stream.encode())], dtype=np.uint64)
+    key = np.array(
+        [int(seed) % 2**64, int.from_bytes(hashlib.blake2b(stream.encode(), digest_size=8).digest(), "little")],
+        dtype=np.uint64,
+    )
     counter = np.array([0, 0, int(step) % 2**64, 0], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))

@@ -98,7 +98,7 @@ def _transpose(x: Tensor, *axes: Any) -> Any:
 
 def _in_place(name: str) -> Any:
     def write(self: Tensor, other: Any) -> Tensor:
-        getattr(self.writable(), name)(other.array if isinstance(other, Tensor) else other)
+        getattr(self.writable(), name)(self.beside(other))
         return self
 
     return write
@@ -106,7 +106,7 @@ def _in_place(name: str) -> Any:
 
 def _compare(name: str) -> Any:
     def compare(self: Tensor, other: Any) -> Tensor:
-        return Tensor.around(getattr(self.array, name)(other.array if isinstance(other, Tensor) else other))
+        return Tensor.around(getattr(self.array, name)(self.beside(other)))
 
     return compare
 

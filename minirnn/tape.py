@@ -214,7 +214,20 @@ class Tensor:
         return self.array
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.writable()[bare_index(index)] = value.array if isinstance(value, Tensor) else value
+        self.writable()[bare_index(index)] = self.beside(value)
+
+    def beside(self, other: Any) -> Any:
+        """``other`` as something to write into or to compare with this array: of a tensor its array.
+
+        Raises
+        ------
+        TypeError
+            If it is an array that lives elsewhere, naming both places.
+        """
+        other = other.array if isinstance(other, Tensor) else other
+        if hasattr(other, "dtype"):
+            xp_of(self.array, other)
+        return other
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -267,6 +280,8 @@ class Tensor:
         return (self[k] for k in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self.requires_grad:
+            raise TypeError("a tensor that requires a gradient becomes an array by .data or .numpy(), not by itself")
         if self.backend != "numpy":
             raise TypeError("a tensor on the device becomes a NumPy array by .numpy(), not by itself")
         if copy is False:
@@ -450,6 +465,9 @@ def differentiable(rule: Callable) -> Callable:
             raise TypeError(f"a rule returns (output, pullback), but {name!r} returned {type(answer).__name__}")
         output, pullback = answer
         several = isinstance(output, tuple)
+        for o in output if several else (output,):
+            if not hasattr(o, "dtype"):
+                raise TypeError(f"the output of {name!r} must be an array or a tuple of arrays, got {type(o).__name__}")
         outputs = [Tensor.around(o) for o in (output if several else (output,))]
         share_counts(tensors, outputs)
         if any(wanted):
@@ -497,7 +515,11 @@ def rule_of(function: Callable) -> Callable:
         inputs = [Tensor.around(a) for a in arrays]
         for t in inputs:
             t.requires_grad = t.dtype.kind == "f"
-        output = function(*inputs)
+        token = _recording.set(True)
+        try:
+            output = function(*inputs)
+        finally:
+            _recording.reset(token)
         outputs = list(output) if isinstance(output, (tuple, list)) else [output]
         if not all(isinstance(t, Tensor) for t in outputs):
             raise TypeError(

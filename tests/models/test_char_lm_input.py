@@ -1,0 +1,68 @@
+"""What the character model refuses, in words that name the argument, and with nothing changed."""
+
+import numpy as np
+import pytest
+
+from minirnn.models import CharLM
+
+
+def model(**options):
+    sizes = {"vocab_size": 7, "embedding_size": 3, "hidden_size": 4, "num_layers": 2}
+    return CharLM(**{**sizes, **options})
+
+
+BAD_IDS = [
+    ([[0, 7]], IndexError, r"{} must lie in 0..6, got 7 at index \(0, 1\)"),
+    ([[0, -1]], IndexError, r"{} must lie in 0..6, got -1 at index \(0, 1\)"),
+    ([[2**31, 0]], IndexError, r"{} must lie in 0..6, got 2147483648 at index \(0, 0\)"),
+    ([[0.0, 1.0]], TypeError, "{} must be integers, got dtype float64"),
+    ([[True, False]], TypeError, "{} must be integers, got dtype bool"),
+    (np.zeros((1, 0), int), ValueError, r"{} must be a non-empty array of 2 axes, got shape \(1, 0\)"),
+    (np.zeros((0, 2), int), ValueError, r"{} must be a non-empty array of 2 axes, got shape \(0, 2\)"),
+    ([0, 1], ValueError, r"{} must be a non-empty array of 2 axes, got shape \(2,\)"),
+    ([[[0], [1]]], ValueError, r"{} must be a non-empty array of 2 axes, got shape \(1, 2, 1\)"),
+    ("ab", TypeError, "{} must be integers, got dtype <U2"),
+    (None, TypeError, "{} must be integers, got dtype object"),
+]
+
+
+@pytest.mark.parametrize(("bad", "error", "words"), BAD_IDS)
+def test_bad_ids_are_explained(backend, bad, error, words):
+    lm, good = model(dropout=0.5), [[0, 1]]
+    before, draws = lm.state_dict(), [m.draws for _, m in lm.named_modules()]
+    calls = {"ids": lambda: lm(bad), "inputs": lambda: lm.loss(bad, good), "targets": lambda: lm.loss(good, bad)}
+    for name, call in calls.items():
+        with pytest.raises(error, match=words.format(name)):
+            call()
+    assert all(np.array_equal(a, before[name]) for name, a in lm.state_dict().items())
+    assert [m.draws for _, m in lm.named_modules()] == draws
+
+
+@pytest.mark.parametrize("targets", [[[0]], [[0, 1, 2]], [[0, 1], [0, 1]]])
+def test_targets_of_another_shape_are_explained(targets):
+    with pytest.raises(ValueError, match=r"targets must have the shape of inputs, \(1, 2\), got"):
+        model().loss([[0, 1]], targets)
+
+
+def test_a_state_that_does_not_fit_is_explained():
+    with pytest.raises(ValueError, match=r"h_0 must have shape \(2, 1, 4\), got \(2, 3, 4\)"):
+        model()([[0, 1]], (np.zeros((2, 3, 4), "float32"),) * 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"vocab_size": 0}, "vocab_size must be a positive integer, got 0"),
+        ({"vocab_size": 2.5}, "vocab_size must be a positive integer, got 2.5"),
+        ({"embedding_size": -1}, "embedding_size must be a positive integer, got -1"),
+        ({"hidden_size": None}, "hidden_size must be a positive integer, got None"),
+        ({"num_layers": 0}, "num_layers must be a positive integer, got 0"),
+        ({"cell": "gru9"}, "cell must be one of lstm.*, got 'gru9'"),
+        ({"dropout": 1}, r"dropout must be a probability in \[0, 1\), got 1"),
+        ({"seed": -1}, "seed must be an integer that is not negative, got -1"),
+        ({"dtype": "int8"}, "dtype must be float32 or float64, got 'int8'"),
+    ],
+)
+def test_bad_options_are_explained(options, words):
+    with pytest.raises(ValueError, match=words):
+        model(**options)

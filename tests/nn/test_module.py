@@ -1,0 +1,247 @@
+"""Parameters with names: found, shared, saved, loaded, moved; and the module as a rule."""
+
+import numpy as np
+import pytest
+
+from minirnn.arrays import BackendError, asarray, to_numpy
+from minirnn.checking import check_rule
+from minirnn.nn import LSTM, Dropout, Embedding, Linear, Module, Parameter
+from minirnn.tape import Tensor, no_grad
+from minirnn.testing import strict_cupy
+
+
+class Block(Module):
+    def __init__(self, seed=0):
+        self.scale = Parameter(np.full(3, 2.0))
+        self.layers = [
+            Linear(3, 4, dtype="float64", seed=seed),
+            Linear(4, 3, bias=False, dtype="float64", seed=seed + 1),
+        ]
+        self.drop = Dropout(0.5, seed=seed)
+        self.size = 3
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x).tanh()
+        return self.drop(x * self.scale)
+
+
+class Model(Module):
+    def __init__(self):
+        self.first, self.second = Block(0), Block(10)
+        self.head = Linear(3, 2, dtype="float64")
+
+    def forward(self, x):
+        return self.head(self.second(self.first(x)))
+
+
+BLOCK = ["scale", "layers.0.weight", "layers.0.bias", "layers.1.weight"]
+NAMES = [f"first.{n}" for n in BLOCK] + [f"second.{n}" for n in BLOCK] + ["head.weight", "head.bias"]
+
+
+def test_names_follow_attributes():
+    model = Model()
+    assert sorted(name for name, _ in model.named_parameters()) == sorted(NAMES)
+    assert [n for n, _ in model.named_modules()][:3] == ["", "first", "first.layers.0"]
+    assert dict(model.named_parameters())["second.layers.1.weight"] is model.second.layers[1].weight
+
+
+def test_a_shared_parameter_is_one_parameter_of_two_names(backend):
+    model = Model()
+    model.second.scale = model.first.scale
+    names = [name for name, _ in model.named_parameters()]
+    assert "first.scale" in names and "second.scale" not in names
+    assert len(model.parameters()) == len(NAMES) - 1
+    assert {"first.scale", "second.scale"} <= set(model.state_dict())
+    model.eval()(np.ones((2, 3))).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    model.to(dtype="float32")
+    assert model.second.scale is model.first.scale
+
+
+def test_state_dict_round_trip(backend):
+    model, other = Model(), Model()
+    for p in other.parameters():
+        p.data = np.zeros(p.shape)
+    state = model.state_dict()
+    assert sorted(state) == sorted(NAMES) and all(isinstance(a, np.ndarray) for a in state.values())
+    other.load_state_dict(state)
+    for name, array in other.state_dict().items():
+        assert np.array_equal(array, state[name]), name
+    state["head.bias"][...] = 7  # a copy on both ways
+    assert not (other.head.bias.numpy() == 7).any() and not (model.head.bias.numpy() == 7).any()
+
+
+def test_loading_keeps_dtype_and_place(backend):
+    layer = Linear(2, 3)
+    layer.load_state_dict({"weight": np.ones((3, 2), "float64"), "bias": [1, 2, 3]})
+    assert layer.weight.dtype == np.float32 and isinstance(layer.weight.array, backend.ndarray)
+    assert layer.bias.numpy().tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda s: s.pop("head.bias"), KeyError, r"missing \['head.bias'\], unknown \[\]"),
+        (lambda s: s.update({"tail": 1}), KeyError, r"missing \[\], unknown \['tail'\]"),
+        (lambda s: s.update({"tail": s.pop("head.bias")}), KeyError, r"missing \['head.bias'\], unknown \['tail'\]"),
+        (lambda s: s.update({"head.bias": np.ones(3)}), ValueError, r"head.bias must have shape \(2,\), got \(3,\)"),
+        (lambda s: s.update({"head.bias": np.array(["a", "b"])}), ValueError, "could not convert"),
+    ],
+    ids=["missing", "unknown", "renamed", "shape", "words"],
+)
+def test_a_state_that_does_not_fit_changes_nothing(change, error, words):
+    model = Model()
+    before, state = model.state_dict(), {name: np.zeros_like(a) for name, a in model.state_dict().items()}
+    change(state)
+    with pytest.raises(error, match=words):
+        model.load_state_dict(state)
+    assert all(np.array_equal(a, before[name]) for name, a in model.state_dict().items())
+
+
+def test_train_and_eval_reach_every_module():
+    model, x = Model(), np.ones((2, 3))
+    assert model.training
+    assert model.eval() is model and not model.second.drop.training
+    assert np.array_equal(model(x).numpy(), model(x).numpy())
+    assert model.train().second.drop.training
+    assert not np.array_equal(model(x).numpy(), model(x).numpy())
+
+
+def test_seek_brings_the_same_masks_back(backend):
+    model, x = Model(), np.ones((2, 3))
+    model.seek(5)
+    first, second = model(x).numpy(), model(x).numpy()
+    model(x)
+    model.seek(5)
+    assert np.array_equal(model(x).numpy(), first) and np.array_equal(model(x).numpy(), second)
+    assert not np.array_equal(first, second)
+
+
+def test_zero_grad():
+    model = Model()
+    model(np.ones((2, 3))).sum().backward()
+    model.zero_grad()
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_to_another_dtype(backend):
+    model = Model().eval()
+    x = np.random.default_rng(0).standard_normal((2, 3))
+    parameters, before = model.parameters(), model(x)
+    before.sum().backward()
+    assert model.to(dtype="float32") is model
+    assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True))
+    assert {p.dtype.name for p in model.parameters()} == {"float32"} and all(p.grad is None for p in parameters)
+    after = model(x.astype("float32"))
+    assert after.dtype == np.float32 and np.allclose(after.numpy(), before.numpy(), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="dtype must be float32 or float64"):
+        model.to(dtype="int32")
+
+
+def test_to_another_backend_and_back():
+    model = Model().eval()
+    before = model.state_dict()
+    with strict_cupy() as cupy:
+        model.to("cupy")
+        assert all(isinstance(p.array, cupy.ndarray) for p in model.parameters())
+        with pytest.raises(TypeError, match=r"numpy.*cupy"):
+            model(np.ones((2, 3)))  # the current backend is still NumPy
+        model.to("numpy")
+    assert all(np.array_equal(a, before[name]) for name, a in model.state_dict().items())
+
+
+def test_moving_fails_as_a_whole(monkeypatch):
+    model = Model()
+    monkeypatch.setattr("minirnn.arrays._why_no_device", lambda: "there is none")
+    with pytest.raises(BackendError, match="there is none"):
+        model.to("cupy")
+    assert {p.backend for p in model.parameters()} == {"numpy"}
+
+
+def test_forward_is_for_subclasses():
+    with pytest.raises(NotImplementedError, match="Module has no forward"):
+        Module()(1)
+
+
+# As a rule
+
+
+def test_a_module_is_gradient_checked_like_a_rule(backend):
+    model = Model().eval()
+    rule, arrays, names = model.as_rule(asarray(np.random.default_rng(0).standard_normal((2, 3))))
+    assert sorted(names) == sorted([*NAMES, "input 0"])
+    assert check_rule(rule, arrays, names=names).ok
+    assert all(isinstance(p, Parameter) and p.grad is None for p in model.parameters())
+
+
+def test_a_wrong_module_is_caught():
+    class Wrong(Linear):
+        def forward(self, x):
+            return super().forward(x) + self.weight.detach().sum()
+
+    rule, arrays, names = Wrong(3, 2, dtype="float64").as_rule(np.ones((2, 3)))
+    with pytest.raises(AssertionError, match="weight"):
+        check_rule(rule, arrays, names=names)
+
+
+def test_the_rule_computes_what_the_module_does_for_any_arrays(backend):
+    layer = Linear(3, 2, dtype="float64")
+    x = asarray(np.ones((4, 3)))
+    rule, arrays, _ = layer.as_rule(x)
+    (value,), _ = rule(*arrays)
+    assert np.array_equal(to_numpy(value), layer(x).numpy())
+    (doubled,), _ = rule(*(2 * a for a in arrays))
+    assert np.allclose(to_numpy(doubled), 4 * layer(x).numpy() - 2 * layer.bias.numpy(), rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_the_rule_restores_parameters_even_when_forward_raises(name):
+    class Moody(Linear):
+        calm = True
+
+        def forward(self, x):
+            if not self.calm:
+                raise ArithmeticError("not today")
+            return super().forward(x)
+
+    layer = Moody(3, 2, dtype="float64")
+    before = getattr(layer, name)
+    rule, arrays, _ = layer.as_rule(np.ones((2, 3)))
+    layer.calm = False
+    with pytest.raises(ArithmeticError):
+        rule(*arrays)
+    assert getattr(layer, name) is before
+
+
+def test_integers_stay_fixed_and_shared_parameters_are_one_argument(backend):
+    class Tied(Module):
+        def __init__(self):
+            self.embedding, self.head = Embedding(5, 3, dtype="float64"), Linear(3, 5, dtype="float64")
+            self.head.weight = self.embedding.weight
+
+        def forward(self, ids):
+            return self.head(self.embedding(ids))
+
+    rule, arrays, names = Tied().as_rule(np.array([[0, 1], [1, 4]]))
+    assert names == ["embedding.weight", "head.bias"]
+    assert check_rule(rule, arrays, names=names).ok
+
+
+def test_every_output_of_a_module_is_checked(backend):
+    lstm = LSTM(2, 3, num_layers=2, dtype="float64")
+    rule, arrays, names = lstm.as_rule(asarray(np.random.default_rng(0).standard_normal((3, 2, 2))))
+    outputs, _ = rule(*arrays)
+    assert [o.shape for o in outputs] == [(3, 2, 3), (2, 2, 3), (2, 2, 3)]
+    assert check_rule(rule, arrays, names=names, max_entries=20).ok
+
+
+def test_parameters_are_written_by_training_only():
+    layer = Linear(2, 2)
+    with pytest.raises(
+        RuntimeError, match=r"weight requires a gradient and can only be written into under no_grad\(\)"
+    ):
+        layer.weight += 1.0
+    with no_grad():
+        layer.weight += 1.0
+    assert isinstance(layer.weight, Parameter) and isinstance(layer.weight * 1.0, Tensor)

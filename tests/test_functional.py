@@ -1,0 +1,216 @@
+"""``minirnn.gradcheck``: one question for rules, lifted ops, functions of tensors, and modules."""
+
+import numpy as np
+import pytest
+
+from minirnn import CharLM, GradcheckError, Tensor, Vocabulary, differentiable, gradcheck, nn, ops, rules
+from minirnn.arrays import asarray, xp_of
+
+random = np.random.default_rng(5)
+X, Y = random.normal(size=(3, 4)), random.normal(size=(3, 4))
+XS = random.normal(size=(4, 2, 3))  # (T, B, D)
+LSTM_ARGUMENTS = tuple(random.normal(size=shape) for shape in ((3, 16, 2), (4, 2), (4, 2), (16, 4)))
+
+
+def cube_but(dx_of):
+    """``x**3`` as a rule whose pullback is ``dx_of(x, dy)``."""
+
+    def cube(x):
+        def cube_pullback(dy):
+            return (dx_of(x, dy),)
+
+        return x**3, cube_pullback
+
+    return cube
+
+
+def one_entry_off(x, dy):
+    """Right but for a relative error of 1e-4 in one entry."""
+    factor = np.full(x.shape, 3.0)
+    factor.flat[-1] *= 1 + 1e-4
+    return dy * xp_of(x).asarray(factor) * x**2
+
+
+RIGHT = cube_but(lambda x, dy: 3 * x**2 * dy)
+WRONG = {
+    "factor": cube_but(lambda x, dy: x**2 * dy),
+    "sign": cube_but(lambda x, dy: -3 * x**2 * dy),
+    "zero": cube_but(lambda x, dy: 0 * dy),
+    "cotangent ignored": cube_but(lambda x, dy: 3 * x**2),
+    "one entry": cube_but(one_entry_off),
+}
+every_wrong = pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+
+
+class Cell(nn.Module):
+    """A recurrent cell by hand; what squashes it is a lifted op that may be wrong."""
+
+    def __init__(self, squash):
+        self.squash = differentiable(squash)
+        self.inner = nn.Linear(3, 5, dtype="float64", seed=1)
+        self.recurrent = nn.Linear(5, 5, dtype="float64", seed=2)
+
+    def forward(self, x, h):
+        return self.recurrent(h) + self.squash(self.inner(x))
+
+
+# --- what is right passes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fn, inputs",
+    [
+        (RIGHT, (X,)),
+        (rules.tanh, (X,)),
+        (rules.matmul, (X, Y.T)),
+        (rules.lstm, LSTM_ARGUMENTS),
+        (ops.tanh, (X,)),
+        (ops.lstm, LSTM_ARGUMENTS),
+        (differentiable(RIGHT), (X,)),
+        (lambda x: x * x, (X,)),
+        (lambda x, y: (x * y).tanh().sum(axis=0), (X, Y)),
+        (lambda x: (x.exp(), x.sum()), (X,)),
+        (lambda x, y: x @ y.T + 2, (X, Y)),
+        (lambda x, y: x / y, (2.0, 3)),
+        (lambda x: x[[0, 2], 1:], (X.tolist(),)),
+    ],
+)
+def test_what_is_right_passes(backend, fn, inputs):
+    on_backend = tuple(asarray(x) if isinstance(x, np.ndarray) else x for x in inputs)
+    assert gradcheck(fn, on_backend).max_error < 1e-7
+    as_tensors = tuple(Tensor(x) for x in inputs)
+    if fn not in (RIGHT, rules.tanh, rules.matmul, rules.lstm):  # a rule is a function of arrays
+        assert gradcheck(fn, as_tensors).ok
+
+
+def test_integers_and_masks_are_passed_through():
+    report = gradcheck(lambda table, ids: ops.embedding(table, ids), (X, np.array([[0, 2], [2, 2]])))
+    assert [a.method for a in report.arguments] == ["complex", "-"]
+
+
+def test_methods_names_and_seed_reach_the_check():
+    report = gradcheck(lambda a, b: a * b, (X, Y), method="central", names=["left", "right"], seed=3)
+    assert [(a.name, a.method) for a in report.arguments] == [("left", "central"), ("right", "central")]
+    assert report.seed == 3
+    assert gradcheck(RIGHT, (X,), max_entries=4).arguments[0].entries == 4
+    assert gradcheck(WRONG["one entry"], (X,), tolerance=1e-3).max_error > 1e-5
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_module_is_checked_parameter_by_parameter(backend, layers):
+    lstm = nn.LSTM(3, 4, layers, dtype="float64")
+    before = lstm.state_dict()
+    report = gradcheck(lstm, (asarray(XS),))
+    assert [a.name for a in report.arguments] == [*before, "input 0"]
+    assert report.max_error < 1e-11
+    assert all(p.numpy().tobytes() == before[n].tobytes() and p.grad is None for n, p in lstm.named_parameters())
+
+
+def test_the_names_of_nested_parameters_are_their_full_names():
+    report = gradcheck(Cell(rules.tanh), (X[:, :3], random.normal(size=(3, 5))))
+    assert [a.name for a in report.arguments] == [
+        "inner.weight", "inner.bias", "recurrent.weight", "recurrent.bias", "input 0", "input 1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_language_model_is_checked_from_logits_to_embedding(backend, tied):
+    lm = CharLM(Vocabulary("abcde"), 4, 4, num_layers=2, tie_weights=tied, seed=1, dtype="float64")
+    report = gradcheck(lm, (np.array([[0, 1, 4], [3, 3, 2]]),), max_entries=20)
+    assert report.max_error < 1e-10
+    assert {a.name for a in report.arguments if a.entries} == {name for name, _ in lm.named_parameters()}
+
+
+def test_dropout_is_checked_in_evaluation_and_refused_while_it_draws():
+    lm, ids = CharLM(5, 4, 4, dropout=0.5, dtype="float64"), np.array([[0, 1, 4]])
+    assert gradcheck(lm.eval(), (ids,), max_entries=20).ok
+    with pytest.raises(GradcheckError, match="called twice gives other bits"):
+        gradcheck(lm.train(), (ids,))
+
+
+# --- what is wrong does not ------------------------------------------------------------------------------------------
+
+
+@every_wrong
+def test_a_wrong_rule_is_rejected_however_it_is_given(backend, wrong):
+    x = asarray(X)
+    for fn in (wrong, differentiable(wrong), lambda x: differentiable(wrong)(x * 2).sum(axis=0)):
+        with pytest.raises(GradcheckError, match="failed"):
+            gradcheck(fn, (x,))
+
+
+@every_wrong
+def test_a_wrong_op_inside_a_module_is_rejected_naming_what_it_spoils(backend, wrong):
+    with pytest.raises(GradcheckError) as caught:
+        gradcheck(Cell(wrong), (asarray(X[:, :3]), asarray(random.normal(size=(3, 5)))))
+    verdicts = {a.name: a.ok for a in caught.value.report.arguments}
+    assert not verdicts["inner.weight"] and not verdicts["input 0"]  # what lies before the wrong op
+    assert verdicts["recurrent.weight"] and verdicts["recurrent.bias"] and verdicts["input 1"]  # what does not
+
+
+def test_a_gradient_that_is_cut_off_is_rejected():
+    with pytest.raises(GradcheckError, match="analytic 0"):
+        gradcheck(lambda x: (x * 1).detach() * 2 + 0 * x, (X,))
+
+
+def test_a_module_is_whole_again_after_a_failed_check():
+    cell = Cell(WRONG["sign"])
+    parameters = dict(cell.named_parameters())
+    with pytest.raises(GradcheckError):
+        gradcheck(cell, (X[:, :3], random.normal(size=(3, 5))))
+    assert all(p is parameters[name] for name, p in cell.named_parameters())
+
+
+# --- what cannot be asked --------------------------------------------------------------------------------------------
+
+
+def test_float32_is_refused_with_a_hint_unless_allowed():
+    lstm = nn.LSTM(3, 4)
+    with pytest.raises(ValueError, match=r"'weight_ih_l0' is float32.*pass float64 inputs, or allow_float32=True"):
+        gradcheck(lstm, (XS.astype("float32"),))
+    report = gradcheck(lstm, (XS.astype("float32"),), allow_float32=True)
+    assert 1e-12 < report.max_error < 1e-3
+
+
+def explode(x):
+    raise ArithmeticError("my own mistake")
+
+
+def explode_on_tensors(x):
+    if isinstance(x, Tensor):
+        raise ArithmeticError("my own mistake with tensors")
+    raise ArithmeticError("my own mistake with arrays")
+
+
+def test_the_functions_own_error_is_shown():
+    for fn in (explode, differentiable(explode)):
+        with pytest.raises(ArithmeticError, match="my own mistake"):
+            gradcheck(fn, (X,))
+    with pytest.raises(ArithmeticError, match="with tensors") as caught:
+        gradcheck(explode_on_tensors, (X,))
+    assert "with arrays" in str(caught.value.__context__)  # the traceback shows both
+    with pytest.raises(ArithmeticError, match="with tensors"):
+        gradcheck(explode_on_tensors, (Tensor(X),))
+
+
+def test_a_function_that_returns_no_tensor_is_told_so():
+    with pytest.raises(TypeError, match="must return a tensor or a tuple of them, got float"):
+        gradcheck(lambda x: 1.5, (Tensor(X),))
+    with pytest.raises(TypeError, match="must return a tensor or a tuple of them, got str"):
+        gradcheck(lambda x: "text", (X,))
+
+
+@pytest.mark.parametrize(
+    "inputs, options, message",
+    [
+        ((X,), {"method": "magic"}, "method must be one of .* got 'magic'"),
+        ((X,), {"tolerance": -1.0}, r"tolerance must .* got -1\.0"),
+        ((X,), {"names": ["a", "b"]}, "names must name each of the 1 inputs, got 2"),
+        ((np.array([1, 2]),), {}, "nothing to check"),
+        ((), {}, "nothing to check"),
+        ((np.array([1.0, np.nan]),), {}, "not finite"),
+    ],
+)
+def test_what_cannot_be_checked_is_explained(inputs, options, message):
+    with pytest.raises(ValueError, match=message):
+        gradcheck(lambda *xs: ops.add(xs[0], 1) if xs else ops.add(Tensor([1.0]), 1), inputs, **options)

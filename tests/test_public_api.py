@@ -1,0 +1,78 @@
+"""The front door: every public name is there and explained, and importing them all costs little."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import minirnn
+
+HEAVY = ("torch", "cupy", "matplotlib", "hypothesis", "tqdm", "pytest", "IPython", "pandas", "scipy")
+NAMES = [name for name in minirnn.__all__ if name != "__version__"]
+
+
+def python(*arguments):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_the_list_of_names_has_no_double_and_no_private_one():
+    assert len(set(minirnn.__all__)) == len(minirnn.__all__)
+    assert not [name for name in NAMES if name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_name_exists_and_has_a_docstring(name):
+    thing = getattr(minirnn, name)
+    assert inspect.getdoc(thing) and inspect.getdoc(thing) != inspect.getdoc(type(thing))
+    if inspect.isclass(thing):
+        assert thing.__doc__, f"{name} only inherits its docstring"
+
+
+@pytest.mark.parametrize("package", [minirnn.nn, minirnn.training, minirnn.decoding, minirnn.checking])
+def test_what_the_packages_list_is_there_and_documented(package):
+    for name in package.__all__:
+        assert inspect.getdoc(getattr(package, name)), name
+
+
+OBVIOUS = {  # their names and signatures say it all
+    "eval", "forward", "load_state_dict", "parameters", "state_dict", "zero_grad",
+    "on_start", "on_epoch", "on_step", "on_end", "update", "numpy",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [getattr(minirnn, n) for n in NAMES if inspect.isclass(getattr(minirnn, n))])
+def test_public_methods_are_documented(kind):
+    own = {name for name, f in vars(kind).items() if inspect.isfunction(f) and f.__module__ == kind.__module__}
+    undocumented = {name for name in own if not name.startswith("_") and not inspect.getdoc(getattr(kind, name))}
+    assert undocumented <= OBVIOUS
+
+
+def test_every_name_that_the_package_promises_from_the_first_day_is_public():
+    promised = (
+        "Tensor use_backend no_grad differentiable gradcheck GradcheckError nn CharLM fit generate load save "
+        "CheckpointError SGD RMSprop Adam AdamW clip_grad_norm_ clip_grad_value_"
+    )
+    assert set(promised.split()) <= set(minirnn.__all__)
+
+
+def test_importing_brings_numpy_and_nothing_else_that_is_heavy():
+    loaded = python("-c", "import sys, minirnn; print(*{name.partition('.')[0] for name in sys.modules})").split()
+    assert "numpy" in loaded
+    assert not set(HEAVY) & set(loaded)
+    foreign = set(loaded) - set(sys.stdlib_module_names) - {"numpy", "minirnn"}
+    assert not {name for name in foreign if not name.startswith(("_", "sitecustomize", "usercustomize"))}
+
+
+def test_importing_is_quick():
+    """Beside NumPy's own import; on a busy machine the best of several tries counts."""
+    timed = "import time, numpy; start = time.perf_counter(); import minirnn; print(time.perf_counter() - start)"
+    for _ in range(8):
+        seconds = float(python("-c", timed))
+        if seconds < 0.25:
+            return
+    pytest.fail(f"import minirnn took {seconds:.2f} s")
+
+
+def test_the_version_is_that_of_the_project():
+    assert minirnn.__version__.count(".") == 2
