@@ -44,6 +44,13 @@ def sum_of_products(
     return xp_of(dy, x).tensordot(dy, x, axes=(over, over))
 
 
+def sum_of_columns(
+    dy,  # (..., F, B)
+):
+    """The sum over steps and columns, shape ``(F,)``: steps first, so that whole matrices are added up."""
+    return (dy if dy.ndim == 2 else dy.sum(axis=tuple(range(dy.ndim - 2)))).sum(axis=-1)
+
+
 def product_of_columns(
     W,  # (F, D)
     x,  # (..., D, B)
@@ -78,7 +85,7 @@ def affine(
     def affine_pullback(dy):
         dx = product_of_columns(W_saved.T, dy) if wanted[0] else None
         dW = sum_of_products(dy, x_saved) if wanted[1] else None
-        db = dy.sum(axis=(*range(dy.ndim - 2), dy.ndim - 1)) if b_wanted else None
+        db = sum_of_columns(dy) if b_wanted else None
         return dx, dW, db
 
     return y, affine_pullback
@@ -110,9 +117,8 @@ def embedding_columns(
     """
     xp, (F, V), (T, B) = xp_of(table, ids), table.shape, ids.shape
     kernels_of(table).check_ids(ids, V)
-    ys = xp.empty((T, F, B), table.dtype)
-    for t in range(T):
-        ys[t] = table[:, ids[t]]
+    rows = xp.ascontiguousarray(table.T)[ids]  # (T, B, F): whole rows are copied, not columns number by number
+    ys = xp.ascontiguousarray(rows.swapaxes(1, 2))
 
     def embedding_columns_pullback(dys):
         one_hot = (ids.reshape(T, 1, B) == xp.arange(V).reshape(1, V, 1)).astype(dys.dtype)
