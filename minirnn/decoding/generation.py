@@ -93,13 +93,8 @@ def stream_characters(
 def _continue(lm: Any, ids: np.ndarray, length: int, choose: Callable) -> Iterator[str]:
     state = None
     for _ in range(length):
-        was_training = lm.training
-        lm.eval()
-        try:
-            with no_grad():
-                logits, state = lm(ids, state)
-        finally:
-            lm.train(was_training)
+        with lm.evaluating(), no_grad():
+            logits, state = lm(ids, state)
         chosen = choose(to_numpy(logits.array[0, -1]))
         yield lm.vocabulary.decode([chosen])
         ids = np.array([[chosen]])

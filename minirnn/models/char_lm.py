@@ -88,6 +88,8 @@ class CharLM(Module):
         self.head = Linear(hidden_size, V, dtype=dtype, seed=seed)
         if tie_weights:
             self.head.weight = self.embedding.weight
+        for name, parameter in self.named_parameters():
+            parameter.name = name  # what errors call it
 
     @property
     def vocab_size(self) -> int:

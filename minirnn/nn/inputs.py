@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -23,16 +24,36 @@ def positive(**sizes: Any) -> None:
             raise ValueError(f"{name} must be a positive integer, got {value!r}")
 
 
-def probability(**values: Any) -> None:
-    """Refuses what is not a number in [0, 1).
+def positive_number(**values: Any) -> None:
+    """Refuses what is not a finite number above 0, naming the first.
 
     Raises
     ------
     ValueError
     """
     for name, value in values.items():
-        if not isinstance(value, (int, float)) or not 0 <= value < 1:
-            raise ValueError(f"{name} must be a probability in [0, 1), got {value!r}")
+        if (
+            not isinstance(value, (int, float, np.integer, np.floating))
+            or isinstance(value, bool)
+            or not 0 < value < math.inf
+        ):
+            raise ValueError(f"{name} must be a positive number, got {value!r}")
+
+
+def at_least_0(below: float = math.inf, **values: Any) -> None:
+    """Refuses what is not a number from 0 to below ``below``, naming the first.
+
+    Raises
+    ------
+    ValueError
+    """
+    for name, value in values.items():
+        if (
+            not isinstance(value, (int, float, np.integer, np.floating))
+            or isinstance(value, bool)
+            or not 0 <= value < below
+        ):
+            raise ValueError(f"{name} must be a number from 0 to below {below}, got {value!r}")
 
 
 def ids_on(backend: str, ids: Any, size: int, name: str = "ids", ndim: int | None = None) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 from minirnn import ops
 from minirnn.arrays import float_dtype
 from minirnn.nn.init import normal, uniform_by_fan
-from minirnn.nn.inputs import floats_like, ids_on, positive, probability, tensor_of
+from minirnn.nn.inputs import at_least_0, floats_like, ids_on, positive, tensor_of
 from minirnn.nn.module import Module, Parameter
 from minirnn.tape import Tensor
 
@@ -95,7 +95,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, seed: int = 0):
-        probability(p=p)
+        at_least_0(below=1, p=p)
         self.p, self.seed = p, seed
 
     def forward(self, x: Any) -> Tensor:

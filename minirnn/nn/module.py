@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -86,6 +87,17 @@ class Module:
 
     def eval(self) -> Self:
         return self.train(False)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode for the length of a block; afterwards every module is in the mode it was in."""
+        modes = [(module, module.training) for _, module in self.named_modules()]
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
 
     def seek(self, step: int) -> None:
         """Moves every random stream below to ``step``: the same step draws the same masks, whatever happened before."""

@@ -7,7 +7,7 @@ from typing import Any
 from minirnn import ops
 from minirnn.arrays import float_dtype, xp_of
 from minirnn.nn.init import uniform_by_fan
-from minirnn.nn.inputs import floats_like, positive, probability
+from minirnn.nn.inputs import at_least_0, floats_like, positive
 from minirnn.nn.module import Module, Parameter
 from minirnn.tape import Tensor
 
@@ -64,7 +64,7 @@ class LSTM(Module):
         seed: int = 0,
     ):
         positive(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        probability(dropout=dropout)
+        at_least_0(below=1, dropout=dropout)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout, self.seed = bias, batch_first, dropout, seed
         dtype, H = float_dtype(dtype), hidden_size

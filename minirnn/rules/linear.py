@@ -115,7 +115,7 @@ def embedding_columns(
     It equals the product of the table with one-hot columns, and its gradient is that product's: for the small
     vocabularies it is meant for, one matrix product beats adding up columns one by one.
     """
-    xp, (F, V), (T, B) = xp_of(table, ids), table.shape, ids.shape
+    xp, V, (T, B) = xp_of(table, ids), table.shape[1], ids.shape
     kernels_of(table).check_ids(ids, V)
     rows = xp.ascontiguousarray(table.T)[ids]  # (T, B, F): whole rows are copied, not columns number by number
     ys = xp.ascontiguousarray(rows.swapaxes(1, 2))

@@ -1,8 +1,9 @@
 """Training: clipping, optimizers, schedules, the loop, and runs that can be stopped and gone on with."""
 
+from minirnn.training.callbacks import Callback, EarlyStopping
 from minirnn.training.checkpoint import Checkpoint, RunDirectoryError, load, save
 from minirnn.training.clipping import NonFiniteGradientError, clip_grad_norm_, clip_grad_value_
-from minirnn.training.loop import Callback, DivergenceError, EarlyStopping, Trainer, evaluate, fit
+from minirnn.training.loop import DivergenceError, Trainer, evaluate, fit
 from minirnn.training.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from minirnn.training.schedules import Plateau, cosine, exponential, step_decay, warmup
 from minirnn.training.sealed import CheckpointError

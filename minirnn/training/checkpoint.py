@@ -12,7 +12,8 @@ import numpy as np
 
 from minirnn.models import CharLM
 from minirnn.text import Vocabulary
-from minirnn.training.loop import Callback, Trainer
+from minirnn.training.callbacks import Callback
+from minirnn.training.loop import Trainer
 from minirnn.training.sealed import CheckpointError, PathLike, read_sealed, write_sealed
 from minirnn.version import __version__
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from minirnn.arrays import xp_of
+from minirnn.nn.inputs import positive_number
 from minirnn.tape import Tensor
 
 
@@ -80,7 +81,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
     >>> clip_grad_norm_([w], max_norm=1.0), w.grad.tolist()
     (5.0, [0.6000000000000001, 0.8])
     """
-    positive_limit(max_norm=max_norm)
+    positive_number(max_norm=max_norm)
     parameters = list(parameters)
     norm = gradient_norm(parameters)
     if norm > max_norm:
@@ -103,16 +104,10 @@ def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> float:
     >>> w.grad
     array([ 1. , -0.5])
     """
-    positive_limit(clip_value=clip_value)
+    positive_number(clip_value=clip_value)
     parameters = list(parameters)
     norm = gradient_norm(parameters)
     for p in parameters:
         if p.grad is not None:
             p.grad = xp_of(p.grad).clip(p.grad, -clip_value, clip_value)
     return norm
-
-
-def positive_limit(**limit: float) -> None:
-    for name, value in limit.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise ValueError(f"{name} must be a positive number, got {value!r}")

@@ -21,15 +21,16 @@ from typing import Any
 import numpy as np
 
 from minirnn.models import CharLM
+from minirnn.nn.inputs import positive, positive_number
 from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor, no_grad
 from minirnn.text import TextStream
+from minirnn.training.callbacks import Callback
 from minirnn.training.clipping import (
     NonFiniteGradientError,
     clip_grad_norm_,
     clip_grad_value_,
     gradient_norm,
-    positive_limit,
 )
 from minirnn.training.optimizers import Adam, Optimizer
 from minirnn.training.schedules import Plateau, Schedule
@@ -40,54 +41,6 @@ MOST_REFUSED = 10  # steps refused in a row before the run is given up
 
 class DivergenceError(ArithmeticError):
     """Loss or gradients were not finite for many steps in a row. The parameters are those of the last good step."""
-
-
-class Callback:
-    """Something that looks on while a ``Trainer`` runs; a subclass overrides what it wants to hear of.
-
-    One that has a state which a resumed run needs also overrides ``state_dict`` and ``load_state_dict``.
-    """
-
-    def on_start(self, trainer: Trainer) -> None:
-        """Before the first step."""
-
-    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        """After an epoch and its validation."""
-
-    def on_step(self, trainer: Trainer) -> None:
-        """After every step, and after ``on_epoch`` where an epoch ends: everything is in place to be saved."""
-
-    def on_end(self, trainer: Trainer) -> None:
-        """After the last step, however the run was asked to stop."""
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
-
-
-class EarlyStopping(Callback):
-    """Stops the run when the loss (on the validation text if there is one) has not improved for ``patience`` epochs."""
-
-    def __init__(self, patience: int = 5):
-        if not isinstance(patience, int) or patience < 1:
-            raise ValueError(f"patience must be a positive integer, got {patience!r}")
-        self.patience, self.best, self.waited = patience, math.inf, 0
-
-    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        if record["metric"] < self.best:
-            self.best, self.waited = record["metric"], 0
-        else:
-            self.waited += 1
-        if self.waited >= self.patience:
-            trainer.stop(f"no improvement for {self.patience} epochs", for_good=True)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best if math.isfinite(self.best) else None, "waited": self.waited}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best, self.waited = math.inf if state["best"] is None else state["best"], state["waited"]
 
 
 class Trainer:
@@ -138,9 +91,9 @@ class Trainer:
     ):
         if clip_norm is not None and clip_value is not None:
             raise ValueError(f"give clip_norm or clip_value, not both; got {clip_norm} and {clip_value}")
-        positive_limit(**{n: v for n, v in {"clip_norm": clip_norm, "clip_value": clip_value}.items() if v is not None})
-        if not isinstance(log_every, int) or log_every < 1:
-            raise ValueError(f"log_every must be a positive integer, got {log_every!r}")
+        limits = {"clip_norm": clip_norm, "clip_value": clip_value}
+        positive_number(**{name: limit for name, limit in limits.items() if limit is not None})
+        positive(log_every=log_every)
         vocab_size = getattr(model, "vocab_size", None)
         if vocab_size is not None and vocab_size != len(stream.vocabulary):
             raise ValueError(f"model has a vocabulary of {vocab_size}, the stream one of {len(stream.vocabulary)}")
@@ -253,13 +206,11 @@ class Trainer:
         callbacks: Iterable[Callback] = (),
     ) -> list[dict[str, Any]]:
         """Takes steps until ``epochs`` or ``steps`` are complete, counted from the start of the run."""
-        for name, value in (("epochs", epochs), ("steps", steps), ("max_minutes", max_minutes)):
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-                raise ValueError(f"{name} must be a positive number, got {value!r}")
-        if epochs is None and steps is None and max_minutes is None:
+        given = {"epochs": epochs, "steps": steps, "max_minutes": max_minutes}
+        limits = {name: value for name, value in given.items() if value is not None}
+        if not limits:
             raise ValueError("give epochs, steps or max_minutes")
+        positive_number(**limits)
         ends = [steps] if steps is not None else []
         ends += [epochs * self.training.batches_per_epoch] if epochs is not None else []
         end, deadline = min(ends, default=math.inf), time.monotonic() + 60 * (max_minutes or math.inf)
@@ -350,16 +301,12 @@ def evaluate(model: CharLM, stream: TextStream) -> float:
     >>> 2 < bits < 4  # untrained: close to log2(7)
     True
     """
-    was_training, total, state = model.training, 0.0, None
-    model.eval()
-    try:
-        with no_grad():
-            for k in range(stream.batches_per_epoch):
-                inputs, targets = stream.batch(0, k)
-                loss, state = model.loss(inputs, targets, state if stream.carries_state else None)
-                total += loss.item()
-    finally:
-        model.train(was_training)
+    total, state = 0.0, None
+    with model.evaluating(), no_grad():
+        for k in range(stream.batches_per_epoch):
+            inputs, targets = stream.batch(0, k)
+            loss, state = model.loss(inputs, targets, state if stream.carries_state else None)
+            total += loss.item()
     return total / stream.batches_per_epoch
 
 

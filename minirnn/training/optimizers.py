@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.arrays import Array, asarray, xp_of
+from minirnn.nn.inputs import at_least_0
 from minirnn.tape import Tensor, no_grad
 
 PIECE = 16_384  # numbers updated at a time on the CPU
@@ -43,8 +44,12 @@ class Optimizer:
         for p in self.parameters:
             if not isinstance(p, Tensor) or not p.requires_grad:
                 raise TypeError(f"parameters must be tensors that require a gradient, got {type(p).__name__}")
+            if not p.array.flags.c_contiguous:  # a piece of it would be a piece of a copy
+                raise ValueError(
+                    f"parameters must be contiguous, got a view of shape {p.shape}; Tensor(t.data) copies it"
+                )
         self.lr, self.weight_decay, self.steps = lr, weight_decay, 0
-        _in_range(0, math.inf, lr=lr, weight_decay=weight_decay)
+        at_least_0(lr=lr, weight_decay=weight_decay)
         self.state: list[dict[str, Array]] = [
             {name: xp_of(p.array).zeros(p.shape, p.dtype) for name in self.moments} for p in self.parameters
         ]
@@ -111,7 +116,7 @@ class SGD(Optimizer):
     """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.0, weight_decay: float = 0.0):
-        _in_range(0, 1, momentum=momentum)
+        at_least_0(below=1, momentum=momentum)
         self.momentum = momentum
         self.moments = ("m",) if momentum else ()
         super().__init__(parameters, lr, weight_decay)
@@ -141,8 +146,8 @@ class RMSprop(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ):
-        _in_range(0, 1, alpha=alpha)
-        _in_range(0, math.inf, eps=eps)
+        at_least_0(below=1, alpha=alpha)
+        at_least_0(eps=eps)
         self.alpha, self.eps = alpha, eps
         super().__init__(parameters, lr, weight_decay)
 
@@ -172,8 +177,8 @@ class Adam(Optimizer):
     ):
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise ValueError(f"betas must be a pair of numbers, got {betas!r}")
-        _in_range(0, 1, beta1=betas[0], beta2=betas[1])
-        _in_range(0, math.inf, eps=eps)
+        at_least_0(below=1, beta1=betas[0], beta2=betas[1])
+        at_least_0(eps=eps)
         self.betas, self.eps = betas, eps
         super().__init__(parameters, lr, weight_decay)
 
@@ -209,15 +214,9 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
     ):
         super().__init__(parameters, lr, betas, eps)
-        _in_range(0, math.inf, weight_decay=weight_decay)
+        at_least_0(weight_decay=weight_decay)
         self.decoupled_decay = weight_decay
 
     def update(self, w, g, m, v):
         w *= 1 - self.lr * self.decoupled_decay
         super().update(w, g, m, v)
-
-
-def _in_range(low: float, high: float, **values: float) -> None:
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value < high:
-            raise ValueError(f"{name} must be a number from {low} to below {high}, got {value!r}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from minirnn.nn.inputs import positive
+from minirnn.nn.inputs import at_least_0, positive
 
 Schedule = Callable[[int], float]
 
@@ -24,13 +24,13 @@ def step_decay(every: int, gamma: float = 0.1) -> Schedule:
     (1.0, 0.5, 0.25)
     """
     positive(every=every)
-    _not_negative(gamma=gamma)
+    at_least_0(gamma=gamma)
     return lambda step: float(gamma ** (step // every))
 
 
 def exponential(gamma: float) -> Schedule:
     """Multiplies by ``gamma`` after every step: ``gamma**step``."""
-    _not_negative(gamma=gamma)
+    at_least_0(gamma=gamma)
     return lambda step: float(gamma**step)
 
 
@@ -44,7 +44,7 @@ def cosine(total: int, floor: float = 0.0) -> Schedule:
     (1.0, 0.5, 0.0, 0.0)
     """
     positive(total=total)
-    _not_negative(floor=floor)
+    at_least_0(floor=floor)
     return lambda step: floor + (1 - floor) * (1 + math.cos(math.pi * min(step, total) / total)) / 2
 
 
@@ -81,7 +81,7 @@ class Plateau:
 
     def __init__(self, patience: int = 3, gamma: float = 0.5):
         positive(patience=patience)
-        _not_negative(gamma=gamma)
+        at_least_0(gamma=gamma)
         self.patience, self.gamma = patience, gamma
         self.best: float | None = None
         self.waited, self.factor = 0, 1.0
@@ -103,9 +103,3 @@ class Plateau:
 
     def load_state_dict(self, state: dict) -> None:
         self.best, self.waited, self.factor = state["best"], state["waited"], state["factor"]
-
-
-def _not_negative(**values: float) -> None:
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be a number of at least 0, got {value!r}")

@@ -58,7 +58,7 @@ def test_a_state_that_does_not_fit_is_explained():
         ({"hidden_size": None}, "hidden_size must be a positive integer, got None"),
         ({"num_layers": 0}, "num_layers must be a positive integer, got 0"),
         ({"cell": "gru9"}, "cell must be one of lstm.*, got 'gru9'"),
-        ({"dropout": 1}, r"dropout must be a probability in \[0, 1\), got 1"),
+        ({"dropout": 1}, r"dropout must be a number from 0 to below 1, got 1"),
         ({"seed": -1}, "seed must be an integer that is not negative, got -1"),
         ({"dtype": "int8"}, "dtype must be float32 or float64, got 'int8'"),
     ],

@@ -249,7 +249,7 @@ def test_bad_state_is_explained(state, error, words):
         ({"input_size": 0}, "input_size must be a positive integer, got 0"),
         ({"hidden_size": 2.5}, "hidden_size must be a positive integer, got 2.5"),
         ({"num_layers": -1}, "num_layers must be a positive integer, got -1"),
-        ({"dropout": 1.0}, r"dropout must be a probability in \[0, 1\), got 1.0"),
+        ({"dropout": 1.0}, r"dropout must be a number from 0 to below 1, got 1.0"),
         ({"dtype": "float16"}, "dtype must be float32 or float64, got 'float16'"),
         ({"seed": -1}, "seed must be an integer that is not negative, got -1"),
     ],

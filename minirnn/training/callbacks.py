@@ -1,0 +1,55 @@
+"""What looks on while a model is trained, and may ask the run to stop."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from minirnn.nn.inputs import positive
+
+
+class Callback:
+    """Something that looks on while a ``Trainer`` runs; a subclass overrides what it wants to hear of.
+
+    One that has a state which a resumed run needs also overrides ``state_dict`` and ``load_state_dict``.
+    """
+
+    def on_start(self, trainer: Any) -> None:
+        """Before the first step."""
+
+    def on_epoch(self, trainer: Any, record: dict[str, Any]) -> None:
+        """After an epoch and its validation."""
+
+    def on_step(self, trainer: Any) -> None:
+        """After every step, and after ``on_epoch`` where an epoch ends: everything is in place to be saved."""
+
+    def on_end(self, trainer: Any) -> None:
+        """After the last step, however the run was asked to stop."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+class EarlyStopping(Callback):
+    """Stops the run when the loss (on the validation text if there is one) has not improved for ``patience`` epochs."""
+
+    def __init__(self, patience: int = 5):
+        positive(patience=patience)
+        self.patience, self.best, self.waited = patience, math.inf, 0
+
+    def on_epoch(self, trainer: Any, record: dict[str, Any]) -> None:
+        if record["metric"] < self.best:
+            self.best, self.waited = record["metric"], 0
+        else:
+            self.waited += 1
+        if self.waited >= self.patience:
+            trainer.stop(f"no improvement for {self.patience} epochs", for_good=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best if math.isfinite(self.best) else None, "waited": self.waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self.waited = math.inf if state["best"] is None else state["best"], state["waited"]

@@ -1,0 +1,232 @@
+"""Models on disk, and the directory of a run: what is written, kept, refused, and survives a full disk."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny_runs import TEXT, bits, tiny_model, tiny_stream
+
+from minirnn import SGD, Adam, CharLM, Checkpoint, CheckpointError, Trainer, Vocabulary, fit, generate, load, save
+from minirnn.training import Callback, RunDirectoryError
+from minirnn.training.sealed import read_sealed, write_sealed
+
+
+def train(folder, steps, stream=None, model=None, optimizer=None, callbacks=(), **settings):
+    """A run of some steps, kept in ``folder``; gives its trainer."""
+    stream = stream or tiny_stream()
+    trainer = Trainer(model or tiny_model(stream), stream, optimizer=optimizer, lr=0.01, log_every=2)
+    trainer.run(steps=steps, callbacks=[*callbacks, Checkpoint(folder, **settings)])
+    return trainer
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"dtype": "float64", "dropout": 0.2}, {"tie_weights": True, "hidden_size": 3}]
+)
+def test_what_is_loaded_is_what_was_saved_bit_for_bit(backend, tmp_path, settings):
+    stream = tiny_stream()
+    lm = tiny_model(stream, **settings)
+    fit(lm, stream, steps=3)
+    save(lm, tmp_path / "lm.npz")
+    back = load(tmp_path / "lm.npz")
+    assert (back.config, back.vocabulary, bits(back)) == (lm.config, lm.vocabulary, bits(lm))
+    assert not back.training
+    ids = stream.batch(0, 0)[0]
+    assert back(ids)[0].numpy().tobytes() == lm.eval()(ids)[0].numpy().tobytes()
+    assert generate(back, "the", 9) == generate(lm, "the", 9)
+    assert (back.head.weight is back.embedding.weight) == settings.get("tie_weights", False)
+
+
+def test_a_model_without_vocabulary_is_saved_too(tmp_path):
+    save(CharLM(7, 3, 4), tmp_path / "lm.npz")
+    assert load(tmp_path / "lm.npz").vocabulary is None
+
+
+def test_load_takes_a_file_or_the_directory_of_a_run(tmp_path):
+    trainer = train(tmp_path / "a", steps=7)
+    assert bits(load(tmp_path / "a")) == bits(load(tmp_path / "a" / "last.npz")) == bits(trainer.model)
+    assert bits(load(str(tmp_path / "a" / "best.npz"))) != bits(trainer.model)  # that of the first epoch
+    with pytest.raises(CheckpointError, match=r"last\.npz: cannot be read"):
+        load(tmp_path)
+
+
+LIES = {
+    "hidden_size": lambda arrays, meta: meta["model"].update(hidden_size=2**40),
+    "embedding_size": lambda arrays, meta: meta["model"].update(embedding_size=2**40),
+    "vocab_size": lambda arrays, meta: meta["model"].update(vocab_size=2**40),
+    "num_layers": lambda arrays, meta: meta["model"].update(num_layers=2**40),
+    "weight_hh_l0": lambda arrays, meta: (
+        meta["model"].update(hidden_size=2**40),
+        arrays.update({"model/rnn.weight_hh_l0": np.zeros((0, 2**40), "float32")}),
+    ),
+    "fewer rows than columns": lambda arrays, meta: (
+        meta["model"].update(hidden_size=5000),
+        arrays.update({f"model/rnn.weight_hh_l{k}": np.zeros((1, 5000), "float32") for k in range(2)}),
+        arrays.update({"model/rnn.weight_ih_l0": np.zeros((1, 3)), "model/head.weight": np.zeros((15, 5000))}),
+    ),
+    "weight_hh_l1": lambda arrays, meta: (
+        meta["model"].update(num_layers=100),
+        arrays.update({f"model/rnn.weight_hh_l{k}": np.zeros((0, 4), "float32") for k in range(1, 100)}),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_sizes_that_lie_about_the_arrays_are_refused_before_memory_is_taken(tmp_path, name, monkeypatch):
+    save(tiny_model(tiny_stream()), tmp_path / "lm.npz")
+    arrays, meta = read_sealed(tmp_path / "lm.npz")
+    LIES[name](arrays, meta)
+    write_sealed(tmp_path / "lm.npz", arrays, meta)
+    monkeypatch.setattr("minirnn.training.checkpoint.CharLM", lambda **config: pytest.fail("it was built"))
+    with pytest.raises(CheckpointError, match="its model cannot be built"):
+        load(tmp_path / "lm.npz")
+
+
+CHANGES = [
+    lambda arrays, meta: arrays.pop("model/head.bias"),
+    lambda arrays, meta: arrays.update({"model/head.bias": np.zeros(3, "float32")}),
+    lambda arrays, meta: arrays.update({"model/extra": np.zeros(3)}),
+    lambda arrays, meta: arrays.update({"model/embedding.weight": np.zeros(3)}),
+    lambda arrays, meta: meta.pop("model"),
+    lambda arrays, meta: meta.update(model=None),
+    lambda arrays, meta: meta.update(model=[1, 2]),
+    lambda arrays, meta: meta["model"].update(cell="os.system"),
+    lambda arrays, meta: meta["model"].update(cell=["lstm"]),
+    lambda arrays, meta: meta["model"].update(dtype="object"),
+    lambda arrays, meta: meta["model"].update(dropout=7),
+    lambda arrays, meta: meta["model"].update(seed=-1),
+    lambda arrays, meta: meta["model"].update(surprise=1),
+    lambda arrays, meta: meta.pop("vocabulary"),
+    lambda arrays, meta: meta.update(vocabulary="ab"),
+    lambda arrays, meta: meta.update(vocabulary="a" * 15),
+    lambda arrays, meta: meta.update(vocabulary=15),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_sealed_file_that_is_no_model_is_a_checkpoint_error(tmp_path, change):
+    save(tiny_model(tiny_stream()), tmp_path / "lm.npz")
+    arrays, meta = read_sealed(tmp_path / "lm.npz")
+    change(arrays, meta)
+    write_sealed(tmp_path / "lm.npz", arrays, meta)
+    with pytest.raises(CheckpointError, match=r"its model cannot be built .*; load only what minirnn wrote"):
+        load(tmp_path / "lm.npz")
+
+
+# --- run directories -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_its_files(tmp_path):
+    trainer = train(tmp_path / "runs" / "a", steps=7, config="seed = 1\n")
+    files = contents(tmp_path / "runs" / "a")
+    assert set(files) == {"last.npz", "last.previous.npz", "best.npz", "log.jsonl", "config.toml"}
+    assert [json.loads(line) for line in files["log.jsonl"].splitlines()] == trainer.history
+    assert files["config.toml"] == b"seed = 1\n"
+    _, meta = read_sealed(tmp_path / "runs" / "a" / "last.previous.npz")
+    assert meta["training"]["step"] == 5  # the end of the epoch
+
+
+def test_a_run_shorter_than_an_epoch_has_a_best_too(tmp_path):
+    trainer = train(tmp_path, steps=2)
+    assert bits(load(tmp_path / "best.npz")) == bits(trainer.model)
+
+
+def test_snapshots_are_kept_and_pruned(tmp_path):
+    class Copy(Callback):
+        def on_step(self, trainer):
+            weights[trainer.step] = bits(trainer.model)
+
+    weights: dict = {}
+    train(tmp_path, steps=9, every=2, keep=3, callbacks=[Copy()])
+    snapshots = sorted(path.name for path in tmp_path.glob("step-*"))
+    assert snapshots == ["step-00000006.npz", "step-00000008.npz", "step-00000009.npz"]
+    for name in snapshots:
+        assert bits(load(tmp_path / name)) == weights[int(name[5:13])]
+
+
+def test_another_runs_directory_is_refused_untouched(tmp_path):
+    train(tmp_path, steps=2)
+    before = contents(tmp_path)
+    with pytest.raises(RunDirectoryError, match=r"holds another run \(last\.npz.*--resume .*--overwrite"):
+        train(tmp_path, steps=3)
+    assert contents(tmp_path) == before
+
+
+def test_overwrite_replaces_the_run_and_nothing_else(tmp_path):
+    train(tmp_path, steps=9, every=2, keep=9)
+    (tmp_path / "notes.txt").write_text("mine")
+    train(tmp_path, steps=1, overwrite=True)
+    names = set(contents(tmp_path))
+    assert "notes.txt" in names and not any(name.startswith("step-") for name in names)
+    assert read_sealed(tmp_path / "last.npz")[1]["training"]["step"] == 1
+    assert "log.jsonl" not in names
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "a").write_text("not a directory")
+    for settings in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(RunDirectoryError, match="a is a file; a run needs a directory"):
+            train(tmp_path / "a", steps=1, **settings)
+
+
+def test_resume_in_an_empty_or_missing_directory_starts_afresh(tmp_path):
+    for folder in (tmp_path, tmp_path / "missing"):
+        assert train(folder, steps=2, resume=True).step == 2
+        assert read_sealed(folder / "last.npz")[1]["training"]["step"] == 2
+
+
+def test_resume_never_deletes_a_run_whose_last_file_is_gone(tmp_path):
+    """Somebody has removed a damaged last.npz; what stands beside it is all that is left of the run."""
+    train(tmp_path, steps=7)
+    (tmp_path / "last.npz").unlink()
+    before = contents(tmp_path)
+    with pytest.raises(RunDirectoryError, match=r"no last\.npz.*last\.previous\.npz"):
+        train(tmp_path, steps=8, resume=True)
+    assert contents(tmp_path) == before
+
+
+def test_resume_of_a_damaged_file_names_the_one_before(tmp_path):
+    train(tmp_path, steps=7)
+    blob = bytearray((tmp_path / "last.npz").read_bytes())
+    blob[len(blob) // 2] ^= 1
+    (tmp_path / "last.npz").write_bytes(blob)
+    before = contents(tmp_path)
+    with pytest.raises(CheckpointError, match=r"damaged.*the one before it is .*last\.previous\.npz"):
+        train(tmp_path, steps=8, resume=True)
+    assert contents(tmp_path) == before
+
+
+OTHERS = {
+    "text": {"stream": tiny_stream(TEXT.replace("cat", "tac"))},
+    "order of characters": {"stream": tiny_stream(vocabulary=Vocabulary("".join(sorted(set(TEXT), reverse=True))))},
+    "batch_size": {"stream": tiny_stream(batch_size=2)},
+    "seq_len": {"stream": tiny_stream(seq_len=4)},
+    "lanes": {"stream": tiny_stream(lanes=False)},
+    "hidden_size": {"model": tiny_model(tiny_stream(), hidden_size=5)},
+    "dropout": {"model": tiny_model(tiny_stream(), dropout=0.5)},
+    "optimizer": {"model": (lm := tiny_model(tiny_stream())), "optimizer": SGD(lm.parameters(), 0.1)},
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_resume_of_another_run_is_refused_and_changes_nothing(tmp_path, what):
+    train(tmp_path, steps=7)
+    stream = OTHERS[what].get("stream") or tiny_stream()
+    model = OTHERS[what].get("model") or tiny_model(stream)
+    optimizer = OTHERS[what].get("optimizer") or Adam(model.parameters(), 0.01)
+    before = contents(tmp_path), bits(model), bits(optimizer)
+    with pytest.raises(CheckpointError, match=what.split()[-1] if what != "order of characters" else "text"):
+        train(tmp_path, steps=8, stream=stream, model=model, optimizer=optimizer, resume=True)
+    assert (contents(tmp_path), bits(model), bits(optimizer)) == before
+
+
+def test_a_saved_model_is_no_run_to_resume(tmp_path):
+    save(tiny_model(tiny_stream()), tmp_path / "last.npz")
+    with pytest.raises(CheckpointError, match="of a model without a run"):
+        train(tmp_path, steps=1, resume=True)

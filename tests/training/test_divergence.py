@@ -1,0 +1,143 @@
+"""NaN and infinity during training: steps are refused, parameters stay, and in the end the run is given up."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from tiny_runs import TEXT, bits, tiny_model, tiny_stream
+
+from minirnn import CharLM, Checkpoint, DivergenceError, Trainer, differentiable, load
+from minirnn.training import Plateau, loop
+
+
+@differentiable
+def poison(x):
+    """The number itself, with a gradient of NaN."""
+
+    def poison_pullback(dy):
+        return (dy * np.nan,)
+
+    return x + 0, poison_pullback
+
+
+class Poisoned(CharLM):
+    """A model whose gradients are NaN at some steps, while its loss is fine."""
+
+    bad_steps = range(0)
+
+    def loss(self, inputs, targets, state=None):
+        loss, state = super().loss(inputs, targets, state)
+        return (poison(loss) if self.draws in self.bad_steps else loss), state
+
+
+def poisoned_trainer(bad_steps, lanes=True, **settings):
+    stream = tiny_stream(lanes=lanes)
+    model = Poisoned(stream.vocabulary, 3, 4, seed=1)
+    model.bad_steps = bad_steps
+    return Trainer(model, stream, lr=0.01, **settings)
+
+
+@pytest.mark.parametrize("clipping", [{}, {"clip_norm": None}, {"clip_norm": None, "clip_value": 1.0}])
+def test_a_step_with_a_bad_gradient_is_refused_and_the_run_goes_on(backend, clipping):
+    trainer = poisoned_trainer(bad_steps=[3], **clipping)
+    trainer.run(steps=3)
+    before = bits(trainer.model), bits(trainer.optimizer)
+    with pytest.warns(RuntimeWarning, match=r"step 4: the gradient of .* is refused"):
+        trainer.run(steps=4)
+    assert (bits(trainer.model), bits(trainer.optimizer)) == before
+    assert (trainer.step, trainer.refused) == (4, 1)
+    trainer.run(steps=5)
+    assert bits(trainer.model) != before[0]
+    assert trainer.refused == 0
+
+
+def test_a_refused_step_is_as_if_its_batch_were_not_there():
+    refused, skipped = poisoned_trainer([2], lanes=False), poisoned_trainer([], lanes=False)
+    with pytest.warns(RuntimeWarning):
+        refused.run(steps=4)
+    skipped.run(steps=2)
+    skipped.step = 3
+    skipped.run(steps=4)
+    assert bits(refused.model) == bits(skipped.model)
+    assert refused.epoch_sum == skipped.epoch_sum
+
+
+def test_a_state_that_is_not_finite_is_not_carried_into_the_next_step(backend):
+    trainer = poisoned_trainer(bad_steps=[])
+    trainer.run(steps=1)
+    trainer.state = tuple(part * np.nan for part in trainer.state)
+    with pytest.warns(RuntimeWarning, match="step 2: the loss of step 2 is nan"):
+        trainer.run(steps=2)
+    trainer.run(steps=3)
+    assert trainer.refused == 0 and np.isfinite(trainer.loss)
+
+
+def test_after_too_many_refusals_in_a_row_the_run_is_given_up():
+    trainer = poisoned_trainer(range(2, 100))
+    trainer.run(steps=2)
+    before = bits(trainer.model), bits(trainer.optimizer)
+    with pytest.warns(RuntimeWarning) as warned, pytest.raises(DivergenceError, match="10 steps in a row"):
+        trainer.run(steps=100)
+    assert len(warned) == loop.MOST_REFUSED - 1
+    assert trainer.step == 2 + loop.MOST_REFUSED
+    assert (bits(trainer.model), bits(trainer.optimizer)) == before
+
+
+def test_refusals_that_are_not_in_a_row_do_not_add_up():
+    trainer = poisoned_trainer(range(0, 60, 2))
+    with pytest.warns(RuntimeWarning):
+        trainer.run(steps=60)
+    assert trainer.step == 60
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("where", ["embedding.weight", "rnn.weight_hh_l0", "head.bias"])
+def test_a_bad_weight_is_never_spread(backend, bad, where):
+    stream = tiny_stream()
+    model = tiny_model(stream)
+    weights = model.state_dict()
+    weights[where].flat[:] = bad
+    model.load_state_dict(weights)
+    before = bits(model)
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="step 1: the loss of step 1 is (nan|inf)"):
+        Trainer(model, stream).run(steps=1)
+    with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"), pytest.raises(DivergenceError):
+        Trainer(model, stream).run(steps=50)
+    assert bits(model) == before
+
+
+@pytest.mark.parametrize("dtype, lr", [("float32", 3e37), ("float64", 1e307)])
+def test_a_huge_learning_rate_ends_the_run_with_finite_weights(dtype, lr):
+    stream = tiny_stream()
+    model = tiny_model(stream, embedding_size=32, hidden_size=32, dtype=dtype)
+    trainer = Trainer(model, stream, lr=lr)
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="is refused"), pytest.raises(DivergenceError):
+        trainer.run(steps=100)
+    assert all(np.isfinite(array).all() for array in model.state_dict().values())
+
+
+def test_a_run_saves_through_an_epoch_of_refused_steps(tmp_path):
+    """An epoch without a single good step has no loss; every file must still be one that can be read."""
+    schedule = Plateau(patience=1)
+    trainer = poisoned_trainer(range(5), schedule=schedule)
+    with pytest.warns(RuntimeWarning, match="refused"):
+        trainer.run(epochs=2, callbacks=[Checkpoint(tmp_path)])
+    assert schedule.best == trainer.best < 10
+    assert np.isfinite(load(tmp_path).state_dict()["head.bias"]).all()
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [record.get("train_loss") for record in records] == [None, trainer.best]
+
+
+def test_a_validation_loss_that_is_not_finite_breaks_no_file(tmp_path):
+    stream = tiny_stream(TEXT + "!" * 25, batch_size=2)
+    model = tiny_model(stream)
+    trainer = Trainer(model, stream, lr=1e-9, val_split=0.25, schedule=Plateau())
+    weights = model.state_dict()
+    weights["embedding.weight"][stream.vocabulary.encode("!")] = np.nan  # which only the held-out text contains
+    model.load_state_dict(weights)
+    with np.errstate(all="ignore"):
+        history = trainer.run(epochs=2, callbacks=[Checkpoint(tmp_path)])
+    assert [record.get("val_loss") for record in history] == [None, None]
+    for line in (tmp_path / "log.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
