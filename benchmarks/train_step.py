@@ -17,7 +17,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-
 from harness import MALLOC_TUNED, contest, machine, matmul_rate, peak_memory, print_table, ratio, report, time_steps
 
 SIZES = {  # V, H, layers, B, T; the embedding is as wide as the hidden state, as in the article

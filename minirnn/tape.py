@@ -48,6 +48,20 @@ def no_grad() -> Iterator[None]:
         _recording.reset(token)
 
 
+class Edge:
+    """Where an input of a recorded call came from: all about the tensor but its array.
+
+    Which arrays stay in memory until ``backward`` is for the pullbacks to say; the tape adds none to them.
+    """
+
+    __slots__ = ("dtype", "index", "leaf", "name", "node", "requires_grad", "shape")
+
+    def __init__(self, tensor: Tensor):
+        self.requires_grad, self.shape, self.dtype = tensor.requires_grad, tensor.shape, tensor.dtype
+        self.name, self.node, self.index = tensor.name, tensor.node, tensor.index
+        self.leaf = tensor if tensor.requires_grad and tensor.node is None else None
+
+
 class Node:
     """One recorded call of a rule.
 
@@ -59,7 +73,7 @@ class Node:
     def __init__(self, name: str, inputs: Sequence[Tensor | None], pullback: Callable, outputs: Sequence[Tensor]):
         self.serial = next(_serials)
         self.name = name
-        self.inputs = inputs
+        self.inputs = [None if t is None else Edge(t) for t in inputs]
         self.pullback: Callable | None = pullback
         self.outputs = [(t.shape, t.dtype) for t in outputs]
         labelled = [(t.name or f"input {k}", t) for k, t in enumerate(inputs) if t is not None]
@@ -95,7 +109,7 @@ class Node:
 
     def free(self) -> None:
         """Lets go of everything that the forward pass saved."""
-        self.pullback, self.inputs, self.saved = None, (), []
+        self.pullback, self.inputs, self.saved = None, [], []
 
 
 class Tensor:
@@ -348,19 +362,19 @@ class Tensor:
 
     def to_dot(self) -> str:
         """The graph behind this tensor in the DOT language of Graphviz: boxes are leaves, ellipses are rules."""
-        lines, seen, stack = ["digraph {", "  rankdir=LR"], set(), [self]
+        lines, seen, stack = ["digraph {", "  rankdir=LR"], set(), [Edge(self)]
         while stack:
-            tensor = stack.pop()
-            source = dot_key(tensor)
+            edge = stack.pop()
+            source = dot_key(edge)
             if source in seen:
                 continue
             seen.add(source)
-            if tensor.node is None:
-                label = f"{tensor.name or 'leaf'} {tensor.shape}".replace("\\", "\\\\").replace('"', '\\"')
+            if edge.node is None:
+                label = f"{edge.name or 'leaf'} {edge.shape}".replace("\\", "\\\\").replace('"', '\\"')
                 lines.append(f'  {source} [shape=box, label="{label}"]')
                 continue
-            lines.append(f'  {source} [label="{tensor.node.name}"]')
-            for parent in tensor.node.inputs:
+            lines.append(f'  {source} [label="{edge.node.name}"]')
+            for parent in edge.node.inputs:
                 if parent is not None:
                     lines.append(f"  {dot_key(parent)} -> {source}")
                     stack.append(parent)
@@ -371,8 +385,10 @@ def holds_tensor(data: Any) -> bool:
     return isinstance(data, (list, tuple)) and any(isinstance(x, Tensor) or holds_tensor(x) for x in data)
 
 
-def dot_key(tensor: Tensor) -> str:
-    return f"t{id(tensor)}" if tensor.node is None else f"n{tensor.node.serial}"
+def dot_key(edge: Edge) -> str:
+    if edge.node is not None:
+        return f"n{edge.node.serial}"
+    return f"t{id(edge if edge.leaf is None else edge.leaf)}"
 
 
 def bare_index(index: Any) -> Any:
@@ -394,33 +410,31 @@ def pull_back(
     waiting: dict[Node, list[Array | None]] = {}  # one place per output of the call
     heap: list[Node] = []
 
-    def deliver(tensor: Tensor, cotangent: Array) -> None:
-        if cotangent.dtype != tensor.dtype:
-            cotangent = cotangent.astype(tensor.dtype)
-        if tensor.node is None:
-            former = leaves.get(id(tensor))
-            leaves[id(tensor)] = (tensor, cotangent if former is None else former[1] + cotangent)
-            return
-        if tensor.node not in waiting:
-            waiting[tensor.node] = [None] * len(tensor.node.outputs)
-            heapq.heappush(heap, tensor.node)
-        places = waiting[tensor.node]
-        former_here = places[tensor.index]
-        places[tensor.index] = cotangent if former_here is None else former_here + cotangent
+    def deliver(edge: Edge, cotangent: Array) -> None:
+        if cotangent.dtype != edge.dtype:
+            cotangent = cotangent.astype(edge.dtype)
+        if edge.leaf is not None:
+            former = leaves.get(id(edge.leaf))
+            leaves[id(edge.leaf)] = (edge.leaf, cotangent if former is None else former[1] + cotangent)
+        elif edge.node is not None:
+            if edge.node not in waiting:
+                waiting[edge.node] = [None] * len(edge.node.outputs)
+                heapq.heappush(heap, edge.node)
+            places = waiting[edge.node]
+            former_here = places[edge.index]
+            places[edge.index] = cotangent if former_here is None else former_here + cotangent
 
     for output, cotangent in zip(outputs, cotangents, strict=True):
-        deliver(output, cotangent)
+        deliver(Edge(output), cotangent)
     while heap:
         node = heapq.heappop(heap)
-        for tensor, cotangent in zip(node.inputs, node.pull(waiting.pop(node)), strict=True):
-            if tensor is not None and tensor.requires_grad:
+        for edge, cotangent in zip(node.inputs, node.pull(waiting.pop(node)), strict=True):
+            if edge is not None and edge.requires_grad:
                 shape = getattr(cotangent, "shape", None)
-                if cotangent is None or shape != tensor.shape:
+                if cotangent is None or shape != edge.shape:
                     got = repr(cotangent) if shape is None else f"shape {shape}"
-                    raise TypeError(
-                        f"the pullback of {node.name!r} returned {got} for an input of shape {tensor.shape}"
-                    )
-                deliver(tensor, cotangent)
+                    raise TypeError(f"the pullback of {node.name!r} returned {got} for an input of shape {edge.shape}")
+                deliver(edge, cotangent)
         if not retain_graph:
             node.free()
     return leaves

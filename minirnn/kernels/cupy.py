@@ -3,7 +3,7 @@
 from minirnn.arrays import xp_of
 from minirnn.kernels.lstm import lstm_gates, lstm_gates_back, lstm_slopes
 
-__all__ = ["add_rows", "check_ids", "lstm_gates", "lstm_gates_back", "lstm_slopes", "product", "row_blocks"]
+__all__ = ["add_rows", "check_ids", "lstm_gates", "lstm_gates_back", "lstm_slopes"]
 
 
 def check_ids(ids, size, name="ids"):
@@ -18,13 +18,3 @@ def add_rows(ids, rows, size):
     """
     xp = xp_of(ids, rows)
     return (xp.arange(size).reshape(-1, 1) == ids).astype(rows.dtype) @ rows
-
-
-def row_blocks(W, N):
-    """``W`` as it is: cuBLAS cuts products by itself."""
-    return W
-
-
-def product(blocks, x, out):
-    """``W @ x`` into ``out``, for one matrix of columns or for many."""
-    xp_of(blocks, x).matmul(blocks, x, out=out)

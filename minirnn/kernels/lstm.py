@@ -17,13 +17,14 @@ def lstm_gates(
     xp, H = xp_of(gates), len(c)
     i, f, g, o, i_f = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :], gates[: 2 * H]
     # sigmoid(z) = tanh(z / 2) / 2 + 1 / 2, so that a single vectorised tanh serves all four gates
-    i_f *= 0.5
-    o *= 0.5
+    half = xp.asarray(0.5, gates.dtype)  # an array: converting a Python number takes a third of so short an operation
+    i_f *= half
+    o *= half
     xp.tanh(gates, out=gates)  # (1, 2)
-    i_f *= 0.5
-    i_f += 0.5
-    o *= 0.5
-    o += 0.5
+    i_f *= half
+    i_f += half
+    o *= half
+    o += half
     xp.multiply(f, c_prev, out=c)
     xp.multiply(i, g, out=h)
     c += h  # (3)
@@ -42,10 +43,12 @@ def lstm_slopes(
     xp, H = xp_of(gates), c.shape[-2]
     i, _, g, o = (gates[..., k * H : (k + 1) * H, :] for k in range(4))
     di, df, dg, do = (da_slope[..., k * H : (k + 1) * H, :] for k in range(4))
-    xp.multiply(gates, gates, out=da_slope)
-    xp.subtract(gates, da_slope, out=da_slope)  # sigmoid' = s (1 - s) for i f o,
+    i_f, di_f = gates[..., : 2 * H, :], da_slope[..., : 2 * H, :]
+    for s, ds in ((i_f, di_f), (o, do)):
+        xp.multiply(s, s, out=ds)
+        xp.subtract(s, ds, out=ds)  # sigmoid' = s (1 - s)
     xp.multiply(g, g, out=dg)
-    xp.subtract(1, dg, out=dg)  # tanh' = 1 - g * g for g
+    xp.subtract(1, dg, out=dg)  # tanh' = 1 - g * g
     di *= g
     df *= c_prev
     dg *= i  # (3)

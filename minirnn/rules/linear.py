@@ -51,17 +51,6 @@ def sum_of_columns(
     return (dy if dy.ndim == 2 else dy.sum(axis=tuple(range(dy.ndim - 2)))).sum(axis=-1)
 
 
-def product_of_columns(
-    W,  # (F, D)
-    x,  # (..., D, B)
-):
-    """``W @ x``, shape ``(..., F, B)``, as fast as few columns at a time allow."""
-    xp, kernels = xp_of(W, x), kernels_of(W)
-    y = xp.empty((*x.shape[:-2], W.shape[0], x.shape[-1]), xp.result_type(W, x))
-    kernels.product(kernels.row_blocks(xp.ascontiguousarray(W), x.shape[-1]), x, out=y)
-    return y
-
-
 def affine(
     x,  # (..., D, B)
     W,  # (F, D)
@@ -76,14 +65,14 @@ def affine(
     if x.ndim < 2 or W.ndim != 2 or x.shape[-2] != W.shape[1] or (b is not None and b.shape != W.shape[:1]):
         bias = "" if b is None else f", b {b.shape}"
         raise ValueError(f"affine needs x (..., D, B), W (F, D) and b (F,); got x {x.shape}, W {W.shape}{bias}")
-    y = product_of_columns(W, x)
+    y = xp_of(x, W, b).matmul(W, x)
     if b is not None:
-        y += b.reshape(-1, 1)
+        y += xp_of(b).broadcast_to(b.reshape(-1, 1), y.shape[-2:]).copy()  # whole matrices: short rows add up slowly
     x_saved, W_saved = (x if wanted[1] else None), (W if wanted[0] else None)
     b_wanted = b is not None and wanted[2]
 
     def affine_pullback(dy):
-        dx = product_of_columns(W_saved.T, dy) if wanted[0] else None
+        dx = W_saved.T @ dy if wanted[0] else None
         dW = sum_of_products(dy, x_saved) if wanted[1] else None
         db = sum_of_columns(dy) if b_wanted else None
         return dx, dW, db

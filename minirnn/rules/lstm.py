@@ -73,12 +73,11 @@ def lstm(
     cs = xp.empty((T + 1 if saving else 1, H, B), dtype)  # cs[t] enters step t, cs[t + 1] leaves it
     hs = xp.empty((T + 1, H, B), dtype)
     hs[0], cs[0] = h_0, c_0
-    W_blocks = kernels.row_blocks(W_hh, B)
     for t in range(T):
         now, then = (t, t + 1) if saving else (0, 0)
-        kernels.product(W_blocks, hs[t], out=gates[now])
-        gates[now] += a_xs[t]
-        kernels.lstm_gates(gates[now], cs[now], hs[t + 1], cs[then])  # (1, 2, 3, 4)
+        a = xp.matmul(W_hh, hs[t], out=gates[now])
+        a += a_xs[t]
+        kernels.lstm_gates(a, cs[now], hs[t + 1], cs[then])  # (1, 2, 3, 4)
 
     saved = (gates, cs, hs[:-1] if wanted[3] else None, W_hh) if saving else None
 
@@ -90,7 +89,7 @@ def lstm(
         da = xp.empty_like(gates)
         da_slope, dc_slope = xp.empty_like(gates[:run]), xp.empty_like(cs[:run])
         dh, dc = dh_T.copy(), dc_T.copy()
-        W_blocks = kernels.row_blocks(xp.ascontiguousarray(W_hh.T), B)
+        W_back = xp.ascontiguousarray(W_hh.T)
         for start in reversed(range(0, T, run)):
             steps = range(start, min(start + run, T))
             now, then = slice(steps.start, steps.stop), slice(steps.start + 1, steps.stop + 1)
@@ -98,7 +97,7 @@ def lstm(
             for t in reversed(steps):  # the only place where time runs backward
                 dh += dhs[t]
                 kernels.lstm_gates_back(dh, dc, gates[t], da_slope[t - start], dc_slope[t - start], da[t])
-                kernels.product(W_blocks, da[t], out=dh)  # (1)
+                xp.matmul(W_back, da[t], out=dh)  # (1)
         dW_hh = sum_of_products(da, h_prevs) if wanted[3] else None  # (1) one product over all steps
         return da if wanted[0] else None, dh if wanted[1] else None, dc if wanted[2] else None, dW_hh
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirnn import kernels, rules
+from minirnn import rules
 from minirnn.arrays import asarray, to_numpy, xp_of
 from minirnn.checking import check_rule
 from minirnn.testing import arrays_in, saved_bytes
@@ -146,17 +146,6 @@ def test_the_length_of_the_runs_of_slopes_changes_no_bit(backend, monkeypatch, r
 def test_several_runs_of_slopes_agree_with_numbers(backend, monkeypatch):
     monkeypatch.setattr(importlib.import_module("minirnn.rules.lstm"), "SLOPES", 2 * (5 * 3 * 2 + 1))
     check_rule(rules.lstm, arguments(T=5), max_entries=20)
-
-
-def test_blocks_of_weight_rows_change_nothing(monkeypatch):
-    inputs, given_back = arguments(T=3, B=2, H=4), cotangents(T=3, B=2, H=4)
-    outputs, pullback = rules.lstm(*inputs)
-    gradients = pullback(*given_back)
-    monkeypatch.setattr(kernels.numpy, "SMALL", 8 * 4 * 2)  # 16 rows in two blocks of 8
-    assert kernels.numpy.row_blocks(inputs[3], 2).shape == (2, 8, 4)
-    in_blocks, pullback = rules.lstm(*inputs)
-    assert_close(in_blocks, outputs)
-    assert_close(pullback(*given_back), gradients)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
