@@ -59,7 +59,10 @@ def report(**figures: Any) -> None:
     print(json.dumps(figures))
 
 
-def contest(script: Path, contestants: dict[str, tuple[list[str], dict[str, str]]], pairs: int) -> dict[str, list[dict]]:
+Contestants = dict[str, tuple[list[str], dict[str, str]]]
+
+
+def contest(script: Path, contestants: Contestants, pairs: int) -> dict[str, list[dict]]:
     """Runs every contestant ``pairs`` times in turn: ``{name: one report per run}``.
 
     ``contestants`` maps a name to the arguments with which ``script`` plays it, and to what it adds to the environment.

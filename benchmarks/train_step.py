@@ -140,7 +140,7 @@ def kept_by_bptt(size: tuple[int, ...]) -> int:
     import minirnn as mr
     from minirnn.testing import saved_bytes
 
-    V, H, L, B, T = size
+    _, H, L, B, T = size
     rng = np.random.default_rng(0)
     a, h, c, W = (rng.standard_normal(s, dtype=np.float32) for s in ((T, 4 * H, B), (H, B), (H, B), (4 * H, H)))
     return L * saved_bytes(mr.rules.lstm(a, h, c, W)[1]) // T
@@ -149,7 +149,7 @@ def kept_by_bptt(size: tuple[int, ...]) -> int:
 def measure(name: str, pairs: int, steps: int) -> dict:
     import minirnn as mr
 
-    V, H, L, B, T = size = SIZES[name]
+    V, H, L, _, _ = size = SIZES[name]
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.npz"
         np.savez(weights, **mr.CharLM(V, H, H, L, seed=1).state_dict())
