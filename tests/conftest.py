@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, settings
 from minirnn.arrays import BackendError, current_backend, module_of, use_backend
 from minirnn.testing import strict_cupy
 
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # loaded by pytest, and without doctests to look for
+
 settings.register_profile(
     "dev",
     max_examples=25,

@@ -1,0 +1,137 @@
+"""The command line: ``minirnn demo``, ``train``, ``generate``, ``evaluate``, ``gradcheck``, ``inspect``, ``doctor``.
+
+Exit codes: 0 all is well, 1 a check failed (a wrong gradient, a diverging run), 2 usage, 3 bad data, 4 a bad
+checkpoint, 5 a backend that cannot be used here, 130 and 143 interrupted by Ctrl-C and SIGTERM, after saving.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from typing import Any, NoReturn
+
+from minirnn.arrays import BackendError
+from minirnn.cli import demo, doctor, evaluate, generate, gradcheck, inspect, train
+from minirnn.cli.console import Console
+from minirnn.cli.interrupts import Interrupted, handling, stop_at_once
+from minirnn.cli.settings import UsageError
+from minirnn.text import DataError
+from minirnn.training import CheckpointError
+
+VERBS = (demo, train, generate, evaluate, gradcheck, inspect, doctor)
+CHECK_FAILED, USAGE, BAD_DATA, BAD_CHECKPOINT, NO_BACKEND = 1, 2, 3, 4, 5
+CODES: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
+    (DataError, BAD_DATA),
+    (CheckpointError, BAD_CHECKPOINT),
+    (BackendError, NO_BACKEND),
+    (ValueError, USAGE),
+    (MemoryError, USAGE),
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """An ``ArgumentParser`` whose mistakes are one line, and an error like any other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command, and returns its exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Words after ``minirnn``; those of the process without it.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    console = Console()
+    with ExitStack() as stack:
+        stack.enter_context(handling(stop_at_once))
+        stack.enter_context(console.plain_warnings())
+        for stream in (sys.stdout, sys.stderr):
+            stack.enter_context(_never_failing_to_encode(stream))
+        try:
+            code = _run(argv, console)
+            sys.stdout.flush()
+            return code
+        except Interrupted as signal:
+            console.complain("interrupted")
+            return 128 + signal.signum
+        except BrokenPipeError:  # whoever reads our output has seen enough
+            _discard_output()
+            return 0
+        except Exception as error:
+            if os.environ.get("MINIRNN_TRACEBACK"):
+                traceback.print_exc()
+            console.complain(_explained(error))
+            return next((code for kind, code in CODES if isinstance(error, kind)), CHECK_FAILED)
+
+
+def _run(argv: list[str], console: Console) -> int:
+    try:
+        options = _parser().parse_args(argv)
+    except SystemExit as done:  # --help and --version have printed what was asked for
+        return int(done.code or 0)
+    if options.command is None:
+        raise UsageError("no command given; begin with minirnn demo, or see minirnn --help")
+    console.json = getattr(options, "json", False)
+    return options.run(options, console)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="minirnn",
+        description="Recurrent networks with explicit backpropagation through time. Begin with: minirnn demo",
+        epilog="Exit codes: 0 ok, 1 a check failed, 2 usage, 3 bad data, 4 bad checkpoint, 5 backend unavailable, "
+        "130 and 143 interrupted, after saving.",
+        allow_abbrev=False,
+    )
+    version = doctor.version_of("minirnn") or "(not installed)"
+    parser.add_argument("--version", action="version", version=f"minirnn {version}")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command")
+    for verb in VERBS:
+        verb.add_parser(commands)
+    return parser
+
+
+def _explained(error: Exception) -> str:
+    """One sentence about an error, whatever it is."""
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}; a smaller model or batch may fit"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'output'}: {error.strerror or error}"
+    if isinstance(error, (*(kind for kind, _ in CODES), ArithmeticError)):
+        return str(error)
+    return f"a mistake in minirnn itself: {type(error).__name__}: {error} (MINIRNN_TRACEBACK=1 shows where)"
+
+
+def _discard_output() -> None:
+    """Sends what is still buffered nowhere: Python would try to write it at its end, and complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+        with suppress(OSError, ValueError, AttributeError):
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+class _never_failing_to_encode:  # noqa: N801  # used in a with statement
+    """Writes characters that a stream cannot encode as escapes, instead of failing half-way."""
+
+    def __init__(self, stream: Any):
+        self.stream, self.errors = stream, getattr(stream, "errors", None)
+
+    def __enter__(self) -> None:
+        if self.errors == "strict" and hasattr(self.stream, "reconfigure"):
+            self.stream.reconfigure(errors="backslashreplace")
+
+    def __exit__(self, *exc: object) -> None:
+        if self.errors == "strict" and hasattr(self.stream, "reconfigure"):
+            with suppress(OSError, ValueError):
+                self.stream.reconfigure(errors=self.errors)

@@ -1,0 +1,124 @@
+"""From settings to a trainer: the text is read, the directory looked at, model, optimizer and schedule are made."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from minirnn.cli.console import table
+from minirnn.cli.settings import UsageError
+from minirnn.models import CharLM
+from minirnn.text import TextStream, read_text
+from minirnn.training import (
+    SGD,
+    Adam,
+    AdamW,
+    Checkpoint,
+    Plateau,
+    RMSprop,
+    Trainer,
+    cosine,
+    exponential,
+    step_decay,
+    warmup,
+)
+from minirnn.training.schedules import Schedule
+
+OPTIMIZERS: dict[str, Callable] = {"adam": Adam, "adamw": AdamW, "sgd": SGD, "rmsprop": RMSprop}
+
+
+def read_source(name: str) -> str:
+    """The text of a file, or of stdin for ``-``."""
+    return read_text("/dev/stdin" if name == "-" else name)
+
+
+def check_directory(directory: Path, resume: bool = False, overwrite: bool = False) -> None:
+    """Refuses, before anything is computed, a directory that a run may not be written to."""
+    Checkpoint(directory, resume=resume, overwrite=overwrite).others()
+    there = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UsageError(f"{directory} cannot be written to: {there} is not a directory that may be changed")
+
+
+def build_trainer(settings: Mapping[str, Any], text: str) -> Trainer:
+    """Model, optimizer and schedule for a text, on the backend of the settings."""
+    stream = TextStream(
+        text,
+        settings["seq_len"],
+        settings["batch_size"],
+        lanes=not settings["random_windows"],
+        seed=settings["seed"],
+    )
+    model = CharLM(
+        stream.vocabulary,
+        embedding_size=settings["embed"],
+        hidden_size=settings["hidden"],
+        num_layers=settings["layers"],
+        cell=settings["cell"],
+        dropout=settings["dropout"],
+        tie_weights=bool(settings["tie_weights"]),
+        seed=settings["seed"],
+        dtype=settings["dtype"],
+    )
+    trainer = Trainer(
+        model,
+        stream,
+        optimizer=OPTIMIZERS[settings["optimizer"]](model.parameters(), lr=settings["lr"]),
+        clip_norm=settings["clip_norm"] or None,
+        clip_value=settings["clip_value"],
+        val_split=settings["val_split"],
+        log_every=settings["log_every"],
+    )
+    trainer.schedule = _schedule(settings, trainer.training.batches_per_epoch)
+    return trainer
+
+
+def last_step(settings: Mapping[str, Any], batches_per_epoch: int) -> float:
+    """The step at which the run is over; infinity if only the clock ends it."""
+    epochs = math.inf if settings["epochs"] is None else settings["epochs"] * batches_per_epoch
+    return min(epochs, math.inf if settings["steps"] is None else settings["steps"])
+
+
+def _schedule(settings: Mapping[str, Any], epoch: int) -> Schedule | None:
+    """The schedule of the settings, with ``epoch`` as the number of steps per epoch."""
+    kind, N, F = (settings[name] for name in ("schedule", "schedule_steps", "schedule_factor"))
+    if kind == "cosine":
+        total = N or last_step(settings, epoch)
+        if total == math.inf:
+            raise UsageError("--schedule cosine must know where it ends: give --epochs, --steps or --schedule-steps")
+        return cosine(int(total), F or 0.0)
+    F = 0.5 if F is None else F
+    makers: dict[str, Callable[[], Schedule | None]] = {
+        "constant": lambda: None,
+        "step": lambda: step_decay(N or epoch, F),
+        "exponential": lambda: exponential(F ** (1 / (N or epoch))),
+        "plateau": lambda: Plateau(N or 3, F),
+        "warmup": lambda: warmup(N or 100),
+    }
+    return makers[kind]()
+
+
+def description(trainer: Trainer, settings: Mapping[str, Any]) -> str:
+    """What is about to be trained on what, for how long."""
+    training, validation = trainer.training, trainer.validation
+    end = last_step(settings, training.batches_per_epoch)
+    length = f"{settings['max_minutes']:g} minutes" if end == math.inf else f"{end:,} steps"
+    parameters = sum(p.size for p in trainer.model.parameters())
+    held_out = "none" if validation is None else f"{len(validation.ids):,} characters, the last of the text"
+    rows = [
+        ("text", f"{len(trainer.stream.ids):,} characters, {len(trainer.stream.vocabulary)} different ones"),
+        ("model", f"{parameters:,} parameters: {model_in_words(settings)}"),
+        ("training", f"{length} of {training.batch_size} x {training.seq_len} characters; an epoch is "
+                     f"{training.batches_per_epoch:,}"),
+        ("validation", held_out),
+    ]  # fmt: skip
+    return table(rows)
+
+
+def model_in_words(settings: Mapping[str, Any]) -> str:
+    """The model in half a line."""
+    layers = settings["layers"]
+    return f"{settings['cell']}, {layers} layer{'s' if layers > 1 else ''} of {settings['hidden']}, {settings['dtype']}"

@@ -1,0 +1,153 @@
+"""What the command line prints: results to stdout, everything else to stderr, a bar only where a person looks on."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import unicodedata
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they reorder what stands around them on the screen
+_BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}{postfix}"
+
+
+class Console:
+    """Where the output of one command goes.
+
+    Parameters
+    ----------
+    json : bool
+        Results as one JSON object per line instead of as text for people.
+    """
+
+    def __init__(self, json: bool = False):
+        self.json = json
+        self.bar: Any = None
+
+    def say(self, text: str = "") -> None:
+        """A line of the result, for people."""
+        if not self.json:
+            print(text)
+
+    def record(self, **values: Any) -> None:
+        """A line of the result, for programs."""
+        if self.json:
+            print(to_json(values), flush=True)
+
+    def note(self, text: str) -> None:
+        """A line beside the result: where things stand."""
+        if self.bar is not None:
+            self.bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def complain(self, text: str) -> None:
+        """An error or a warning, on one line whatever it holds."""
+        self.note(f"minirnn: {visible(' '.join(text.split()))}")
+
+    @contextmanager
+    def plain_warnings(self) -> Iterator[None]:
+        """Shows every warning of the ``with`` block as a line of its own, and hides those meant for programmers."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", RuntimeWarning)
+
+            def show(message: Warning | str, *where: Any, **more: Any) -> None:
+                self.complain(f"warning: {message}")
+
+            warnings.showwarning = show
+            yield
+
+    @contextmanager
+    def progress(self, total: float) -> Iterator[Any]:
+        """A progress bar for ``total`` units, or None where there is no terminal or no tqdm: then lines must do."""
+        tqdm = _tqdm() if is_terminal(sys.stderr) else None
+        if tqdm is None:
+            yield None
+            return
+        with tqdm(total=total, bar_format=_BAR, file=sys.stderr, dynamic_ncols=True, leave=True) as self.bar:
+            try:
+                yield self.bar
+            finally:
+                bar, self.bar = self.bar, None
+                bar.refresh()
+
+
+def _tqdm() -> Any:
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a person looks at ``stream``."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # replaced by something else, or closed
+        return False
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""``text`` with its control characters written out, except those in ``keep``: a terminal would obey them.
+
+    Examples
+    --------
+    >>> print(visible("a\x1b[2Jb\n", keep="\n").rstrip())
+    a\x1b[2Jb
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c in keep or not _is_control(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _BIDI
+
+
+def for_stdout(text: str) -> str:
+    """Generated text as it may be printed: made harmless on a terminal, untouched in a file or a pipe."""
+    return visible(text, keep="\n\t") if is_terminal(sys.stdout) else text
+
+
+def to_json(values: Any) -> str:
+    """One line of JSON; what JSON cannot say (infinity, NaN) becomes null."""
+    return json.dumps(_finite(values), ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def bits(nats: float | None) -> float:
+    """Nats per character as bits per character; NaN where there is no number."""
+    return math.nan if nats is None else nats / math.log(2)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people.
+
+    Examples
+    --------
+    >>> duration(7.31), duration(133), duration(7384)
+    ('7.3 s', '2 min 13 s', '2 h 3 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def table(rows: list[tuple[str, str]]) -> str:
+    """Names and what belongs to them, in two columns."""
+    width = max(10, *(len(name) for name, _ in rows))
+    return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)

@@ -1,0 +1,152 @@
+"""A training run as commands start it: watched, saved, and summed up at the end."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minirnn.cli.building import last_step, model_in_words
+from minirnn.cli.console import Console, bits, duration, table
+from minirnn.cli.interrupts import FirstPolite, handling
+from minirnn.cli.settings import to_toml
+from minirnn.cli.watching import Progress, Samples, StopWhenAsked
+from minirnn.lens import learning_curve
+from minirnn.text import entropy_of_characters
+from minirnn.training import Callback, Checkpoint, EarlyStopping, Trainer, evaluate
+from minirnn.training.atomic import write_atomically
+
+NO_MATPLOTLIB = "no learning curve was drawn: that needs matplotlib (pip install 'minirnn[plot]')"
+
+
+def run(
+    trainer: Trainer,
+    settings: Mapping[str, Any],
+    console: Console,
+    directory: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> tuple[dict[str, Any], int | None]:
+    """Trains until the settings, or a signal, say so; all files of the run stand in ``directory`` afterwards.
+
+    Returns what ``summary_table`` shows, and the number of the signal if one ended the run.
+    """
+    signals = FirstPolite()
+    config = to_toml(settings)
+    checkpoint = Checkpoint(directory, settings["save_every"], settings["keep"], resume, overwrite, config)
+    end = last_step(settings, trainer.training.batches_per_epoch)
+    minutes = settings["max_minutes"]
+    total = 60 * minutes if end == math.inf else end
+    with (
+        handling(signals),
+        console.progress(total) as bar,
+        np.errstate(all="ignore"),
+    ):  # the trainer refuses what is not finite
+        progress = Progress(console, bar, end, minutes)
+        callbacks: list[Callback] = [
+            *([EarlyStopping(settings["patience"])] if settings["patience"] else []),
+            Samples(directory / "samples.txt", settings["seed"], settings["sample_every"]),
+            checkpoint,
+            _Resumed(directory, config, settings["patience"], console),
+            progress,
+            StopWhenAsked(signals, console),
+        ]
+        trainer.run(epochs=settings["epochs"], steps=settings["steps"], max_minutes=minutes, callbacks=callbacks)
+        seconds = time.monotonic() - progress.began
+    summary = _summary(trainer, seconds, trainer.step - progress.first, interrupted=signals.signum is not None)
+    summary |= {"directory": os.fspath(directory), "files": _draw(trainer, directory, summary, settings, console)}
+    return summary, signals.signum
+
+
+class _Resumed(Callback):
+    """Brings ``config.toml`` up to what a resumed run was asked for, and lifts an early stop if patience is 0 now."""
+
+    def __init__(self, directory: Path, config: str, patience: int, console: Console):
+        self.path, self.config, self.patience, self.console = directory / "config.toml", config, patience, console
+
+    def on_start(self, trainer: Trainer) -> None:
+        if trainer.step:
+            self.console.note(f"going on with the run in {self.path.parent}, after step {trainer.step:,}")
+        if not self.patience:
+            trainer.stopping = trainer.finished = None
+        try:
+            if not self.path.exists() or self.path.read_text(encoding="utf-8") != self.config:
+                write_atomically(self.path, self.config.encode())
+        except OSError as error:
+            warnings.warn(f"could not write {self.path} ({error.strerror})", RuntimeWarning, stacklevel=1)
+
+
+def _summary(trainer: Trainer, seconds: float, steps: int, interrupted: bool) -> dict[str, Any]:
+    """Where the run stands, in bits per character."""
+    training = trainer.training
+    last_epoch: dict[str, Any] = next((r for r in reversed(trainer.history) if "epoch" in r), {})
+    total, _, _, count = trainer.since_record
+    recent = next((r["loss"] for r in reversed(trainer.history) if "loss" in r), total / count if count else None)
+    val_loss = last_epoch.get("val_loss")
+    if trainer.validation is not None and not interrupted and last_epoch.get("step") != trainer.step:
+        val_loss = evaluate(trainer.model, trainer.validation)
+    return {
+        "steps": trainer.step,
+        "epochs": trainer.step / training.batches_per_epoch,
+        "seconds": seconds,
+        "characters_per_second": steps * training.batch_size * training.seq_len / seconds if steps else None,
+        "train_bits": None if recent is None else bits(recent),
+        "val_bits": None if val_loss is None else bits(val_loss),
+        "best_bits": None if trainer.best is None else bits(trainer.best),
+        "entropy_of_characters": entropy_of_characters(training.ids),
+        "stopped": trainer.stopping,
+    }
+
+
+def _draw(
+    trainer: Trainer, directory: Path, summary: dict[str, Any], settings: Mapping[str, Any], console: Console
+) -> list[str]:
+    """Draws ``loss.png`` where that is possible, and returns the names of the files that there are."""
+    path = directory / "loss.png"
+    title = f"{Path(settings['text']).name}: {model_in_words(settings)}"
+    try:
+        learning_curve(trainer.history, path, baseline=summary["entropy_of_characters"], title=title)
+    except ImportError:
+        console.note(NO_MATPLOTLIB)
+    except OSError as error:
+        warnings.warn(f"could not write {path} ({error.strerror})", RuntimeWarning, stacklevel=1)
+    names = ("config.toml", "last.npz", "best.npz", "log.jsonl", "samples.txt", "loss.png")
+    return [name for name in names if (directory / name).exists()]
+
+
+def summary_table(summary: Mapping[str, Any]) -> str:
+    """The end of a run, for people."""
+    speed = summary["characters_per_second"]
+    pace = f" ({speed:,.0f} characters/s)" if speed else ""
+    validation = "" if summary["val_bits"] is None else f", {summary['val_bits']:.3f} on the validation text"
+    training = "not known yet" if summary["train_bits"] is None else f"{summary['train_bits']:.3f} in training"
+    rows = [
+        (
+            "trained",
+            f"{summary['steps']:,} steps, {summary['epochs']:.1f} epochs; {duration(summary['seconds'])}{pace}",
+        ),
+        ("loss", f"{training}{validation} (bits per character)"),
+        ("baseline", f"{summary['entropy_of_characters']:.3f}, the entropy of single characters"),
+        *([("stopped", summary["stopped"])] if summary["stopped"] else []),
+        ("files", " ".join(summary["files"])),
+        ("directory", summary["directory"]),
+    ]
+    return table(rows)
+
+
+def command(*words: str) -> str:
+    """A command as one can type it into a shell."""
+    return shlex.join(["minirnn", *words])
+
+
+def prompt_from(text: str) -> str:
+    """The first word of a text: a prompt whose characters the model knows."""
+    return next((word[:20] for word in text[:10_000].split() if word.isprintable()), "")

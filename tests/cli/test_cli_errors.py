@@ -1,0 +1,173 @@
+"""Every mistake: its exit code, one line that explains it, and nothing written."""
+
+import os
+import sys
+
+import pytest
+from tiny_commands import SMALL, TEXT
+
+from minirnn.cli import main
+from minirnn.training.checkpoint import load
+
+LONG = ["--seq-len", "50", "--batch-size", "16"]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ([], "no command given"),
+        (["frobnicate"], "invalid choice: 'frobnicate'"),
+        (["train", "--bogus"], "unrecognized arguments: --bogus"),
+        (["train"], "name the text"),
+        (["train", "TEXT"], "say where the run may keep its files"),
+        (["train", "TEXT", "-o", "NEW", "--hidden", "-3"], "--hidden: must be an integer of at least 1, got '-3'"),
+        (["train", "TEXT", "-o", "NEW", "--hidden", "many"], "--hidden: must be an integer of at least 1, got 'many'"),
+        (["train", "TEXT", "-o", "NEW", "--lr", "nan"], "--lr: must be a number above 0, got 'nan'"),
+        (["train", "TEXT", "-o", "NEW", "--lr", "0"], "--lr: must be a number above 0"),
+        (["train", "TEXT", "-o", "NEW", "--dropout", "1"], "--dropout: must be a number of at least 0 and below 1"),
+        (["train", "TEXT", "-o", "NEW", "--val-split", "-.1"], "--val-split"),
+        (["train", "TEXT", "-o", "NEW", "--cell", "x"], "--cell: must be one of lstm"),
+        (["train", "TEXT", "-o", "NEW", "--dtype", "float16"], "--dtype: must be one of float32, float64"),
+        (["train", "TEXT", "-o", "NEW", "--epochs", "0"], "--epochs: must be an integer of at least 1"),
+        (["train", "TEXT", "-o", "NEW", "--tie-weights"], "--embed and --hidden to be equal, got 64 and 128"),
+        (["train", "TEXT", "-o", "NEW", "--clip-norm", "1", "--clip-value", "1"], "or --clip-value, not both"),
+        (["train", "TEXT", "-o", "NEW", "--resume", "--overwrite"], "not allowed with argument --resume"),
+        (["train", "TEXT", "-o", "NEW", "--config", "missing.toml"], "missing.toml cannot be read"),
+        (["train", "TEXT", "-o", "TEXT"], "is a file; a run needs a directory"),
+        (["train", "TEXT", "-o", "TEXT/x"], "cannot be written to"),
+        (["train", "TEXT", "-o", "RUN"], "holds another run"),
+        (["train", "TEXT", "-o", "RUN", "--dry-run"], "holds another run"),
+        (["demo", "--quick", "--out", "RUN"], "holds another run; give --overwrite"),
+        (["generate", "RUN", "--temperature", "-1"], "--temperature: must be a number of at least 0"),
+        (["generate", "RUN", "--temperature", "inf"], "--temperature"),
+        (["generate", "RUN", "--top-p", "1.5"], "top_p must be"),
+        (["generate", "RUN", "--top-k", "-1"], "--top-k: must be an integer of at least 0"),
+        (["generate", "RUN", "--num", "0"], "--num: must be an integer of at least 1"),
+        (["generate", "RUN", "--prompt", "a", "--prompt-file", "TEXT"], "not allowed with argument --prompt"),
+        (["gradcheck", "tanhh"], "no rule is called 'tanhh'; did you mean 'tanh'?"),
+        (["gradcheck", "--method", "magic"], "--method: must be one of auto"),
+    ],
+)
+def test_usage(cli, text, finished_run, tmp_path, words, message):
+    places = {"TEXT": text, "TEXT/x": text / "x", "RUN": finished_run, "NEW": tmp_path / "new"}
+    before = {path: path.read_bytes() for path in finished_run.iterdir()}
+    result = cli(*(places.get(word, word) for word in words))
+    assert result.code == 2 and result.out == ""
+    assert message in result.message
+    assert sorted(os.listdir(tmp_path)) == ["text.txt"]
+    assert {path: path.read_bytes() for path in finished_run.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "does not exist"),
+        (b"", "is empty"),
+        (b"ab\0cd", "is a binary file (NUL at byte 2)"),
+        (b"abc\xff", "is not UTF-8 (byte 0xff at byte 3"),
+        ("ab".encode("utf-16"), "is UTF-16"),
+        (
+            b"abc",
+            "text has 3 characters; seq_len 50 and batch_size 16 need at least 801; try --batch-size 1 --seq-len 2",
+        ),
+        (b"x" * 262, "text has 262 characters; seq_len 50 and batch_size 16 need at least 801; try --batch-size 4"),
+        (b"x" * 810, "val_split 0.05 holds out"),
+    ],
+)
+def test_bad_text(cli, tmp_path, content, message):
+    path = tmp_path / "bad.txt"
+    if content is not None:
+        path.write_bytes(content)
+    before = os.listdir(tmp_path)
+    result = cli("train", path, "-o", tmp_path / "new", *LONG)
+    assert result.code == 3 and message in result.message
+    assert os.listdir(tmp_path) == before
+
+
+def test_a_directory_is_no_text(cli, tmp_path):
+    assert "is a directory" in cli("train", tmp_path, "-o", tmp_path / "new").message
+
+
+def test_unseen_characters(cli, finished_run, tmp_path):
+    result = cli("generate", finished_run, "--prompt", "a cät", "--length", 5)
+    assert result.code == 3 and "'ä' at position 3" in result.message
+    (tmp_path / "other.txt").write_text("Ö" * 50)
+    result = cli("evaluate", finished_run, tmp_path / "other.txt")
+    assert result.code == 3 and "'Ö' at position 0" in result.message
+    result = cli("evaluate", finished_run, tmp_path / "other.txt", "--unknown", "skip")
+    assert result.code == 3 and "two characters" in result.message
+
+
+def damaged(content, how):
+    if how == "cut":
+        return content[:-100]
+    if how == "flipped":
+        return content[:1000] + bytes([content[1000] ^ 1]) + content[1001:]
+    return {"foreign": b"PK" * 500, "empty": b""}[how]
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "foreign", "empty"])
+@pytest.mark.parametrize("verb", ["generate", "inspect", "resume"])
+def test_bad_checkpoints(cli, finished_run, text, tmp_path, how, verb):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "last.npz").write_bytes(damaged((finished_run / "last.npz").read_bytes(), how))
+    if verb == "resume":
+        result = cli("train", text, "-o", run, "--resume", *SMALL)
+        assert result.err.splitlines()[-1].startswith("minirnn: ")
+    else:
+        result = cli(verb, run)
+        assert str(run / "last.npz") in result.message
+    assert result.code == 4
+    assert os.listdir(run) == ["last.npz"]
+
+
+def test_no_checkpoint_at_all(cli, tmp_path):
+    result = cli("generate", tmp_path)
+    assert result.code == 4 and "last.npz: cannot be read (No such file or directory)" in result.message
+
+
+@pytest.mark.parametrize("flags", [["--hidden", "9"], ["--cell", "lstm", "--layers", "2"], ["--optimizer", "sgd"]])
+def test_resuming_with_other_settings(cli, finished_run, flags):
+    before = {path: path.read_bytes() for path in finished_run.iterdir()}
+    result = cli("train", "-o", finished_run, "--resume", *flags)
+    assert result.code == 4 and "last.npz" in result.err.splitlines()[-1]
+    assert {path: path.read_bytes() for path in finished_run.iterdir()} == before
+
+
+def test_resuming_with_another_text(cli, finished_run, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text(TEXT.replace("dog", "god"))
+    assert cli("train", other, "-o", finished_run, "--resume").code == 4
+
+
+def test_an_unusable_backend(cli, text, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    result = cli("train", text, "-o", tmp_path / "new", "--backend", "cupy")
+    assert result.code == 5 and "CuPy is not installed" in result.message
+    monkeypatch.undo()
+
+
+def test_too_much_memory(cli, text, tmp_path):
+    result = cli("train", text, "-o", tmp_path / "new", *SMALL, "--hidden", 10**9)
+    assert result.code == 2 and "not enough memory" in result.message
+
+
+def test_a_mistake_of_our_own_is_one_line_too(cli, monkeypatch, finished_run):
+    monkeypatch.setattr("minirnn.cli.inspect.load", lambda path: {}["missing"])
+    result = cli("inspect", finished_run)
+    assert result.code == 1 and "a mistake in minirnn itself: KeyError: 'missing'" in result.message
+    monkeypatch.setenv("MINIRNN_TRACEBACK", "1")
+    assert "Traceback" in cli("inspect", finished_run).err
+
+
+def test_help_and_version_go_to_stdout(capsys):
+    for words in (["--help"], ["train", "--help"], ["--version"]):
+        assert main(words) == 0
+        out, err = capsys.readouterr()
+        assert "minirnn" in out and err == ""
+        assert max(map(len, out.splitlines())) <= 100
+
+
+def test_nothing_was_spoiled(finished_run):
+    assert load(finished_run).vocab_size == len(set(TEXT))

@@ -1,0 +1,132 @@
+"""What only a process of its own can show: signals, closed pipes, a terminal, the entry point."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from tiny_commands import SMALL, TEXT, minirnn_process, python
+
+from minirnn.cli.interrupts import FirstPolite, Interrupted, handling, stop_at_once
+
+# A shell may start the tests with SIGINT ignored, which minirnn would respect.
+START = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); import minirnn.cli as c; "
+
+
+@pytest.mark.parametrize("signum, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(cli, text, tmp_path, signum, code):
+    run = tmp_path / "run"
+    words = ["train", text, "-o", run, *SMALL, "--steps", 10**6]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    arguments, settings = python("-c", START + "sys.exit(c.main())", *words, **pipes)
+    with subprocess.Popen(arguments, **settings) as process:
+        next(line for line in process.stderr if line.startswith("step 10/"))
+        process.send_signal(signum)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in err and "interrupted: the step is finished" in err
+    assert f"go on       minirnn train -o {run} --resume" in out
+    steps = int(out.split()[1].replace(",", ""))
+    assert 10 <= steps < 10**6
+    result = cli("train", "-o", run, "--resume", "--steps", steps + 3)
+    assert f"after step {steps:,}" in result.err and result.out.startswith(f"trained     {steps + 3:,} steps")
+
+
+def test_the_second_signal_stops_at_once():
+    handler = FirstPolite()
+    with handling(handler):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert handler.signum == signal.SIGTERM
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_handlers_are_put_back(cli, finished_run):
+    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    cli("generate", finished_run, "--length", 1)
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_ignored_signals_stay_ignored(monkeypatch):
+    former = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with handling(stop_at_once):
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def test_other_threads_can_call_main(finished_run, capsys):
+    from minirnn.cli import main
+
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(main(["generate", str(finished_run), "--length", "1"])))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+
+
+def test_commands_with_nothing_to_save_stop_at_once(cli, finished_run, monkeypatch):
+    monkeypatch.setattr("minirnn.cli.inspect.load", lambda path: os.kill(os.getpid(), signal.SIGTERM))
+    result = cli("inspect", finished_run)
+    assert result.code == 143 and result.message == "minirnn: interrupted"
+
+
+def test_closed_stdout_ends_quietly(finished_run):
+    with minirnn_process("generate", finished_run, "--length", 10**8, "--stream") as process:
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(60) == 0
+
+
+def test_text_from_stdin(cli, tmp_path):
+    run = tmp_path / "run"
+    arguments, settings = python("-m", "minirnn", "train", "-", "-o", run, *SMALL, "--steps", 3)
+    done = subprocess.run(arguments, **settings, input=TEXT, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    result = cli("generate", run, "--memorised")
+    assert result.code == 2 and "--memorised FILE" in result.message
+
+
+def test_help_loads_neither_matplotlib_nor_tqdm():
+    code = "import minirnn.cli as c, sys; c.main(['--help']); print({'matplotlib', 'tqdm', 'cupy'} & set(sys.modules))"
+    arguments, settings = python("-c", code)
+    assert subprocess.run(arguments, **settings, capture_output=True).stdout.endswith("set()\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a matter of Unix")
+def test_on_a_terminal_there_is_a_bar_and_control_characters_are_escaped(finished_run, text, tmp_path):
+    pytest.importorskip("tqdm")
+    shown = on_terminal("train", text, "-o", tmp_path / "run", *SMALL, "--steps", 30)
+    assert "100% |" in shown and "step 5/30" not in shown
+    assert "\\x1b[31m" in on_terminal("generate", finished_run, "--prompt", "\x1b[31m", "--length", 0)
+
+
+def on_terminal(*words):
+    """What a command writes if all three streams are a terminal of 80 columns."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    arguments, settings = python("-m", "minirnn", *words, stdin=theirs, stdout=theirs, stderr=theirs)
+    with subprocess.Popen(arguments, **settings) as process:
+        os.close(theirs)
+        written = b""
+        while chunk := _read(ours):
+            written += chunk
+        assert process.wait(60) == 0, written
+    os.close(ours)
+    return written.decode()
+
+
+def _read(descriptor):
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:  # Linux says so when the last writer has gone
+        return b""

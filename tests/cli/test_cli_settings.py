@@ -1,0 +1,86 @@
+"""Settings: flags, config files, and the file that is written beside a run."""
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minirnn.cli import settings as module
+from minirnn.cli.settings import SETTINGS, UsageError, defaults, merged, read_config, to_toml
+
+VALUES = {
+    module.switch: st.booleans(),
+    module.some_text: st.text(st.characters(exclude_categories=["Cs"]), min_size=1).map(lambda name: f"/{name}"),
+}
+
+
+def value_of(setting):
+    """Any value that a setting takes."""
+    if setting.parse in VALUES:
+        return VALUES[setting.parse]
+    if setting.metavar.startswith("{"):
+        return st.sampled_from(setting.metavar.strip("{}").split(","))
+    if isinstance(setting.default, int) or setting.metavar == "N":
+        return st.integers(1, 2**40)
+    return st.floats(1e-300, 0.999)
+
+
+@given(st.fixed_dictionaries({}, optional={name: value_of(setting) for name, setting in SETTINGS.items()}))
+def test_what_is_written_is_read_back(tmp_path_factory, given_settings):
+    path = tmp_path_factory.mktemp("config") / "config.toml"
+    settings = merged(given_settings)
+    if settings["text"] is not None:
+        settings["text"] = module.os.path.abspath(settings["text"])
+    path.write_text(to_toml(settings), encoding="utf-8", newline="")
+    assert merged(read_config(path)) == settings
+
+
+def test_what_is_written_holds_plain_values_only():
+    values = tomllib.loads(to_toml(merged(defaults(), {"text": "-"})))
+    assert values["text"] == "-" and values["hidden"] == 128 and values["tie_weights"] is False
+    assert "steps" not in values  # there is no "none" in TOML
+
+
+def test_later_layers_win_and_alternatives_exclude_each_other():
+    settings = merged(defaults(), {"steps": 7, "lr": 0.1}, {"clip_value": 1.0, "lr": 0.2})
+    assert (settings["steps"], settings["epochs"], settings["lr"]) == (7, None, 0.2)
+    assert (settings["clip_norm"], settings["clip_value"]) == (None, 1.0)
+    assert merged({"epochs": 3, "steps": 7})["epochs"] == 3  # given together, both hold
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("hiden = 3", "unknown key 'hiden'; did you mean 'hidden'?"),
+        ("seq-len = 3", "unknown key 'seq-len'; did you mean 'seq_len'?"),
+        ("[model]\nhidden = 3", "unknown key 'model'"),
+        ("hidden = 0", "hidden must be an integer of at least 1, got 0"),
+        ("hidden = true", "hidden must be an integer of at least 1, got True"),
+        ("hidden = 1.5", "hidden must be an integer of at least 1, got 1.5"),
+        ("hidden = [1]", "hidden must be an integer of at least 1, got [1]"),
+        ("lr = inf", "lr must be a number above 0, got inf"),
+        ("lr = nan", "lr must be a number above 0, got nan"),
+        ("dropout = 1.0", "dropout must be a number of at least 0 and below 1, got 1.0"),
+        ("tie_weights = 1", "tie_weights must be true or false, got 1"),
+        ("cell = 'gru?'", "cell must be one of lstm"),
+        ("cell = ['lstm']", "cell must be one of lstm"),
+        ("text = 3", "text must be a string, got 3"),
+        ("hidden = = 3", "is not TOML"),
+        ("hidden = 3\nhidden = 4", "is not TOML"),
+        (b"\xff", "is not TOML"),
+        (None, "cannot be read (No such file or directory)"),
+    ],
+)
+def test_bad_config_files_are_explained(tmp_path, content, message):
+    path = tmp_path / "run.toml"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UsageError) as caught:
+        read_config(path)
+    assert message in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_a_path_that_is_not_unicode_cannot_be_written_down():
+    with pytest.raises(UsageError, match="is not Unicode"):
+        to_toml(merged({"text": "/a\udcff"}))
