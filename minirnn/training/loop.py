@@ -271,6 +271,8 @@ class Trainer:
         """
         for name, own in {"optimizer": type(self.optimizer).__name__, **self._stream_identity()}.items():
             theirs = books["optimizer"] if name == "optimizer" else books["stream"][name]
+            if theirs != own and name == "text":
+                raise ValueError("it was trained on another text, or with another val_split")
             if theirs != own:
                 raise ValueError(f"it was made with {name} {theirs!r}, this run has {own!r}")
         of_optimizer = "optimizer/"
