@@ -100,7 +100,7 @@ def _why_no_device() -> str:
     try:
         cupy: ModuleType = importlib.import_module("cupy")
     except ImportError:
-        return "CuPy is not installed (pip install 'minirnn[cuda12]' or 'minirnn[cuda13]')"
+        return "CuPy is not installed (the extras cuda12 and cuda13 bring it)"
     if cupy in _usable:
         return ""
     try:

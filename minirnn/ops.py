@@ -98,7 +98,7 @@ def _transpose(x: Tensor, *axes: Any) -> Any:
 
 def _in_place(name: str) -> Any:
     def write(self: Tensor, other: Any) -> Tensor:
-        getattr(self.writable(), name)(self.beside(other))
+        getattr(self.writable(other), name)(self.beside(other))
         return self
 
     return write

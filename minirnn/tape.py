@@ -93,8 +93,8 @@ class Node:
         for label, writes, before in self.saved:
             if writes[0] != before:
                 raise RuntimeError(
-                    f"{label} of {self.name!r} was written into after the forward pass saved it, so its gradient would "
-                    "be wrong; write after backward(), or into a copy"
+                    f"{label} of {self.name!r} was written into after the forward pass, so the gradient may be wrong; "
+                    "write after backward(), or into a copy"
                 )
         xp = xp_of(*cotangents)
         found = self.pullback(
@@ -211,24 +211,25 @@ class Tensor:
             raise ValueError(f"data must have shape {self.shape}, got {array.shape}")
         self.array, self.writes = array, [0]
 
-    def writable(self) -> Array:
-        """The array itself, to be written into; counts as a write.
+    def writable(self, value: Any = None) -> Array:
+        """The array itself, for ``value`` to be written into; counts as a write.
 
         Raises
         ------
         RuntimeError
-            While recording, if the tensor requires a gradient: the write could not be differentiated.
+            While recording, if the tensor or the value requires a gradient: the write could not be differentiated.
         """
-        if self.requires_grad and _recording.get():
+        if _recording.get() and (self.requires_grad or getattr(value, "requires_grad", False)):
+            which = self.name or "this tensor" if self.requires_grad else "what is to be written"
             raise RuntimeError(
-                f"{self.name or 'this tensor'} requires a gradient and can only be written into under no_grad(); "
-                "in a computation write y = y + 1 rather than y += 1"
+                f"{which} requires a gradient, and a write into an array cannot be differentiated; "
+                "in a computation write y = y + x rather than y += x, elsewhere use no_grad()"
             )
         self.writes[0] += 1
         return self.array
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.writable()[bare_index(index)] = self.beside(value)
+        self.writable(value)[bare_index(index)] = self.beside(value)
 
     def beside(self, other: Any) -> Any:
         """``other`` as something to write into or to compare with this array: of a tensor its array.
@@ -356,7 +357,11 @@ class Tensor:
         seed = xp.ones(self.shape, self.dtype) if cotangent is None else xp.array(cotangent, dtype=self.dtype)
         if seed.shape != self.shape:
             raise ValueError(f"cotangent must have shape {self.shape}, got {seed.shape}")
-        for leaf, gradient in pull_back([self], [seed], retain_graph).values():
+        gradients = pull_back([self], [seed], retain_graph).values()
+        for leaf, _ in gradients:
+            if leaf.grad is not None and getattr(leaf.grad, "shape", None) != leaf.shape:
+                raise ValueError(f"grad of {leaf.name or 'a leaf'} must be None or an array of shape {leaf.shape}")
+        for leaf, gradient in gradients:
             # its own memory; and an array, though NumPy adds up arrays without axes to a scalar
             leaf.grad = xp.array(gradient, order="C") if leaf.grad is None else xp.asarray(leaf.grad + gradient)
 
@@ -394,7 +399,7 @@ def dot_key(edge: Edge) -> str:
 def bare_index(index: Any) -> Any:
     """An index without tensors or lists in it: arrays take their place."""
     if isinstance(index, tuple):
-        return tuple(bare_index(part) for part in index)
+        return tuple(bare_index(list(part) if isinstance(part, tuple) else part) for part in index)
     if isinstance(index, Tensor):
         return index.array
     if isinstance(index, list):

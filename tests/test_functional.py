@@ -1,5 +1,7 @@
 """``minirnn.gradcheck``: one question for rules, lifted ops, functions of tensors, and modules."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -101,7 +103,7 @@ def test_a_module_is_checked_parameter_by_parameter(backend, layers):
     lstm = nn.LSTM(3, 4, layers, dtype="float64")
     before = lstm.state_dict()
     report = gradcheck(lstm, (asarray(XS),))
-    assert [a.name for a in report.arguments] == [*before, "input 0"]
+    assert [a.name for a in report.arguments] == [*before, "x"]
     assert report.max_error < 1e-11
     assert all(p.numpy().tobytes() == before[n].tobytes() and p.grad is None for n, p in lstm.named_parameters())
 
@@ -109,7 +111,7 @@ def test_a_module_is_checked_parameter_by_parameter(backend, layers):
 def test_the_names_of_nested_parameters_are_their_full_names():
     report = gradcheck(Cell(rules.tanh), (X[:, :3], random.normal(size=(3, 5))))
     assert [a.name for a in report.arguments] == [
-        "inner.weight", "inner.bias", "recurrent.weight", "recurrent.bias", "input 0", "input 1",
+        "inner.weight", "inner.bias", "recurrent.weight", "recurrent.bias", "x", "h",
     ]  # fmt: skip
 
 
@@ -121,11 +123,43 @@ def test_a_language_model_is_checked_from_logits_to_embedding(backend, tied):
     assert {a.name for a in report.arguments if a.entries} == {name for name, _ in lm.named_parameters()}
 
 
-def test_dropout_is_checked_in_evaluation_and_refused_while_it_draws():
-    lm, ids = CharLM(5, 4, 4, dropout=0.5, dtype="float64"), np.array([[0, 1, 4]])
+def test_dropout_is_checked_too_and_the_check_draws_no_mask_of_the_module():
+    lm, ids = CharLM(5, 4, 4, num_layers=2, dropout=0.5, dtype="float64"), np.array([[0, 1, 4]])
     assert gradcheck(lm.eval(), (ids,), max_entries=20).ok
-    with pytest.raises(GradcheckError, match="called twice gives other bits"):
-        gradcheck(lm.train(), (ids,))
+    assert gradcheck(lm.train(), (ids,), max_entries=20).ok
+    assert [module.draws for _, module in lm.named_modules()] == [0, 0, 0, 0]
+
+
+def test_a_state_given_as_a_pair_is_checked():
+    class Wrong(nn.LSTM):
+        def forward(self, x, state):
+            h, c = state
+            return super().forward(x, (twice_the_gradient(h), c))
+
+    x, state = random.normal(size=(3, 2, 4)), tuple(random.normal(size=(2, 1, 2, 5)))
+    report = gradcheck(nn.LSTM(4, 5, dtype="float64"), (x, state), max_entries=20)
+    assert [a.name for a in report.arguments][-3:] == ["x", "state[0]", "state[1]"]
+    assert {a.method for a in report.arguments} == {"complex"}
+    with pytest.raises(GradcheckError, match=r"argument 'state\[0\]'"):
+        gradcheck(Wrong(4, 5, dtype="float64"), (x, state), max_entries=20)
+
+
+@differentiable
+def twice_the_gradient(x):
+    def twice_the_gradient_pullback(dy):
+        return (2 * dy,)
+
+    return x * 1.0, twice_the_gradient_pullback
+
+
+def test_threads_may_check_one_module_while_others_use_it():
+    lstm, x = nn.LSTM(3, 4, dtype="float64"), random.normal(size=(4, 2, 3))
+    expected = lstm(x)[0].numpy()
+    with ThreadPoolExecutor(4) as pool:
+        checks = [pool.submit(gradcheck, lstm, (x,), max_entries=10) for _ in range(4)]
+        uses = [pool.submit(lambda: lstm(x)[0].numpy()) for _ in range(40)]
+        assert all(check.result().ok for check in checks)
+        assert all(np.array_equal(use.result(), expected) for use in uses)
 
 
 # --- what is wrong does not ------------------------------------------------------------------------------------------
@@ -144,8 +178,8 @@ def test_a_wrong_op_inside_a_module_is_rejected_naming_what_it_spoils(backend, w
     with pytest.raises(GradcheckError) as caught:
         gradcheck(Cell(wrong), (asarray(X[:, :3]), asarray(random.normal(size=(3, 5)))))
     verdicts = {a.name: a.ok for a in caught.value.report.arguments}
-    assert not verdicts["inner.weight"] and not verdicts["input 0"]  # what lies before the wrong op
-    assert verdicts["recurrent.weight"] and verdicts["recurrent.bias"] and verdicts["input 1"]  # what does not
+    assert not verdicts["inner.weight"] and not verdicts["x"]  # what lies before the wrong op
+    assert verdicts["recurrent.weight"] and verdicts["recurrent.bias"] and verdicts["h"]  # what does not
 
 
 def test_a_gradient_that_is_cut_off_is_rejected():

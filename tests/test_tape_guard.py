@@ -62,7 +62,7 @@ def test_refused(way):
 def test_the_refusal_of_a_tensor_says_what_to_do(backend):
     w = saved_leaf()
     for way in (REFUSED["t[...] = 0"], REFUSED["t += 1"]):
-        with pytest.raises(RuntimeError, match=r"w requires a gradient and can only be written into under no_grad\(\)"):
+        with pytest.raises(RuntimeError, match=r"w requires a gradient, and a write .* use no_grad\(\)"):
             way(w)
 
 
@@ -165,3 +165,22 @@ def test_unnamed_tensors_are_named_by_their_place(backend):
     y[...] = 0
     with pytest.raises(RuntimeError, match="input 1 of 'multiply'"):
         loss.backward()
+
+
+@pytest.mark.parametrize("write", [lambda t, x: t.__setitem__(..., x), lambda t, x: t.__iadd__(x)], ids=["=", "+="])
+def test_a_write_of_something_that_requires_a_gradient_is_refused(backend, write):
+    total, x = Tensor([0.0]), Tensor([2.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match="what is to be written requires a gradient"):  # which would be lost
+        write(total, x * 3)
+    assert total.item() == 0.0
+    with no_grad():
+        write(total, x * 3)
+    assert total.item() == 6.0
+
+
+def test_a_grad_of_another_shape_is_refused_before_anything_is_added():
+    x = Tensor([1.0, 2.0], requires_grad=True, name="x")
+    x.grad = np.ones((2, 2))
+    with pytest.raises(ValueError, match=r"grad of x must be None or an array of shape \(2,\)"):
+        (x * 1.0).sum().backward()
+    assert x.grad.shape == (2, 2)

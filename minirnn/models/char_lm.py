@@ -83,7 +83,7 @@ class CharLM(Module):
             "dtype": str(float_dtype(dtype)),
         }
         self.dropout, self.seed = dropout, seed
-        self.embedding = Embedding(V, embedding_size, dtype, seed)
+        self.embedding = Embedding(V, embedding_size, dtype=dtype, seed=seed)
         self.rnn = CELLS[cell](embedding_size, hidden_size, num_layers, dropout=dropout, dtype=dtype, seed=seed)
         self.head = Linear(hidden_size, V, dtype=dtype, seed=seed)
         if tie_weights:

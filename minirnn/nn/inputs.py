@@ -103,9 +103,9 @@ def floats_like(parameter: Tensor, x: Any, name: str, shape: tuple[int | str, ..
     """
     found = tensor_of(x, name)
     if found.dtype != parameter.dtype and found.dtype.kind != "c":  # a complex step passes through
+        build = f", or build the layer with dtype={str(found.dtype)!r}" if found.dtype.kind == "f" else ""
         raise TypeError(
-            f"{name} must have the dtype of the weights, {parameter.dtype}, got {found.dtype}; "
-            f"convert it with astype, or build the layer with dtype={str(found.dtype)!r}"
+            f"{name} must have the dtype of the weights, {parameter.dtype}, got {found.dtype}; convert it{build}"
         )
     fits = found.ndim == len(shape) and all(
         isinstance(n, str) or n == m for n, m in zip(shape, found.shape, strict=True)

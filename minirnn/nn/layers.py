@@ -24,7 +24,7 @@ class Linear(Module):
     dtype : dtype
         float32 or float64.
     seed : int
-        Of the initial weights; layers of one model take different ones.
+        Of the initial weights: two layers of the same shape and seed start the same, so give each its own.
 
     Attributes
     ----------
@@ -34,7 +34,9 @@ class Linear(Module):
         ``(out_features,)``.
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = "float32", seed: int = 0):
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = "float32", seed: int = 0
+    ):
         positive(in_features=in_features, out_features=out_features)
         dtype = float_dtype(dtype)
         self.weight = Parameter(
@@ -72,7 +74,7 @@ class Embedding(Module):
         ``(num_embeddings, embedding_dim)``.
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, dtype: Any = "float32", seed: int = 0):
+    def __init__(self, num_embeddings: int, embedding_dim: int, *, dtype: Any = "float32", seed: int = 0):
         positive(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.weight = Parameter(
             normal((num_embeddings, embedding_dim), seed, "embedding"), float_dtype(dtype), "weight"
@@ -91,10 +93,11 @@ class Dropout(Module):
     p : float
         In [0, 1).
     seed : int
-        Of the masks: the n-th call draws the n-th mask of its stream, the same on every backend.
+        Of the masks: the n-th call draws the n-th mask of its stream, the same on every backend. Two layers of the same
+        seed drop the same units, so give each its own.
     """
 
-    def __init__(self, p: float = 0.5, seed: int = 0):
+    def __init__(self, p: float = 0.5, *, seed: int = 0):
         at_least_0(below=1, p=p)
         self.p, self.seed = p, seed
 

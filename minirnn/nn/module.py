@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
@@ -47,27 +48,32 @@ class Module:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         return self.forward(*inputs, **options)
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module under the name ``prefix``, then all below it."""
+    def named_modules(self, prefix: str = "", above: tuple[Module, ...] = ()) -> Iterator[tuple[str, Module]]:
+        """This module under the name ``prefix``, then all below it; what refers back to one ``above`` is no child."""
         yield prefix, self
-        for key, value in vars(self).items():
-            children = enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]
-            for k, child in children:
-                if isinstance(child, Module):
-                    name = key if k is None else f"{key}.{k}"
-                    yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+        for name, child in self._children():
+            if isinstance(child, Module) and not any(child is module for module in (self, *above)):
+                yield from child.named_modules(f"{prefix}.{name}" if prefix else name, (self, *above))
 
-    def _entries(self) -> Iterator[tuple[str, Module, str, Parameter]]:
-        """Every place where a parameter stands: full name, owner, attribute, parameter; a shared one more than once."""
+    def _children(self) -> Iterator[tuple[str, Any]]:
+        """Attributes, and the elements of those that are lists or tuples, by name."""
+        for key, value in vars(self).items():
+            if isinstance(value, (list, tuple)):
+                yield from ((f"{key}.{k}", part) for k, part in enumerate(value))
+            else:
+                yield key, value
+
+    def _entries(self) -> Iterator[tuple[str, Parameter]]:
+        """Every place where a parameter stands, by its full name; a shared parameter comes more than once."""
         for prefix, module in self.named_modules():
-            for key, value in vars(module).items():
+            for key, value in module._children():
                 if isinstance(value, Parameter):
-                    yield f"{prefix}.{key}" if prefix else key, module, key, value
+                    yield f"{prefix}.{key}" if prefix else key, value
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Each parameter once, under the first name it is found by."""
         seen = set()
-        for name, _, _, parameter in self._entries():
+        for name, parameter in self._entries():
             if id(parameter) not in seen:
                 seen.add(id(parameter))
                 yield name, parameter
@@ -114,7 +120,7 @@ class Module:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """A copy of every parameter as a NumPy array, by name."""
-        return {name: parameter.numpy() for name, _, _, parameter in self._entries()}
+        return {name: parameter.numpy() for name, parameter in self._entries()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over the parameters of ``state``: of this library, or a PyTorch module's ``state_dict()`` as it is.
@@ -126,7 +132,7 @@ class Module:
         ValueError
             If a shape differs. Nothing is changed in either case.
         """
-        own = {name: parameter for name, _, _, parameter in self._entries()}
+        own = dict(self._entries())
         missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
         if missing or unknown:
             raise KeyError(f"state does not fit: missing {missing}, unknown {unknown}; the module has {list(own)}")
@@ -141,10 +147,14 @@ class Module:
     def as_rule(self, *inputs: Any) -> tuple[Callable, tuple[Array, ...], list[str]]:
         """The module as a rule of its parameters and its floating inputs, to be gradient-checked like any other.
 
+        The rule computes with copies of the modules, in which its arguments stand for the parameters: the module itself
+        is not touched, and every call draws the same dropout masks.
+
         Parameters
         ----------
         *inputs
-            What ``forward`` takes. Floating arrays and tensors become arguments of the rule; the rest stays fixed.
+            What ``forward`` takes. Floating arrays and tensors, also in tuples and lists, become arguments of the rule;
+            the rest stays fixed.
 
         Returns
         -------
@@ -153,28 +163,21 @@ class Module:
             are detached, such as the state a language model hands on, are left out: no gradient is claimed for them.
         """
         parameters = dict(self.named_parameters())
-        floating = [k for k, x in enumerate(inputs) if getattr(getattr(x, "dtype", None), "kind", "") == "f"]
-
-        attached = [t.requires_grad for t in flatten(self(*inputs))]
+        signature = list(inspect.signature(self.forward).parameters)
+        labels = [*signature, *(f"input {k}" for k in range(len(signature), len(inputs)))]
+        floating = [leaf for label, x in zip(labels, inputs, strict=False) for leaf in floating_leaves(x, label)]
+        attached = [t.requires_grad for t in flatten(twin(self, {})(*inputs))]
 
         def function(*tensors: Tensor) -> tuple[Tensor, ...]:
             stand_ins = {id(p): t for p, t in zip(parameters.values(), tensors, strict=False)}
-            arguments = list(inputs)
-            for k, t in zip(floating, tensors[len(parameters) :], strict=True):
-                arguments[k] = t
-            places = [(owner, key, p) for _, owner, key, p in self._entries()]
-            try:
-                for owner, key, p in places:
-                    vars(owner)[key] = stand_ins[id(p)]
-                return tuple(t for t, kept in zip(flatten(self(*arguments)), attached, strict=True) if kept)
-            finally:
-                for owner, key, p in places:
-                    vars(owner)[key] = p
+            arguments = iter(tensors[len(parameters) :])
+            outputs = flatten(twin(self, stand_ins)(*(rebuilt(x, arguments) for x in inputs)))
+            return tuple(t for t, kept in zip(outputs, attached, strict=True) if kept)
 
         function.__name__ = type(self).__name__
         arrays = [p.array for p in parameters.values()]
-        arrays += [x.array if isinstance(x, Tensor) else x for x in (inputs[k] for k in floating)]
-        return rule_of(function), tuple(arrays), [*parameters, *(f"input {k}" for k in floating)]
+        arrays += [x.array if isinstance(x, Tensor) else x for _, x in floating]
+        return rule_of(function), tuple(arrays), [*parameters, *(name for name, _ in floating)]
 
 
 def flatten(output: Any) -> Iterator[Tensor]:
@@ -184,3 +187,38 @@ def flatten(output: Any) -> Iterator[Tensor]:
     elif isinstance(output, (tuple, list)):
         for part in output:
             yield from flatten(part)
+
+
+def floating_leaves(x: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """The floating arrays and tensors in nested tuples and lists, named by where they stand."""
+    if isinstance(x, (tuple, list)):
+        for k, part in enumerate(x):
+            yield from floating_leaves(part, f"{name}[{k}]")
+    elif getattr(getattr(x, "dtype", None), "kind", "") == "f":
+        yield name, x
+
+
+def rebuilt(x: Any, leaves: Iterator[Tensor]) -> Any:
+    """``x`` with the next of ``leaves`` in the place of every floating array or tensor in it."""
+    if isinstance(x, (tuple, list)):
+        return type(x)(rebuilt(part, leaves) for part in x)
+    return next(leaves) if getattr(getattr(x, "dtype", None), "kind", "") == "f" else x
+
+
+def twin(module: Module, stand_ins: Mapping[int, Tensor]) -> Any:
+    """A copy of a module and all below it, with other tensors (by ``id`` of the parameter) for some parameters."""
+    copies: dict[int, Module] = {}
+
+    def copied(value: Any) -> Any:
+        if isinstance(value, Parameter):
+            return stand_ins.get(id(value), value)
+        if isinstance(value, (list, tuple)) and any(isinstance(part, (Module, Parameter)) for part in value):
+            return type(value)(copied(part) for part in value)
+        if not isinstance(value, Module):
+            return value
+        if id(value) not in copies:
+            copies[id(value)] = copy = object.__new__(type(value))
+            vars(copy).update({key: copied(part) for key, part in vars(value).items()})
+        return copies[id(value)]
+
+    return copied(module)

@@ -32,7 +32,7 @@ class LSTM(Module):
     dtype : dtype
         float32 or float64.
     seed : int
-        Of the initial weights and of the dropout masks.
+        Of the initial weights and of the dropout masks; give each layer of a model its own.
 
     Attributes
     ----------
@@ -60,6 +60,7 @@ class LSTM(Module):
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
+        *,
         dtype: Any = "float32",
         seed: int = 0,
     ):

@@ -2,23 +2,25 @@
 
 A step, with a_t = W_ih x_t + b already given (it is not recurrent) and the gates stacked in the order i f g o:
 
-    i, f, o = sigmoid(a + W_hh h_prev)      input, forget and output gate       (1)
-    g       = tanh(a + W_hh h_prev)         candidate                           (2)
+    a_i, a_f, a_g, a_o = the four blocks of rows of a_t + W_hh h_prev           (1)
+    i, f, o = sigmoid(a_i, a_f, a_o)        input, forget and output gate       (2)
+    g       = tanh(a_g)                     candidate                           (2)
     c_t     = f * c_prev + i * g            the highway: no matrix in its way   (3)
     h_t     = o * tanh(c_t)                                                     (4)
 
-Backward, dh and dc being what the future asks of h_t and c_t. Every line undoes the forward line whose number it bears:
+Backward. h_t is read twice, by the loss and by the next step, so dh is what the loss asks of it (dhs[t]) and what step
+t + 1 sends back; dc is what step t + 1 asks of c_t. Every line undoes the forward line whose number it bears:
 
-    do  = dh * tanh(c_t)                    dc += dh * o * (1 - tanh(c_t)**2)   (4)
-    df  = dc * c_prev,  di = dc * g,  dg = dc * i,  dc_prev = dc * f            (3)
-    da  = (di, df, dg, do) * the slope of each gate                             (2, 1)
-    dh_prev = W_hh.T da,   dW_hh = sum over t of da_t h_prev.T                  (1)
+    do = dh * tanh(c_t),                    dc += dh * o * (1 - tanh(c_t)**2)   (4)
+    di = dc * g,  df = dc * c_prev,  dg = dc * i,           dc_prev = dc * f    (3)
+    da = di * i (1 - i),  df * f (1 - f),  dg * (1 - g**2),  do * o (1 - o)     (2)
+    dh_prev = W_hh.T da,                    dW_hh = sum over t of da_t h_prev.T (1)
 
 dc_prev = dc * f is why LSTMs remember: a product of gates near one, not of matrices.
 
-Everything in da but the factors dc and dh is known before time runs backward: the *slopes*, computed for a run of steps
-at once. What is left for the backward loop is a handful of products and one matrix product per step. The arithmetic of
-the gates stands in ``kernels/lstm.py``, under the same names and numbers.
+Everything in da but the factors dc and dh is known before time runs backward: these *slopes* are computed for a run of
+steps at once, and the loop is left with a handful of products and one matrix product per step. The arithmetic of the
+gates stands in ``kernels/lstm.py``, under the same names and numbers.
 """
 
 from __future__ import annotations
@@ -39,16 +41,17 @@ def lstm_step(
     """One step: the new state ``h_t, c_t``, each ``(H, B)``; its pullback is one step of BPTT."""
     check_shapes(a, h_prev, c_prev, W_hh)
     xp, kernels, H = xp_of(a, h_prev, c_prev, W_hh), kernels_of(a), len(h_prev)
-    gates = a + W_hh @ h_prev
+    gates = a + W_hh @ h_prev  # (1)
     c = xp.empty_like(gates[:H])
     h = xp.empty_like(c)
-    kernels.lstm_gates(gates, c_prev, h, c)  # (1, 2, 3, 4)
+    kernels.lstm_gates(gates, c_prev, h, c)  # (2, 3, 4)
 
     def lstm_step_pullback(dh, dc):
-        da, da_slope, dc_slope, dc = xp.empty_like(gates), xp.empty_like(gates), xp.empty_like(c), dc.copy()
+        da, dc_prev = xp.empty_like(gates), dc.copy()
+        da_slope, dc_slope = xp.empty_like(gates), xp.empty_like(c)
         kernels.lstm_slopes(gates, c_prev, c, da_slope, dc_slope)
-        kernels.lstm_gates_back(dh, dc, gates, da_slope, dc_slope, da)  # (4, 3, 2, 1)
-        return da, W_hh.T @ da, dc, da @ h_prev.T  # (1)
+        kernels.lstm_gates_back(dh, dc_prev, gates, da_slope, dc_slope, da)  # (4, 3, 2)
+        return da, W_hh.T @ da, dc_prev, da @ h_prev.T  # (1)
 
     return (h, c), lstm_step_pullback
 
@@ -76,8 +79,8 @@ def lstm(
     for t in range(T):
         now, then = (t, t + 1) if saving else (0, 0)
         a = xp.matmul(W_hh, hs[t], out=gates[now])
-        a += a_xs[t]
-        kernels.lstm_gates(a, cs[now], hs[t + 1], cs[then])  # (1, 2, 3, 4)
+        a += a_xs[t]  # (1)
+        kernels.lstm_gates(a, cs[now], hs[t + 1], cs[then])  # (2, 3, 4)
 
     saved = (gates, cs, hs[:-1] if wanted[3] else None, W_hh) if saving else None
 
@@ -85,23 +88,33 @@ def lstm(
         if saved is None:
             return None, None, None, None
         gates, cs, h_prevs, W_hh = saved
-        run = max(1, SLOPES // (5 * H * B + 1))
-        da = xp.empty_like(gates)
-        da_slope, dc_slope = xp.empty_like(gates[:run]), xp.empty_like(cs[:run])
-        dh, dc = dh_T.copy(), dc_T.copy()
-        W_back = xp.ascontiguousarray(W_hh.T)
-        for start in reversed(range(0, T, run)):
-            steps = range(start, min(start + run, T))
-            now, then = slice(steps.start, steps.stop), slice(steps.start + 1, steps.stop + 1)
-            kernels.lstm_slopes(gates[now], cs[now], cs[then], da_slope[: len(steps)], dc_slope[: len(steps)])
-            for t in reversed(steps):  # the only place where time runs backward
-                dh += dhs[t]
-                kernels.lstm_gates_back(dh, dc, gates[t], da_slope[t - start], dc_slope[t - start], da[t])
-                xp.matmul(W_back, da[t], out=dh)  # (1)
+        da, dh, dc = xp.empty_like(gates), dh_T.copy(), dc_T.copy()
+        W_back = xp.ascontiguousarray(W_hh.T)  # every step reads it
+        for t, da_slope, dc_slope in steps_back(gates, cs):  # the only place where time runs backward
+            dh += dhs[t]
+            kernels.lstm_gates_back(dh, dc, gates[t], da_slope, dc_slope, da[t])  # (4, 3, 2)
+            xp.matmul(W_back, da[t], out=dh)  # (1)
         dW_hh = sum_of_products(da, h_prevs) if wanted[3] else None  # (1) one product over all steps
         return da if wanted[0] else None, dh if wanted[1] else None, dc if wanted[2] else None, dW_hh
 
-    return (hs[1:], hs[T], cs[-1]), lstm_pullback
+    # the ends are copies: whoever carries them on would keep all steps in memory with a view
+    return (hs[1:], hs[T].copy(), cs[-1].copy()), lstm_pullback
+
+
+def steps_back(
+    gates,  # (T, 4H, B)
+    cs,  # (T + 1, H, B)
+):
+    """The steps T - 1 to 0, each with its slopes, which are computed for as many steps at once as the cache holds."""
+    xp, (T, _, B), H, kernels = xp_of(gates), gates.shape, cs.shape[1], kernels_of(gates)
+    run = max(1, SLOPES // (5 * H * B + 1))
+    da_slope, dc_slope = xp.empty_like(gates[:run]), xp.empty_like(cs[:run])
+    for start in reversed(range(0, T, run)):
+        stop = min(start + run, T)
+        n, c_prevs, c_nows = stop - start, cs[start:stop], cs[start + 1 : stop + 1]
+        kernels.lstm_slopes(gates[start:stop], c_prevs, c_nows, da_slope[:n], dc_slope[:n])
+        for t in reversed(range(start, stop)):
+            yield t, da_slope[t - start], dc_slope[t - start]
 
 
 def check_shapes(a, h, c, W_hh, steps=()):

@@ -19,6 +19,30 @@ class NonFiniteGradientError(ArithmeticError):
     """A gradient holds NaN or infinity; the step must not be taken. Gradients and parameters are as they were."""
 
 
+def distinct(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """The parameters, each once, and checked to have gradients that fit.
+
+    Raises
+    ------
+    TypeError
+        If they are not a list of tensors.
+    ValueError
+        If a gradient is not an array of the shape of its parameter.
+    """
+    if isinstance(parameters, Tensor):  # its rows would be copies
+        raise TypeError("parameters must be a list of tensors, got one tensor; put it into a list")
+    found = list({id(p): p for p in parameters}.values())
+    for k, p in enumerate(found):
+        if not isinstance(p, Tensor):
+            raise TypeError(f"parameters must be tensors, got {type(p).__name__}")
+        if p.grad is not None and getattr(p.grad, "shape", None) != p.shape:
+            got = getattr(p.grad, "shape", type(p.grad).__name__)
+            raise ValueError(
+                f"grad of {p.name or f'parameter {k}'} must be None or an array of shape {p.shape}, got {got}"
+            )
+    return found
+
+
 def gradient_norm(parameters: Iterable[Tensor]) -> float:
     """The length of all gradients together, as one vector.
 
@@ -82,12 +106,12 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
     (5.0, [0.6000000000000001, 0.8])
     """
     positive_number(max_norm=max_norm)
-    parameters = list(parameters)
+    parameters = distinct(parameters)
     norm = gradient_norm(parameters)
     if norm > max_norm:
         for p in parameters:
             if p.grad is not None:
-                p.grad *= max_norm / norm
+                p.grad = p.grad * (max_norm / norm)
     return norm
 
 
@@ -105,7 +129,7 @@ def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> float:
     array([ 1. , -0.5])
     """
     positive_number(clip_value=clip_value)
-    parameters = list(parameters)
+    parameters = distinct(parameters)
     norm = gradient_norm(parameters)
     for p in parameters:
         if p.grad is not None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from minirnn.arrays import xp_of
 from minirnn.models import CharLM
 from minirnn.nn.inputs import positive, positive_number
 from minirnn.nn.recurrent import State
@@ -99,6 +100,9 @@ class Trainer:
             raise ValueError(f"model has a vocabulary of {vocab_size}, the stream one of {len(stream.vocabulary)}")
         if getattr(model, "vocabulary", None) not in (None, stream.vocabulary):
             raise ValueError("model has a vocabulary of other characters than the stream; build both with the same one")
+        own = {id(p) for p in model.parameters()}
+        if optimizer is not None and not any(id(p) in own for p in optimizer.parameters):
+            raise ValueError("optimizer must have been made of the parameters of model, it has none of them")
         self.model, self.stream = model, stream
         self.training, self.validation = stream.split(val_split)
         self.optimizer = Adam(model.parameters(), lr) if optimizer is None else optimizer
@@ -128,6 +132,10 @@ class Trainer:
         if for_good:
             self.finished = reason
 
+    def is_finite(self) -> bool:
+        """Whether every parameter is: a step can be taken with finite gradients and still leave the numbers' range."""
+        return all(bool(xp_of(p.array).isfinite(p.array).all()) for p in self.optimizer.parameters)
+
     def train_step(self) -> None:
         """One step: loss, backward, clip, update. A step whose numbers are not finite is refused, and counted."""
         epoch, k = divmod(self.step, self.training.batches_per_epoch)
@@ -136,6 +144,8 @@ class Trainer:
         self.model.train()
         self.model.seek(self.step)
         self.optimizer.lr = self.base_lr * (self.schedule(self.step) if self.schedule else 1.0)
+        if not 0 <= self.optimizer.lr < math.inf:
+            raise DivergenceError(f"the schedule made the learning rate {self.optimizer.lr} at step {self.step}")
         loss, self.state = self.model.loss(inputs, targets, state)
         self.optimizer.zero_grad()
         loss.backward()
@@ -162,7 +172,8 @@ class Trainer:
             norm = clip_grad_norm_(parameters, self.clip_norm)
             return norm, norm > self.clip_norm
         if self.clip_value is not None:
-            return clip_grad_value_(parameters, self.clip_value), False
+            beyond = any(p.grad is not None and float(abs(p.grad).max()) > self.clip_value for p in parameters)
+            return clip_grad_value_(parameters, self.clip_value), beyond
         return gradient_norm(parameters), False
 
     def _refuse(self, error: NonFiniteGradientError) -> None:
@@ -211,6 +222,7 @@ class Trainer:
         if not limits:
             raise ValueError("give epochs, steps or max_minutes")
         positive_number(**limits)
+        positive(**{name: value for name, value in limits.items() if name != "max_minutes"})
         ends = [steps] if steps is not None else []
         ends += [epochs * self.training.batches_per_epoch] if epochs is not None else []
         end, deadline = min(ends, default=math.inf), time.monotonic() + 60 * (max_minutes or math.inf)

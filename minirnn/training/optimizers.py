@@ -16,6 +16,7 @@ import numpy as np
 from minirnn.arrays import Array, asarray, xp_of
 from minirnn.nn.inputs import at_least_0
 from minirnn.tape import Tensor, no_grad
+from minirnn.training.clipping import distinct
 
 PIECE = 16_384  # numbers updated at a time on the CPU
 
@@ -26,7 +27,7 @@ class Optimizer:
     Parameters
     ----------
     parameters : iterable of Tensor
-        What to change; at least one.
+        What to change; at least one, and each is changed once, however often it is named.
     lr : float
         Learning rate; may be assigned at any time, as schedules do.
     weight_decay : float
@@ -36,14 +37,12 @@ class Optimizer:
     moments: tuple[str, ...] = ()  # arrays kept between steps, one of each per parameter, zero at first
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0):
-        if isinstance(parameters, Tensor):  # its rows would be copies
-            raise TypeError("parameters must be a list of tensors, got one tensor; put it into a list")
-        self.parameters = list(parameters)
+        self.parameters = distinct(parameters)
         if not self.parameters:
             raise ValueError("parameters must hold at least one tensor, got none")
         for p in self.parameters:
-            if not isinstance(p, Tensor) or not p.requires_grad:
-                raise TypeError(f"parameters must be tensors that require a gradient, got {type(p).__name__}")
+            if not p.requires_grad:
+                raise TypeError("parameters must be tensors that require a gradient, got one that does not")
             if not p.array.flags.c_contiguous:  # a piece of it would be a piece of a copy
                 raise ValueError(
                     f"parameters must be contiguous, got a view of shape {p.shape}; Tensor(t.data) copies it"
@@ -60,6 +59,7 @@ class Optimizer:
 
     def step(self) -> None:
         """Changes every parameter that has a gradient."""
+        distinct(self.parameters)  # the gradients fit, or nothing is changed
         self.steps += 1
         with no_grad():
             for p, moments in zip(self.parameters, self.state, strict=True):

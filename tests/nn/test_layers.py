@@ -53,7 +53,11 @@ def test_initial_weights_are_uniform_within_the_bound(backend):
         (np.ones((2, 4), "float32"), ValueError, r"x must have shape \(n0, 3\), got \(2, 4\)"),
         (np.ones(2, "float32"), ValueError, r"x must have shape \(3\), got \(2,\)"),
         (np.float32(1), ValueError, r"x must have shape \(3\), got \(\)"),
-        (np.ones((2, 3)), TypeError, r"x must have the dtype of the weights, float32, got float64; convert it with"),
+        (
+            np.ones((2, 3)),
+            TypeError,
+            r"x must have the dtype of the weights, float32, got float64; convert it, or build",
+        ),
         (np.ones((2, 3), "int64"), TypeError, "x must have the dtype of the weights, float32, got int64"),
         ("abc", TypeError, "x: data must be numbers"),
         (None, TypeError, "x: data must be numbers"),

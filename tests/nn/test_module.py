@@ -170,7 +170,7 @@ def test_forward_is_for_subclasses():
 def test_a_module_is_gradient_checked_like_a_rule(backend):
     model = Model().eval()
     rule, arrays, names = model.as_rule(asarray(np.random.default_rng(0).standard_normal((2, 3))))
-    assert sorted(names) == sorted([*NAMES, "input 0"])
+    assert sorted(names) == sorted([*NAMES, "x"])
     assert check_rule(rule, arrays, names=names).ok
     assert all(isinstance(p, Parameter) and p.grad is None for p in model.parameters())
 
@@ -238,9 +238,7 @@ def test_every_output_of_a_module_is_checked(backend):
 
 def test_parameters_are_written_by_training_only():
     layer = Linear(2, 2)
-    with pytest.raises(
-        RuntimeError, match=r"weight requires a gradient and can only be written into under no_grad\(\)"
-    ):
+    with pytest.raises(RuntimeError, match=r"weight requires a gradient, and a write .* use no_grad\(\)"):
         layer.weight += 1.0
     with no_grad():
         layer.weight += 1.0

@@ -181,7 +181,7 @@ def test_forward_allocates_what_it_returns_and_saves(saving):
     finally:
         tracemalloc.stop()
     hs, cs, gates = (T + 1) * step, (T + 1 if saving else 1) * step, (T if saving else 1) * 4 * step
-    assert hs + cs + gates <= peak < 1.02 * (hs + cs + gates) + 4096
+    assert hs + cs + gates <= peak < 1.02 * (hs + cs + gates + 2 * step) + 4096  # the ends are copies
 
 
 @pytest.mark.parametrize(

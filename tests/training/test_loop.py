@@ -5,7 +5,7 @@ import pytest
 from tiny_runs import TEXT, bits, tiny_model, tiny_stream
 
 from minirnn import SGD, Adam, CharLM, EarlyStopping, TextStream, Trainer, Vocabulary, evaluate, fit, generate
-from minirnn.training import Callback, clip_grad_norm_, cosine, loop
+from minirnn.training import Callback, DivergenceError, clip_grad_norm_, cosine, loop
 
 STEPS = 12  # two epochs and two steps
 
@@ -242,3 +242,24 @@ def test_bad_arguments_are_explained_and_change_nothing(arguments, message):
 def test_bad_patience_is_explained(patience):
     with pytest.raises(ValueError, match="patience must be a positive integer"):
         EarlyStopping(patience)
+
+
+def test_an_optimizer_of_another_model_is_refused():
+    stream = tiny_stream()
+    with pytest.raises(ValueError, match="optimizer must have been made of the parameters of model"):
+        fit(tiny_model(stream), stream, steps=1, optimizer=Adam(tiny_model(stream).parameters(), 0.01))
+
+
+def test_a_schedule_that_leaves_the_numbers_ends_the_run_with_good_parameters():
+    stream = tiny_stream()
+    model = tiny_model(stream)
+    with pytest.raises(DivergenceError, match="learning rate nan at step 2"):
+        fit(model, stream, steps=5, lr=0.01, schedule=lambda step: 1.0 if step < 2 else float("nan"))
+    assert all(np.isfinite(p.numpy()).all() for p in model.parameters())
+
+
+def test_steps_clipped_by_value_are_counted():
+    stream = tiny_stream()
+    for limit, share in ((1e-6, 1), (1e6, 0)):
+        history = fit(tiny_model(stream), stream, steps=2, lr=0.0, clip_norm=None, clip_value=limit, log_every=1)
+        assert {record["clipped"] for record in history if "clipped" in record} == {share}
