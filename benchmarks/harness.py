@@ -98,7 +98,8 @@ def machine() -> str:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             versions.append(f"{package} not installed")
-    return f"{cpu}, {os.cpu_count()} cores; Python {platform.python_version()}, {', '.join(versions)}"
+    load = f"load average at the end {os.getloadavg()[0]:.1f}"
+    return f"{cpu}, {os.cpu_count()} cores, {load}; Python {platform.python_version()}, {', '.join(versions)}"
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

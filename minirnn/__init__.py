@@ -1,7 +1,7 @@
 """minirnn: recurrent networks whose backward pass through time is written out, checked against numbers, and fast."""
 
 from minirnn import nn, ops, rules
-from minirnn.arrays import BackendError, to_numpy, use_backend
+from minirnn.arrays import BackendError, to_numpy, use_backend, xp_of
 from minirnn.checking import GradcheckError
 from minirnn.decoding import generate, sampler, stream_characters
 from minirnn.functional import gradcheck
@@ -12,11 +12,15 @@ from minirnn.training import (
     SGD,
     Adam,
     AdamW,
+    Callback,
     Checkpoint,
     CheckpointError,
     DivergenceError,
     EarlyStopping,
+    NonFiniteGradientError,
+    PrintProgress,
     RMSprop,
+    RunDirectoryError,
     Trainer,
     clip_grad_norm_,
     clip_grad_value_,
@@ -32,6 +36,7 @@ __all__ = [
     # arrays and the tape
     "use_backend",
     "to_numpy",
+    "xp_of",
     "BackendError",
     "Tensor",
     "no_grad",
@@ -53,7 +58,9 @@ __all__ = [
     "fit",
     "Trainer",
     "evaluate",
+    "Callback",
     "EarlyStopping",
+    "PrintProgress",
     "Checkpoint",
     "SGD",
     "RMSprop",
@@ -61,11 +68,13 @@ __all__ = [
     "AdamW",
     "clip_grad_norm_",
     "clip_grad_value_",
+    "NonFiniteGradientError",
     "DivergenceError",
     # on disk
     "save",
     "load",
     "CheckpointError",
+    "RunDirectoryError",
     # writing text
     "generate",
     "stream_characters",

@@ -51,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     console = Console()
     with ExitStack() as stack:
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed by whoever started this process
+                setattr(sys, name, stack.enter_context(open(os.devnull, "w", encoding="utf-8")))
+                stack.callback(setattr, sys, name, None)
         stack.enter_context(handling(stop_at_once))
         stack.enter_context(console.plain_warnings())
         for stream in (sys.stdout, sys.stderr):
@@ -69,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if os.environ.get("MINIRNN_TRACEBACK"):
                 traceback.print_exc()
             console.complain(_explained(error))
+            if isinstance(error, OSError):
+                _discard_output()
             return next((code for kind, code in CODES if isinstance(error, kind)), CHECK_FAILED)
 
 
@@ -111,13 +117,14 @@ def _explained(error: Exception) -> str:
 
 
 def _discard_output() -> None:
-    """Sends what is still buffered nowhere: Python would try to write it at its end, and complain."""
+    """Sends what is buffered and cannot be written nowhere: Python would try it at its end, and complain."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):
+        try:
             stream.flush()
-        with suppress(OSError, ValueError, AttributeError):
-            os.dup2(nowhere, stream.fileno())
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError, AttributeError):
+                os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 

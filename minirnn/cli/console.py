@@ -8,7 +8,7 @@ import sys
 import unicodedata
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 _BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they reorder what stands around them on the screen
@@ -47,7 +47,8 @@ class Console:
 
     def complain(self, text: str) -> None:
         """An error or a warning, on one line whatever it holds."""
-        self.note(f"minirnn: {visible(' '.join(text.split()))}")
+        with suppress(OSError):  # who cannot be told cannot be told that, either
+            self.note(f"minirnn: {visible(' '.join(text.split()))}")
 
     @contextmanager
     def plain_warnings(self) -> Iterator[None]:

@@ -15,9 +15,9 @@ from minirnn.checking import GradcheckReport
 from minirnn.cli.building import build_trainer, check_directory, description
 from minirnn.cli.console import Console, bits, table, visible
 from minirnn.cli.gradcheck import check_char_lm
-from minirnn.cli.running import command, run, summary_table
+from minirnn.cli.running import command, complain_if_not_saved, run, summary_table
 from minirnn.cli.settings import BACKENDS, UsageError, defaults, merged, one_of, real, whole
-from minirnn.decoding import generate
+from minirnn.cli.watching import sampled
 from minirnn.text import entropy_of_characters
 from minirnn.training import RunDirectoryError, Trainer
 
@@ -72,6 +72,8 @@ def main(options: argparse.Namespace, console: Console) -> int:
         console.say(sample(trainer, options.seed))
     heading(console, "What was reached")
     console.say(summary_table(summary))
+    if complain_if_not_saved(summary, console):
+        return 1
     show_what_next(console, summary, directory)
     return 0 if signum is None else 128 + signum
 
@@ -87,6 +89,8 @@ def prepare(options: argparse.Namespace) -> Path:
     """The directory of the demo's run: new, or one that the user has named."""
     if options.out is None:
         return Path(tempfile.mkdtemp(prefix="minirnn-demo-"))
+    if options.out == "":
+        raise UsageError("--out must name a directory, got an empty name")
     directory = Path(options.out)
     try:
         check_directory(directory, overwrite=options.overwrite)
@@ -160,7 +164,7 @@ def show_loss(console: Console, trainer: Trainer, shown: int = 12) -> None:
 
 def sample(trainer: Trainer, seed: int) -> str:
     """What the model writes now, made to stand out."""
-    text = generate(trainer.model, PROMPT, length=300, temperature=0.7, seed=seed)
+    text = sampled(trainer, PROMPT, length=300, temperature=0.7, seed=seed)
     width = 76
     lines = [
         line[k : k + width] for line in visible(text, keep="\n").split("\n") for k in range(0, len(line) or 1, width)

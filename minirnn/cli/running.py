@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import shlex
@@ -62,7 +63,8 @@ def run(
         trainer.run(epochs=settings["epochs"], steps=settings["steps"], max_minutes=minutes, callbacks=callbacks)
         seconds = time.monotonic() - progress.began
     summary = _summary(trainer, seconds, trainer.step - progress.first, interrupted=signals.signum is not None)
-    summary |= {"directory": os.fspath(directory), "files": _draw(trainer, directory, summary, settings, console)}
+    summary |= {"saved_step": checkpoint.saved_at, "directory": os.fspath(directory)}
+    summary |= {"files": _draw(trainer, directory, summary, settings, console)}
     return summary, signals.signum
 
 
@@ -113,13 +115,25 @@ def _draw(
     path = directory / "loss.png"
     title = f"{Path(settings['text']).name}: {model_in_words(settings)}"
     try:
-        learning_curve(trainer.history, path, baseline=summary["entropy_of_characters"], title=title)
+        picture = io.BytesIO()
+        learning_curve(trainer.history, picture, baseline=summary["entropy_of_characters"], title=title)
+        write_atomically(path, picture.getbuffer())
     except ImportError:
         console.note(NO_MATPLOTLIB)
     except OSError as error:
         warnings.warn(f"could not write {path} ({error.strerror})", RuntimeWarning, stacklevel=1)
     names = ("config.toml", "last.npz", "best.npz", "log.jsonl", "samples.txt", "loss.png")
     return [name for name in names if (directory / name).exists()]
+
+
+def complain_if_not_saved(summary: Mapping[str, Any], console: Console) -> bool:
+    """Whether the end of the run is on no disk, which the user must then hear of."""
+    step = summary["saved_step"]
+    if step == summary["steps"]:
+        return False
+    left = "there is no last.npz" if step is None else f"last.npz is of step {step:,}"
+    console.complain(f"{summary['directory']}: the run could not be saved; {left}, not of step {summary['steps']:,}")
+    return True
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:

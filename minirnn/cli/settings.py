@@ -7,6 +7,7 @@ import difflib
 import json
 import math
 import os
+import reprlib
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ class UsageError(ValueError):
     """The command line, or a config file, asks for what cannot be."""
 
 
-def whole(least: int) -> Callable[[Any], int]:
-    """Reads an integer of at least ``least``, from a flag or a config file."""
+def whole(least: int, most: int = 10**12) -> Callable[[Any], int]:
+    """Reads an integer from ``least`` to ``most``, from a flag or a config file."""
 
     def parse(value: Any) -> int:
         try:
@@ -36,6 +37,8 @@ def whole(least: int) -> Callable[[Any], int]:
             number = None
         if number is None or number < least:
             raise argparse.ArgumentTypeError(f"must be an integer of at least {least}, got {value!r}")
+        if number > most:
+            raise argparse.ArgumentTypeError(f"must be at most {most:,}, got {reprlib.repr(value)}")
         return number
 
     return parse
@@ -111,9 +114,9 @@ def _choice(name: str, choices: tuple[str, ...], default: str, help: str) -> Set
 
 MODEL = (
     _choice("cell", tuple(CELLS), "lstm", "the recurrence"),
-    Setting("hidden", whole(1), 128, "size of the hidden state"),
-    Setting("layers", whole(1), 2, "recurrent layers on top of each other"),
-    Setting("embed", whole(1), 64, "size of the vector of a character"),
+    Setting("hidden", whole(1, 1_000_000), 128, "size of the hidden state"),
+    Setting("layers", whole(1, 1_000), 2, "recurrent layers on top of each other"),
+    Setting("embed", whole(1, 1_000_000), 64, "size of the vector of a character"),
     Setting("dropout", real(0, below=1), 0.0, "share of numbers dropped between layers while training", "P"),
     Setting("tie_weights", switch, False, "use the embedding for the scores, too (needs --embed = --hidden)"),
     _choice("dtype", ("float32", "float64"), "float32", "precision"),
@@ -137,10 +140,10 @@ TRAINING = (
     Setting("lr", real(0, above=True), 2e-3, "learning rate", "X"),
     _choice("schedule", SCHEDULES, "constant", "how the learning rate changes, see below"),
     Setting("schedule_steps", whole(1), None, "the N of the schedule"),
-    Setting("schedule_factor", real(0), None, "the F of the schedule", "F"),
+    Setting("schedule_factor", real(0, below=1_000), None, "the F of the schedule", "F"),
     Setting("clip_norm", real(0), 5.0, "longest gradient; 0: no clipping", "X"),
     Setting("clip_value", real(0, above=True), None, "largest entry of a gradient, instead of --clip-norm", "X"),
-    Setting("seed", whole(0), 1, "of weights, dropout, windows and samples"),
+    Setting("seed", whole(0, 2**63 - 1), 1, "of weights, dropout, windows and samples"),
     _choice("backend", BACKENDS, "auto", "where to compute; auto takes a GPU if there is one"),
 )
 BOOKKEEPING = (

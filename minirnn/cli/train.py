@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,20 @@ from minirnn.arrays import use_backend
 from minirnn.cli import rehearsal
 from minirnn.cli.building import build_trainer, check_directory, description, read_source
 from minirnn.cli.console import Console, table
-from minirnn.cli.running import command, prompt_from, run, summary_table
-from minirnn.cli.settings import GROUPS, SCHEDULE_HELP, UsageError, defaults, merged, read_config, text_setting
+from minirnn.cli.running import command, complain_if_not_saved, prompt_from, run, summary_table
+from minirnn.cli.settings import (
+    ALTERNATIVES,
+    GROUPS,
+    SCHEDULE_HELP,
+    SETTINGS,
+    UsageError,
+    defaults,
+    merged,
+    read_config,
+    text_setting,
+)
+from minirnn.training import CheckpointError
+from minirnn.training.checkpoint import read_run
 
 DESCRIPTION = """Trains a character model on a text. All of the run stands in one directory: config.toml,
 last.npz, best.npz, log.jsonl, samples.txt and, with matplotlib, loss.png.
@@ -56,6 +69,8 @@ def main(options: argparse.Namespace, console: Console) -> int:
         raise UsageError("name the text to train on: minirnn train TEXT -o DIR")
     if options.out is None and not (options.overfit or options.dry_run):
         raise UsageError("say where the run may keep its files: minirnn train TEXT -o DIR")
+    if options.out == "":
+        raise UsageError("-o must name a directory, got an empty name")
     out = None if options.out is None else Path(options.out)
     if out is not None:
         check_directory(out, options.resume, options.overwrite)
@@ -71,11 +86,41 @@ def main(options: argparse.Namespace, console: Console) -> int:
         summary, signum = run(trainer, settings, console, out, resume=options.resume, overwrite=options.overwrite)
     console.record(event="summary", **summary)
     console.say(summary_table(summary))
+    if complain_if_not_saved(summary, console):
+        return 1
     if signum is not None:
         console.say(table([("go on", command("train", "-o", options.out, "--resume"))]))
         return 128 + signum
     console.say(table([("next", command("generate", options.out, "--prompt", prompt_from(text)))]))
     return 0
+
+
+def of_checkpoint(out: str, given: set[str]) -> dict[str, Any]:
+    """Settings that ``last.npz`` knows of the run, if its ``config.toml`` leaves out some; says which nobody knows."""
+    rivals = {name: names for names in ALTERNATIVES for name in names}
+    missing = [name for name in defaults() if not given.intersection(rivals.get(name, (name,)))]
+    if not missing:
+        return {}
+    _, meta = read_run(out)
+    model, training = meta["model"], meta["training"] or {}
+    stream = training.get("stream", {})
+    names = {"hidden": "hidden_size", "layers": "num_layers", "embed": "embedding_size"}
+    names |= {name: name for name in ("cell", "dropout", "tie_weights", "dtype", "seed")}
+    known = {name: model[key] for name, key in names.items() if key in model}
+    known |= {name: stream[name] for name in ("seq_len", "batch_size") if name in stream}
+    known |= {"random_windows": not stream["lanes"]} if stream else {}
+    known |= {"optimizer": training["optimizer"].lower()} if training else {}
+    unknown = [name for name in missing if name not in known]
+    if unknown:
+        warnings.warn(
+            f"{Path(out, 'config.toml')} does not say what this run had as {', '.join(unknown)}: the defaults hold",
+            RuntimeWarning,
+            stacklevel=1,
+        )
+    try:
+        return {name: SETTINGS[name].parse(value) for name, value in known.items()}
+    except argparse.ArgumentTypeError as error:
+        raise CheckpointError(Path(out, "last.npz"), f"a setting {error}", "load only what minirnn wrote") from error
 
 
 def gather(options: argparse.Namespace) -> dict[str, Any]:
@@ -87,6 +132,8 @@ def gather(options: argparse.Namespace) -> dict[str, Any]:
     if options.config:
         layers.append(read_config(options.config))
     flags = {name: value for name, value in vars(options).items() if name in merged()}
+    if options.resume and options.out and Path(options.out, "last.npz").is_file():
+        layers.insert(1, of_checkpoint(options.out, {name for layer in (*layers[1:], flags) for name in layer}))
     settings = merged(*layers, flags)
     if settings["clip_norm"] and settings["clip_value"]:
         raise UsageError("give --clip-norm or --clip-value, not both")

@@ -13,6 +13,7 @@ from minirnn.cli.interrupts import FirstPolite
 from minirnn.decoding import generate
 from minirnn.training import Callback, Trainer
 from minirnn.training.atomic import write_atomically
+from minirnn.training.loop import DivergenceError
 
 
 class StopWhenAsked(Callback):
@@ -25,6 +26,14 @@ class StopWhenAsked(Callback):
         if self.signals.signum is not None:
             trainer.stop("interrupted")
             self.console.note("interrupted: the step is finished, saving (once more stops at once)")
+
+
+def sampled(trainer: Trainer, prompt: str = "", **settings: Any) -> str:
+    """What the model writes; one that has no finite numbers left has diverged."""
+    try:
+        return generate(trainer.model, prompt, **settings)
+    except ValueError as error:  # the settings are ours, and sound
+        raise DivergenceError(f"step {trainer.step}: {error}") from error
 
 
 class Samples(Callback):
@@ -54,7 +63,7 @@ class Samples(Callback):
             self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
-        text = generate(trainer.model, length=self.length, temperature=0.8, seed=self.seed)
+        text = sampled(trainer, length=self.length, temperature=0.8, seed=self.seed)
         entry = f"=== step {trainer.step} ===\n{text.strip()}\n\n".encode()
         try:
             before = self.path.read_bytes()[: self.written] if self.written else b""
@@ -90,6 +99,8 @@ class Progress(Callback):
             self._show(trainer)
         except BrokenPipeError:
             trainer.stop("nobody reads the output any more")
+        except OSError as error:
+            trainer.stop(f"the output cannot be written ({error.strerror})")
 
     def _show(self, trainer: Trainer) -> None:
         new, self.shown = trainer.history[self.shown :], len(trainer.history)

@@ -12,9 +12,13 @@ def check_ids(ids, size, name="ids"):
 
     Raises
     ------
+    TypeError
+        If they are not integers.
     IndexError
         Naming the first bad id and where it stands.
     """
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers, got dtype {ids.dtype}")
     bad = (ids < 0) | (ids >= size)
     if bad.any():
         where = tuple(int(k) for k in np.argwhere(bad)[0])
@@ -34,6 +38,7 @@ def add_rows(
     total = np.zeros((size, rows.shape[1]), rows.dtype)
     if len(ids):
         order = np.argsort(ids, kind="stable")
-        found, first = np.unique(ids[order], return_index=True)
-        total[found] = np.add.reduceat(rows[order], first, axis=0)
+        ids = ids[order]
+        first = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))  # where the rows of an id begin
+        total[ids[first]] = np.add.reduceat(rows[order], first, axis=0)
     return total

@@ -6,14 +6,14 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 TRAINING, VALIDATION, BASELINE, CLIPPED = "#4477aa", "#ee6677", "#777777", "#ccbb44"  # apart for all kinds of eyes
 
 
 def learning_curve(
     history: Iterable[Mapping[str, Any]],
-    path: str | Path | None = None,
+    path: str | Path | IO[bytes] | None = None,
     *,
     baseline: float | None = None,
     title: str = "",
@@ -24,8 +24,8 @@ def learning_curve(
     ----------
     history : iterable of dict
         What ``fit`` returns, or the lines of ``log.jsonl``: losses in nats per character.
-    path : path, optional
-        Also writes the picture there; the ending chooses the format (.png, .svg, .pdf).
+    path : path or binary file, optional
+        Also writes the picture there; the ending chooses the format (.png, .svg, .pdf), a file without one gets PNG.
     baseline : float, optional
         A loss in bits per character to draw a line at: the entropy of single characters, say.
     title : str

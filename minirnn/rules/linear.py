@@ -67,6 +67,7 @@ def affine(
         raise ValueError(f"affine needs x (..., D, B), W (F, D) and b (F,); got x {x.shape}, W {W.shape}{bias}")
     y = xp_of(x, W, b).matmul(W, x)
     if b is not None:
+        y = y.astype(xp_of(y, b).result_type(y, b), copy=False)  # as wide as b
         y += xp_of(b).broadcast_to(b.reshape(-1, 1), y.shape[-2:]).copy()  # whole matrices: short rows add up slowly
     x_saved, W_saved = (x if wanted[1] else None), (W if wanted[0] else None)
     b_wanted = b is not None and wanted[2]

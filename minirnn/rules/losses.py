@@ -32,6 +32,8 @@ def cross_entropy(
 ):
     """Mean of ``-log softmax(logits)[target]`` over what counts; 0 where nothing does.
 
+    What the mask leaves out counts for nothing, even infinite or NaN logits.
+
     With p = softmax(logits), and for every position its weight w (that of its target, 0 under the mask):
 
         loss     = sum(w * -log p[target]) / sum(w)
@@ -39,6 +41,8 @@ def cross_entropy(
         dweights = (-log p[target] - loss) / sum(w) * dloss, summed up by target
     """
     xp, axis = xp_of(logits, targets, weights, mask), normalize_axis_index(axis, logits.ndim)
+    if logits.dtype.kind not in "fc":
+        raise TypeError(f"logits must be floating-point numbers, got dtype {logits.dtype}")
     V = logits.shape[axis]
     expected = logits.shape[:axis] + logits.shape[axis + 1 :]
     for name, given, shape in (("targets", targets, expected), ("weights", weights, (V,)), ("mask", mask, expected)):
@@ -50,6 +54,8 @@ def cross_entropy(
     kernels.check_ids(targets, V, "targets")
     at_target = _at(targets, axis, xp)
 
+    if mask is not None:
+        logits = xp.where(xp.expand_dims(mask, axis), logits, 0)  # 0 * inf would be nan
     p = logits - logits.max(axis=axis, keepdims=True)
     log_p = p[at_target]
     xp.exp(p, out=p)

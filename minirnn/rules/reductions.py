@@ -10,10 +10,13 @@ from minirnn.arrays import xp_of
 
 
 def kept_shape(x, axis):
-    """The shape of a reduction of ``x`` over ``axis`` (``None``, an int or a tuple) if it kept its axes as ones."""
+    """The shape of a reduction of ``x`` over ``axis`` (``None``, an integer or a tuple) if it kept its axes as ones."""
     if axis is None:
         return (1,) * x.ndim
-    axes = {normalize_axis_index(k, x.ndim) for k in ((axis,) if isinstance(axis, int) else axis)}
+    try:
+        axes = {normalize_axis_index(k, x.ndim) for k in (axis if isinstance(axis, tuple) else (axis,))}
+    except TypeError:
+        raise TypeError(f"axis must be None, an integer or a tuple of integers, got {axis!r}") from None
     return tuple(1 if k in axes else size for k, size in enumerate(x.shape))
 
 
@@ -63,39 +66,50 @@ def var(x, *, axis=None, keepdims=False, ddof=0):
 def max(x, *, axis=None, keepdims=False):
     """The largest element; equal ones share the cotangent."""
     refuse_empty("max", x, axis)
-    return _extremum(x, x.max(axis=axis, keepdims=keepdims), axis)
+    y = x.max(axis=axis, keepdims=keepdims)
+
+    def max_pullback(dy):
+        return (_to_equals(dy, x, y, axis),)
+
+    return y, max_pullback
 
 
 def min(x, *, axis=None, keepdims=False):
     """The smallest element; equal ones share the cotangent."""
     refuse_empty("min", x, axis)
-    return _extremum(x, x.min(axis=axis, keepdims=keepdims), axis)
+    y = x.min(axis=axis, keepdims=keepdims)
+
+    def min_pullback(dy):
+        return (_to_equals(dy, x, y, axis),)
+
+    return y, min_pullback
 
 
-def _extremum(x, y, axis):
+def _to_equals(dy, x, y, axis):
+    """The cotangent ``dy`` of the extremum ``y`` in equal shares for the elements of ``x`` that equal it."""
     kept = kept_shape(x, axis)
-
-    def extremum_pullback(dy):
-        winners = (x == y.reshape(kept)).astype(x.dtype)
-        return (dy.reshape(kept) * winners / winners.sum(axis=axis, keepdims=True),)
-
-    return y, extremum_pullback
+    winners = (x == y.reshape(kept)).astype(x.dtype)
+    return dy.reshape(kept) * winners / winners.sum(axis=axis, keepdims=True)
 
 
 def logsumexp(x, *, axis=None, keepdims=False):
-    """``log(sum(exp(x)))``, with the largest element taken out first so that nothing overflows."""
+    """``log(sum(exp(x)))``, with the largest element taken out first so that nothing overflows.
+
+    Where all are ``-inf`` so is the result, and each gets a derivative of 0.
+    """
     refuse_empty("logsumexp", x, axis)
     xp, kept = xp_of(x), kept_shape(x, axis)
     largest = x.max(axis=axis, keepdims=True)
-    p = xp.exp(x - largest)
+    p = xp.exp(x - xp.where(xp.isinf(largest), 0, largest))  # inf - inf would be nan
     total = p.sum(axis=axis, keepdims=True)
+    total = xp.where(total == 0, 1, total)
     p /= total
     y = xp.log(total) + largest
 
     def logsumexp_pullback(dy):
         return (dy.reshape(kept) * p,)
 
-    return y if keepdims else y.reshape(x.sum(axis=axis).shape), logsumexp_pullback
+    return y if keepdims else y.squeeze(axis), logsumexp_pullback
 
 
 def softmax(x, *, axis=-1):

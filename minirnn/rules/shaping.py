@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from numbers import Integral
 
 from numpy.lib.array_utils import normalize_axis_index
 
@@ -21,7 +22,9 @@ def reshape(x, *, shape):
 
 def transpose(x, *, axes=None):
     """The axes in the order ``axes``; reversed without it."""
-    order = tuple(reversed(range(x.ndim))) if axes is None else tuple(k % x.ndim for k in axes)
+    order = tuple(reversed(range(x.ndim))) if axes is None else tuple(normalize_axis_index(k, x.ndim) for k in axes)
+    if sorted(order) != list(range(x.ndim)):
+        raise ValueError(f"axes must name each of the {x.ndim} axes of x once, got {axes}")
     back = tuple(order.index(k) for k in range(x.ndim))
 
     def transpose_pullback(dy):
@@ -31,6 +34,8 @@ def transpose(x, *, axes=None):
 
 
 def swapaxes(x, *, axis1, axis2):
+    axis1, axis2 = normalize_axis_index(axis1, x.ndim), normalize_axis_index(axis2, x.ndim)
+
     def swapaxes_pullback(dy):
         return (dy.swapaxes(axis1, axis2),)
 
@@ -81,8 +86,7 @@ def split(x, *, sections, axis=0):
 def getitem(x, *, index):
     """``x[index]`` for any index that NumPy takes; index arrays must live where ``x`` lives."""
     xp, shape, parts = xp_of(x), x.shape, index if isinstance(index, tuple) else (index,)
-    # an array or a list of positions, unlike a slice or a mask, may name one twice
-    may_repeat = any(isinstance(part, list) or (hasattr(part, "dtype") and part.dtype.kind in "iu") for part in parts)
+    may_repeat = not all(map(_names_nothing_twice, parts))
 
     def getitem_pullback(dy):
         dx = xp.zeros(shape, dy.dtype)
@@ -93,6 +97,12 @@ def getitem(x, *, index):
         return (dx,)
 
     return x[index], getitem_pullback
+
+
+def _names_nothing_twice(part):
+    """Whether this part of an index is no list of positions, be it an array, a list or a tuple."""
+    basic = part is None or part is Ellipsis or isinstance(part, slice | Integral)
+    return basic or (hasattr(part, "dtype") and part.dtype.kind == "b")
 
 
 def take(x, ids, *, axis=0):

@@ -1,6 +1,6 @@
 """Training: clipping, optimizers, schedules, the loop, and runs that can be stopped and gone on with."""
 
-from minirnn.training.callbacks import Callback, EarlyStopping
+from minirnn.training.callbacks import Callback, EarlyStopping, PrintProgress
 from minirnn.training.checkpoint import Checkpoint, RunDirectoryError, load, save
 from minirnn.training.clipping import NonFiniteGradientError, clip_grad_norm_, clip_grad_value_
 from minirnn.training.loop import DivergenceError, Trainer, evaluate, fit
@@ -20,6 +20,7 @@ __all__ = [
     "NonFiniteGradientError",
     "Optimizer",
     "Plateau",
+    "PrintProgress",
     "RMSprop",
     "RunDirectoryError",
     "Trainer",

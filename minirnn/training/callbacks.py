@@ -33,6 +33,21 @@ class Callback:
         pass
 
 
+class PrintProgress(Callback):
+    """Prints a line per record of the history: every ``log_every`` steps, and after every epoch."""
+
+    def on_start(self, trainer: Any) -> None:
+        self.printed = len(trainer.history)
+
+    def on_step(self, trainer: Any) -> None:
+        for record in trainer.history[self.printed :]:
+            losses = {"training": record.get("loss", record.get("train_loss")), "validation": record.get("val_loss")}
+            words = (f"{name} {loss / math.log(2):.3f}" for name, loss in losses.items() if loss is not None)
+            place = f"epoch {record['epoch']}" if "epoch" in record else f"step {record['step']}"
+            print(f"{place}: {', '.join(words)} bits per character", flush=True)
+        self.printed = len(trainer.history)
+
+
 class EarlyStopping(Callback):
     """Stops the run when the loss (on the validation text if there is one) has not improved for ``patience`` epochs."""
 

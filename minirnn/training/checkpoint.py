@@ -12,8 +12,10 @@ import numpy as np
 
 from minirnn.models import CharLM
 from minirnn.text import Vocabulary
+from minirnn.training.atomic import write_atomically
 from minirnn.training.callbacks import Callback
 from minirnn.training.loop import Trainer
+from minirnn.training.plausible import check_meta, check_state, read_log
 from minirnn.training.sealed import CheckpointError, PathLike, read_sealed, write_sealed
 from minirnn.version import __version__
 
@@ -60,7 +62,7 @@ def load(path: PathLike) -> CharLM:
             raise ValueError("vocabulary and vocab_size disagree")
         model = CharLM(**meta["model"])
         model.load_state_dict(_of_model(arrays))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(path, f"its model cannot be built ({error})", "load only what minirnn wrote") from error
     model.vocabulary = vocabulary
     return model.eval()
@@ -68,12 +70,19 @@ def load(path: PathLike) -> CharLM:
 
 def checkpoint_file(path: PathLike) -> Path:
     """The file itself, or ``last.npz`` of a run's directory."""
-    return Path(path) / "last.npz" if os.path.isdir(path) else Path(path)
+    path = Path(path)
+    return path / "last.npz" if path.is_dir() and path.name != "last.npz" else path
 
 
 def read_run(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and meta of a file or a run's ``last.npz``, checked against the seal but not yet put to use."""
-    return read_sealed(checkpoint_file(path), kind=KIND)
+    """Arrays and meta of a file or a run's ``last.npz``: the seal holds, and the meta says what it should."""
+    path = checkpoint_file(path)
+    arrays, meta = read_sealed(path, kind=KIND)
+    try:
+        check_meta(arrays, meta)
+    except ValueError as error:
+        raise CheckpointError(path, f"not as minirnn writes it ({error})", "load only what minirnn wrote") from error
+    return arrays, meta
 
 
 def _model_arrays(model: CharLM) -> dict[str, np.ndarray]:
@@ -133,7 +142,8 @@ class Checkpoint(Callback):
 
     Notes
     -----
-    If a save fails (a full disk, say), the file before it stays as it is, and training goes on with a warning.
+    If a save fails (a full disk, say), the file before it stays as it is, and training goes on with a warning. After
+    the run ``saved_at`` is the step that ``last.npz`` is of: smaller than ``trainer.step`` if the last save failed.
     """
 
     def __init__(
@@ -160,14 +170,20 @@ class Checkpoint(Callback):
 
     def on_start(self, trainer: Trainer) -> None:
         there = self.others()
+        self.logged, self.log_bytes, self.saved_at, self.epoch_ended = 0, 0, None, False  # of a run before this one
         if self.resume and (self.directory / "last.npz").exists():
             self._resume(trainer)
             return
         self.directory.mkdir(parents=True, exist_ok=True)
+        if self.config:  # first: it shows, before anything is deleted, that the directory can be written to
+            config = self.directory / "config.toml"
+            try:
+                write_atomically(config, self.config.encode())
+            except OSError as error:  # which would name no file, or a temporary one
+                raise OSError(error.errno, error.strerror, os.fspath(config)) from error
+            there = [name for name in there if name != "config.toml"]
         for file in (*map(self.directory.joinpath, there), *self._snapshots()):
             file.unlink(missing_ok=True)
-        if self.config:
-            (self.directory / "config.toml").write_text(self.config, encoding="utf-8")
         self._save(trainer)
 
     def others(self) -> list[str]:
@@ -175,6 +191,9 @@ class Checkpoint(Callback):
         if self.directory.exists() and not self.directory.is_dir():
             raise RunDirectoryError(f"{self.directory} is a file; a run needs a directory")
         there = [name for name in RUN_FILES if (self.directory / name).exists()]
+        for file in (*map(self.directory.joinpath, there), *self._snapshots()):
+            if not file.is_file():
+                raise RunDirectoryError(f"{file} is not an ordinary file; move it away, or use another directory")
         if self.resume and "last.npz" not in there and "last.previous.npz" in there:  # that one is all there is left
             raise RunDirectoryError(
                 f"{self.directory} holds a run but no last.npz ({', '.join(there)}); rename last.previous.npz to "
@@ -201,14 +220,16 @@ class Checkpoint(Callback):
     def on_end(self, trainer: Trainer) -> None:
         if self.saved_at != trainer.step:
             self._save(trainer)
+        if self.saved_at != trainer.step:  # once more, with less space taken
+            self._save(trainer, keep_previous=False)
         if not (self.directory / "best.npz").exists():  # not one epoch is complete: the last is the best there is
             self._guarded(lambda: save(trainer.model, self.directory / "best.npz"))
 
-    def _save(self, trainer: Trainer) -> None:
+    def _save(self, trainer: Trainer, keep_previous: bool = True) -> None:
         self.epoch_ended = False
         arrays = _model_arrays(trainer.model) | trainer.arrays()
         meta = _model_meta(trainer.model) | {"training": trainer.books() | {"log_bytes": self.log_bytes}}
-        if self._guarded(lambda: write_sealed(self.directory / "last.npz", arrays, meta, keep_previous=True)):
+        if self._guarded(lambda: write_sealed(self.directory / "last.npz", arrays, meta, keep_previous=keep_previous)):
             self.saved_at = trainer.step
             if self.keep:
                 self._guarded(lambda: self._keep(trainer.step))
@@ -224,8 +245,11 @@ class Checkpoint(Callback):
         return sorted(self.directory.glob("step-????????.npz"))
 
     def _log(self, trainer: Trainer) -> None:
+        path = self.directory / "log.jsonl"
+        if not path.exists():  # at the start, or because somebody has deleted it
+            self.logged = self.log_bytes = 0
         lines = "".join(json.dumps(record) + "\n" for record in trainer.history[self.logged :]).encode()
-        with open(self.directory / "log.jsonl", "r+b" if self.log_bytes else "wb") as log:
+        with open(path, "r+b" if self.log_bytes else "wb") as log:
             log.seek(self.log_bytes)
             log.write(lines)
             log.truncate()
@@ -257,15 +281,21 @@ class Checkpoint(Callback):
             raise CheckpointError(
                 path, reason, "resume with the settings it was started with, or use another directory"
             )
+        shapes = {name: array.shape for name, array in trainer.model.state_dict().items()}
+        if {name: array.shape for name, array in _of_model(arrays).items()} != shapes:
+            raise CheckpointError(path, "its arrays are not those of its model", "load only what minirnn wrote")
         log = self.directory / "log.jsonl"
         lines = log.read_bytes()[: meta["training"]["log_bytes"]] if log.exists() else b""
         lines = lines[: lines.rfind(b"\n") + 1]  # a power cut may have taken the end
+        history = read_log(log, lines)
+        before = trainer.arrays(), trainer.books()
         try:
-            history = [json.loads(line) for line in lines.splitlines()]
+            check_state(trainer, arrays, meta["training"])
             trainer.resume(arrays, meta["training"])
-        except (KeyError, ValueError) as error:
+            trainer.model.load_state_dict(_of_model(arrays))
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            trainer.resume(*before)  # a callback may have refused what it found, after all else was changed
             raise CheckpointError(path, f"of another run: {error}", "use another directory") from error
-        trainer.model.load_state_dict(_of_model(arrays))
         trainer.history[:] = history
         self.logged, self.log_bytes, self.saved_at = len(history), len(lines), trainer.step
         if log.exists():

@@ -8,6 +8,7 @@ from tiny_commands import SMALL, TEXT
 
 from minirnn.cli import main
 from minirnn.training.checkpoint import load
+from minirnn.training.sealed import read_sealed, write_sealed
 
 LONG = ["--seq-len", "50", "--batch-size", "16"]
 
@@ -44,6 +45,12 @@ LONG = ["--seq-len", "50", "--batch-size", "16"]
         (["generate", "RUN", "--top-k", "-1"], "--top-k: must be an integer of at least 0"),
         (["generate", "RUN", "--num", "0"], "--num: must be an integer of at least 1"),
         (["generate", "RUN", "--prompt", "a", "--prompt-file", "TEXT"], "not allowed with argument --prompt"),
+        (["train", "TEXT", "-o", ""], "-o must name a directory, got an empty name"),
+        (["demo", "--quick", "--out", ""], "--out must name a directory, got an empty name"),
+        (["train", "TEXT", "-o", "NEW", "--layers", "1000000"], "--layers: must be at most 1,000, got '1000000'"),
+        (["train", "TEXT", "-o", "NEW", "--hidden", "9" * 30], "--hidden: must be at most 1,000,000, got"),
+        (["train", "TEXT", "-o", "NEW", "--epochs", "9" * 999], "--epochs: must be at most 1,000,000,000,000, got"),
+        (["train", "TEXT", "-o", "NEW", "--schedule-factor", "1e300"], "--schedule-factor: must be a number of at"),
         (["gradcheck", "tanhh"], "no rule is called 'tanhh'; did you mean 'tanh'?"),
         (["gradcheck", "--method", "magic"], "--method: must be one of auto"),
     ],
@@ -141,6 +148,33 @@ def test_resuming_with_another_text(cli, finished_run, tmp_path):
     assert cli("train", other, "-o", finished_run, "--resume").code == 4
 
 
+@pytest.mark.parametrize("verb", ["generate", "inspect", "resume", "overwrite"])
+def test_a_directory_called_last_npz_is_one_clear_error_and_deletes_nothing(cli, text, tmp_path, verb):
+    run = tmp_path / "run"
+    (run / "last.npz").mkdir(parents=True)
+    (run / "log.jsonl").write_text("kept")
+    if verb in ("resume", "overwrite"):
+        result = cli("train", text, "-o", run, f"--{verb}", *SMALL)
+        assert result.code == 2
+    else:
+        result = cli(verb, run)
+        assert result.code == 4 and cli(verb, run / "last.npz").err == result.err
+    assert f"{run / 'last.npz'}" in result.message and "not an ordinary file" in result.message
+    assert (run / "log.jsonl").read_text() == "kept"
+
+
+@pytest.mark.parametrize("verb", ["generate", "inspect", "resume"])
+def test_a_sealed_checkpoint_of_nonsense(cli, finished_run, text, tmp_path, verb):
+    run = tmp_path / "run"
+    run.mkdir()
+    arrays, meta = read_sealed(finished_run / "last.npz")
+    meta["training"]["step"] = "many"
+    write_sealed(run / "last.npz", arrays, meta)
+    words = ["train", text, "-o", run, "--resume", *SMALL] if verb == "resume" else [verb, run]
+    result = cli(*words)
+    assert result.code == 4 and "training.step is 'many'" in result.err.splitlines()[-1]
+
+
 def test_an_unusable_backend(cli, text, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     result = cli("train", text, "-o", tmp_path / "new", "--backend", "cupy")
@@ -149,7 +183,7 @@ def test_an_unusable_backend(cli, text, tmp_path, monkeypatch):
 
 
 def test_too_much_memory(cli, text, tmp_path):
-    result = cli("train", text, "-o", tmp_path / "new", *SMALL, "--hidden", 10**9)
+    result = cli("train", text, "-o", tmp_path / "new", *SMALL, "--hidden", 10**6)
     assert result.code == 2 and "not enough memory" in result.message
 
 

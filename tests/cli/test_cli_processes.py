@@ -1,5 +1,6 @@
 """What only a process of its own can show: signals, closed pipes, a terminal, the entry point."""
 
+import json
 import os
 import signal
 import subprocess
@@ -80,6 +81,34 @@ def test_closed_stdout_ends_quietly(finished_run):
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(60) == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_records_to_a_full_disk_stop_the_run_and_save_it(cli, text, tmp_path):
+    words = ["train", text, "-o", tmp_path / "run", *SMALL, "--steps", 1000, "--json"]
+    with open("/dev/full", "w") as full:
+        arguments, settings = python("-m", "minirnn", *words, stdout=full, stderr=subprocess.PIPE)
+        done = subprocess.run(arguments, **settings)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == "minirnn: output: No space left on device"
+    step = json.loads(cli("inspect", tmp_path / "run", "--json").out)["training"]["step"]
+    assert step == 5  # the step of the first record
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of Unix closes the streams")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_mistake_and_notes_stay_off_stdout(finished_run, text, tmp_path, closed):
+    out = tmp_path / "out"
+    for k, words in enumerate((
+        ["generate", finished_run, "--length", 5, "--stream"],
+        ["train", text, "-o", tmp_path / "run", *SMALL, "--steps", 2],
+        ["inspect", tmp_path / "missing"],
+    )):  # fmt: skip
+        python_words, settings = python("-m", "minirnn", *words)
+        with open(out, "w") as stdout:
+            command = ["sh", "-c", f'"$@" {closed}', "sh", *python_words]
+            done = subprocess.run(command, **settings, stdout=stdout, stderr=subprocess.PIPE)
+        assert done.returncode == (0, 0, 4)[k] and "Error" not in done.stderr, done.stderr
+        assert "step 2/2" not in out.read_text() and "minirnn: " not in out.read_text()
 
 
 def test_text_from_stdin(cli, tmp_path):

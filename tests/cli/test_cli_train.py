@@ -267,3 +267,66 @@ def test_a_run_on_the_gpu_is_a_run(cli, text, tmp_path):
         assert cli("generate", run, "--backend", "cupy", "--length", 5).code == 0
         assert cli("evaluate", run, text, "--backend", "cupy").code == 0
     assert cli("inspect", run).code == 0
+
+
+def test_a_disk_full_to_the_end_is_exit_code_1_and_recommends_nothing(cli, text, tmp_path, monkeypatch):
+    original = checkpoint_module.write_sealed
+
+    def failing(path, arrays, meta, **options):
+        if meta["training"] is None or meta["training"]["step"]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(path, arrays, meta, **options)
+
+    monkeypatch.setattr(checkpoint_module, "write_sealed", failing)
+    result = cli("train", text, "-o", tmp_path / "run", *SMALL, "--steps", 15)
+    assert result.code == 1 and "minirnn generate" not in result.out
+    assert "could not be saved; last.npz is of step 0, not of step 15" in result.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("config", [None, "", "lr = 0.002\n"])
+def test_without_its_config_a_run_goes_on_as_the_model_it_is(cli, text, tmp_path, config):
+    run = tmp_path / "run"
+    cli("train", text, "-o", run, *SMALL, "--steps", 3, "--optimizer", "sgd", "--seed", 4)
+    if config is None:
+        (run / "config.toml").unlink()
+    else:
+        (run / "config.toml").write_text(config)
+    before = load(run).config
+    result = cli("train", text, "-o", run, "--resume", "--steps", 5, "--val-split", 0.1)
+    assert result.code == 0 and load(run).config == before
+    assert "warning" in result.err and "schedule" in result.err and ("lr," in result.err) == (not config)
+    (run / "config.toml").write_text("hidden = 9\n")
+    result = cli("train", text, "-o", run, "--resume", "--steps", 7, "--val-split", 0.1)
+    assert result.code == 4 and "hidden_size 8, not 9" in result.err
+
+
+def test_output_that_cannot_be_written_ends_the_run_saved(cli, text, tmp_path, monkeypatch):
+    def full(*values, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("minirnn.cli.watching.Progress._show", full)
+    result = cli("train", text, "-o", tmp_path / "run", *SMALL, "--steps", 9)
+    assert "the output cannot be written (No space left on device)" in result.out
+    assert json.loads(cli("inspect", tmp_path / "run", "--json").out)["training"]["step"] == 1
+
+
+def test_a_model_that_can_write_no_sample_has_diverged(cli, text, tmp_path, monkeypatch):
+    def diverged(*arguments, **settings):
+        raise ValueError("logits must be finite, got nan at 0; the model has diverged")
+
+    monkeypatch.setattr("minirnn.cli.watching.generate", diverged)
+    result = cli("train", text, "-o", tmp_path / "run", *SMALL, "--steps", 9, "--sample-every", 2)
+    assert result.code == 1 and "step 2: logits must be finite" in result.err.splitlines()[-1]
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_one_before(cli, text, tmp_path, monkeypatch):
+    def half(history, path, **settings):
+        path.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = tmp_path / "run"
+    cli("train", text, "-o", run, *SMALL, "--steps", 3)
+    (run / "loss.png").write_bytes(b"whole")
+    monkeypatch.setattr("minirnn.cli.running.learning_curve", half)
+    result = cli("train", "-o", run, "--resume")
+    assert "could not write" in result.err and (run / "loss.png").read_bytes() == b"whole"

@@ -1,5 +1,7 @@
 """Rules at the edges: large numbers, ties, kinks, NaN, nothing at all, and arguments that do not fit."""
 
+import re
+
 import numpy as np
 import pytest
 from calling import gradients, value
@@ -27,6 +29,22 @@ def test_a_probability_of_zero_is_no_special_case(backend, rule):
     expected = value(rule, x[1:])
     np.testing.assert_allclose(value(rule, x)[-expected.size :] if expected.ndim else value(rule, x), expected)
     assert np.isfinite(gradients(rule, x)[0]).all()
+
+
+def test_logsumexp_of_infinities(backend):
+    x = np.array([[-np.inf, -np.inf], [-np.inf, 0.5]])
+    np.testing.assert_array_equal(value(rules.logsumexp, x, axis=1), [-np.inf, 0.5])
+    np.testing.assert_array_equal(gradients(rules.logsumexp, x, axis=1)[0], [[0, 0], [0, 1]])
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(value(rules.logsumexp, np.array([0.0, np.inf])), np.inf)
+
+
+def test_sigmoid_is_good_to_half_an_ulp_of_one(backend):
+    for dtype, end in (("float32", -21), ("float64", -39)):
+        x = np.linspace(end, -end, 101)
+        y = value(rules.sigmoid, x.astype(dtype))
+        np.testing.assert_allclose(y, 1 / (1 + np.exp(-x)), rtol=0, atol=np.finfo(dtype).eps)
+        assert y[0] == 0
 
 
 @pytest.mark.parametrize("rule", [rules.max, rules.min])
@@ -97,6 +115,50 @@ def test_what_has_no_value_without_elements_says_so(backend, rule):
 def test_var_needs_more_elements_than_ddof(backend):
     with pytest.raises(ValueError, match=r"var needs more than ddof=1 elements; x has shape \(2, 1\) and axis is 1"):
         rules.var(asarray(np.ones((2, 1))), axis=1, ddof=1)
+
+
+@pytest.mark.parametrize("axis", [np.int64(1), (np.int64(1),)])
+@pytest.mark.parametrize("rule", [rules.sum, rules.mean, rules.max, rules.logsumexp])
+def test_an_axis_may_be_an_integer_of_numpys(backend, rule, axis):
+    np.testing.assert_array_equal(value(rule, X, axis=axis), value(rule, X, axis=1))
+    np.testing.assert_array_equal(gradients(rule, X, axis=axis)[0], gradients(rule, X, axis=1)[0])
+
+
+@pytest.mark.parametrize("axis", [[0, 1], 1.0, (0, None), "ab"])
+@pytest.mark.parametrize("rule", [rules.sum, rules.mean, rules.max, rules.logsumexp])
+def test_an_axis_that_is_no_integer_is_refused(rule, axis):
+    message = f"axis must be None, an integer or a tuple of integers, got {axis!r}"
+    with pytest.raises(TypeError, match=re.escape(message)):
+        rule(X, axis=axis)
+
+
+def test_transpose_and_swapaxes_refuse_axes_that_do_not_exist():
+    for shape, axes in (((2, 3), (0, 5)), ((), (0,))):
+        with pytest.raises(ValueError, match=f"axis {axes[-1]} is out of bounds for array of dimension {len(shape)}"):
+            rules.transpose(np.ones(shape), axes=axes)
+    with pytest.raises(ValueError, match="axis 5 is out of bounds for array of dimension 2"):
+        rules.swapaxes(np.ones((2, 3)), axis1=0, axis2=5)
+
+
+@pytest.mark.parametrize("axes", [(0, 0), (1, -1), (0,), (0, 1, 1)])
+def test_transpose_refuses_axes_named_twice_or_not_at_all(axes):
+    with pytest.raises(ValueError, match=rf"axes must name each of the 2 axes of x once, got {re.escape(str(axes))}"):
+        rules.transpose(np.ones((2, 2)), axes=axes)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64"])
+def test_where_refuses_a_condition_that_is_not_boolean(backend, dtype):
+    condition = asarray(np.array([1, 0]).astype(dtype))
+    with pytest.raises(TypeError, match=f"condition must be boolean, got dtype {dtype}"):
+        rules.where(condition, asarray(np.ones(2)), asarray(np.zeros(2)))
+
+
+@pytest.mark.parametrize("bias", ["float64", "complex128"])
+def test_affine_is_as_wide_as_its_widest_argument(backend, bias):
+    x, W, b = np.ones((2, 3), "float32"), np.ones((4, 2), "float32"), np.arange(4).astype(bias) * (1 + 1e-12)
+    y = value(rules.affine, x, W, b)
+    assert y.dtype == bias
+    np.testing.assert_array_equal(y, 2 + np.broadcast_to(b[:, None], (4, 3)))
 
 
 @pytest.mark.parametrize(

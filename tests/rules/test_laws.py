@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rule_table import NOT_MEANT, RULES
 
@@ -22,6 +22,15 @@ def here(thing):
 
 def test_every_rule_is_in_the_table():
     assert set(RULES) == set(rules.__all__)
+
+
+@pytest.mark.parametrize("name", RULES)
+@settings(max_examples=1)
+@given(data=st.data())
+def test_a_pullback_is_named_after_its_rule(name, data):
+    inputs, static = data.draw(RULES[name])
+    _, pullback = getattr(rules, name)(*inputs, **static)
+    assert pullback.__name__ == f"{name}_pullback"
 
 
 @pytest.mark.parametrize("name", RULES)

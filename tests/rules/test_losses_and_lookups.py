@@ -45,6 +45,28 @@ def test_where_nothing_counts_the_loss_is_zero(backend):
     assert not to_numpy(dweights).any()
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_what_the_mask_leaves_out_counts_for_nothing(backend, bad, weighted):
+    logits, targets, mask = X[0].copy(), np.array([0, 1, 2]), np.array([True, False, True])
+    logits[1, 1] = bad
+    weights = np.array([1.0, 2.0, 0.5, 3.0]) if weighted else np.ones(4)
+    arguments = (logits, targets, weights, mask)
+    rest = (logits[mask], targets[mask], weights)
+    np.testing.assert_allclose(value(rules.cross_entropy, *arguments), value(rules.cross_entropy, *rest), rtol=1e-15)
+    (dlogits, _, dweights, _), (dlogits_rest, _, dweights_rest, _) = (
+        gradients(rules.cross_entropy, *given) for given in (arguments, (*rest, np.ones(2, bool)))
+    )
+    np.testing.assert_array_equal(dlogits[1], 0)
+    np.testing.assert_allclose(dlogits[mask], dlogits_rest, rtol=1e-15)
+    np.testing.assert_allclose(dweights, dweights_rest, rtol=1e-14, atol=1e-16)
+
+
+def test_cross_entropy_refuses_logits_that_are_not_floating(backend):
+    with pytest.raises(TypeError, match="logits must be floating-point numbers, got dtype int64"):
+        rules.cross_entropy(asarray(np.ones((2, 3), "int64")), asarray(np.array([0, 1])))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -90,6 +112,22 @@ def test_ids_out_of_range_are_named(rule, bad):
     ids = np.array([[0, 1], [bad, 2]])
     with pytest.raises(IndexError, match=rf"ids must lie in 0\.\.4, got {bad} at index \(1, 0\)"):
         rule(np.ones((5, 5)), ids)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float64"])
+def test_ids_that_are_not_integers_are_refused(dtype):
+    ids = np.array([[0, 1], [1, 0]]).astype(dtype)
+    for rule, name in ((rules.embedding, "ids"), (rules.embedding_columns, "ids"), (rules.cross_entropy, "targets")):
+        x = np.ones((2, 2, 2)) if rule is rules.cross_entropy else np.ones((2, 2))
+        with pytest.raises(TypeError, match=f"{name} must be integers, got dtype {dtype}"):
+            rule(x, ids)
+
+
+@pytest.mark.parametrize("index", [(slice(None), (0, 0)), (slice(None), [0, 0]), ((0, 0, 1),), ((0, 0), (1, 1))])
+def test_positions_in_lists_and_tuples_add_up(backend, index):
+    expected = np.zeros((2, 3))
+    np.add.at(expected, index, 1)
+    np.testing.assert_array_equal(gradients(rules.getitem, np.ones((2, 3)), index=index)[0], expected)
 
 
 def test_positions_named_several_times_add_up(backend):

@@ -8,7 +8,7 @@ from calling import gradients, value
 
 from minirnn import rules
 from minirnn.arrays import asarray, home_of, to_numpy
-from minirnn.testing import strict_cupy
+from minirnn.testing import saved_bytes, strict_cupy
 
 X = np.random.default_rng(0).normal(size=(2, 3, 4))
 Y = np.random.default_rng(1).normal(size=(3, 1))
@@ -134,6 +134,18 @@ def test_dropout_depends_on_seed_stream_and_step_only(backend):
 def test_dropout_of_everything_and_of_nothing(backend):
     np.testing.assert_array_equal(value(rules.dropout, X, p=0.0, seed=0), X)
     np.testing.assert_array_equal(value(rules.dropout, X, p=1.0, seed=0), 0 * X)
+
+
+def test_pullbacks_keep_masks_and_factors_and_no_more():
+    x, y = (np.random.default_rng(seed).normal(size=(8, 16)) for seed in (3, 4))
+
+    def saved(rule, *inputs, **static):
+        return saved_bytes(rule(*inputs, **static)[1])
+
+    assert saved(rules.clip, x, min=-1.0, max=1.0) == x.size
+    assert saved(rules.maximum, x, y) == saved(rules.minimum, x, y) == 2 * x.size
+    assert saved(rules.divide, x, y, wanted=(True, False)) == y.nbytes
+    assert saved(rules.divide, x, y, wanted=(False, True)) == 2 * y.nbytes
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])

@@ -1,12 +1,27 @@
 """Models on disk, and the directory of a run: what is written, kept, refused, and survives a full disk."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 from tiny_runs import TEXT, bits, tiny_model, tiny_stream
 
-from minirnn import SGD, Adam, CharLM, Checkpoint, CheckpointError, Trainer, Vocabulary, fit, generate, load, save
+from minirnn import (
+    SGD,
+    Adam,
+    CharLM,
+    Checkpoint,
+    CheckpointError,
+    EarlyStopping,
+    Trainer,
+    Vocabulary,
+    fit,
+    generate,
+    load,
+    save,
+)
 from minirnn.training import Callback, RunDirectoryError
 from minirnn.training.sealed import read_sealed, write_sealed
 
@@ -115,7 +130,9 @@ def test_a_sealed_file_that_is_no_model_is_a_checkpoint_error(tmp_path, change):
     arrays, meta = read_sealed(tmp_path / "lm.npz")
     change(arrays, meta)
     write_sealed(tmp_path / "lm.npz", arrays, meta)
-    with pytest.raises(CheckpointError, match=r"its model cannot be built .*; load only what minirnn wrote"):
+    with pytest.raises(
+        CheckpointError, match=r"(its model cannot be built|not as minirnn writes it) .*; load only what minirnn wrote"
+    ):
         load(tmp_path / "lm.npz")
 
 
@@ -230,3 +247,99 @@ def test_a_saved_model_is_no_run_to_resume(tmp_path):
     save(tiny_model(tiny_stream()), tmp_path / "last.npz")
     with pytest.raises(CheckpointError, match="of a model without a run"):
         train(tmp_path, steps=1, resume=True)
+
+
+def test_one_checkpoint_object_can_keep_two_runs(tmp_path):
+    checkpoint = Checkpoint(tmp_path, overwrite=True)
+    Trainer(tiny_model(tiny_stream()), tiny_stream(), log_every=1).run(steps=5, callbacks=[checkpoint])
+    again = Trainer(tiny_model(tiny_stream()), tiny_stream(), log_every=1)
+    again.run(steps=5, callbacks=[checkpoint])
+    assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == again.history
+    assert read_sealed(tmp_path / "last.npz")[1]["training"]["step"] == 5
+
+
+def test_a_directory_in_the_way_is_refused_before_anything_is_deleted(tmp_path):
+    train(tmp_path, steps=2)
+    (tmp_path / "samples.txt").mkdir()
+    before = contents_of_files(tmp_path)
+    with pytest.raises(RunDirectoryError, match=r"samples\.txt is not an ordinary file"):
+        train(tmp_path, steps=1, overwrite=True)
+    assert contents_of_files(tmp_path) == before
+
+
+def test_a_config_that_cannot_be_written_is_named_and_costs_nothing(tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    train(tmp_path, steps=2, config="a = 1")
+    before = contents(tmp_path)
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=r"No space left.*config\.toml'"):
+        train(tmp_path, steps=1, overwrite=True, config="a = 2")
+    assert contents(tmp_path) == before
+
+
+def contents_of_files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+TRAINING_NONSENSE = {
+    "step": -1, "epoch": "x", "best": "low", "improved": 1, "refused": None, "finished": 3, "epoch_sum": [1.0],
+    "since_record": {}, "log_bytes": -5, "stream": None, "optimizer": 7, "callbacks": [], "plateau": {"best": 1},
+}  # fmt: skip
+NONSENSE = {
+    **{
+        f"training.{key}": lambda arrays, meta, k=key, v=value: meta["training"].update({k: v})
+        for key, value in TRAINING_NONSENSE.items()
+    },
+    "training.step missing": lambda arrays, meta: meta["training"].pop("step"),
+    "training": lambda arrays, meta: meta.update(training=[1]),
+    "training missing": lambda arrays, meta: meta.pop("training"),
+    "model": lambda arrays, meta: meta.update(model=[1]),
+    "versions": lambda arrays, meta: meta.update(versions=None),
+    "versions missing": lambda arrays, meta: meta.pop("versions"),
+    "training.stream.seq_len": lambda arrays, meta: meta["training"]["stream"].update(seq_len="5"),
+    "optimizer/steps": lambda arrays, meta: arrays.update({"optimizer/steps": np.array(-1)}),
+    "arrays gone": lambda arrays, meta: arrays.pop("model/head.bias"),
+    "arrays more": lambda arrays, meta: arrays.update({"model/extra": np.zeros(2)}),
+    "arrays of other shapes": lambda arrays, meta: arrays.update({"model/head.bias": np.zeros(2)}),
+}
+RESUME_NONSENSE = {
+    "state": lambda arrays, meta: arrays.update({"state/0": np.zeros((1, 1, 1), "float32")}),
+    "one state": lambda arrays, meta: arrays.pop("state/1"),
+    "waited": lambda arrays, meta: meta["training"]["callbacks"]["EarlyStopping"].update(waited="a"),
+    "no waited": lambda arrays, meta: meta["training"]["callbacks"]["EarlyStopping"].pop("waited"),
+}
+
+
+@pytest.mark.parametrize("what", [*NONSENSE, *RESUME_NONSENSE])
+def test_a_sealed_run_of_nonsense_is_a_checkpoint_error_and_changes_nothing(tmp_path, what):
+    def trainer():
+        return Trainer(tiny_model(tiny_stream()), tiny_stream(), lr=0.01)
+
+    trainer().run(steps=7, callbacks=[EarlyStopping(9), Checkpoint(tmp_path)])
+    arrays, meta = read_sealed(tmp_path / "last.npz")
+    (NONSENSE | RESUME_NONSENSE)[what](arrays, meta)
+    write_sealed(tmp_path / "last.npz", arrays, meta)
+    before, resumed, stopping = contents(tmp_path), trainer(), EarlyStopping(9)
+    resumed.callbacks = [stopping]
+    weights, moments, books = bits(resumed.model), bits(resumed.optimizer), resumed.books()
+    with pytest.raises(CheckpointError):
+        resumed.run(steps=9, callbacks=[stopping, Checkpoint(tmp_path, resume=True)])
+    assert (contents(tmp_path), bits(resumed.model), bits(resumed.optimizer)) == (before, weights, moments)
+    assert resumed.books() == books and resumed.state is None
+    if what in NONSENSE:
+        with pytest.raises(CheckpointError):
+            load(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["nonsense", "[1]", "{}", '{"step": "x"}', '{"step": 2, "loss": 1.0}'])
+def test_a_bad_line_of_the_log_is_named(tmp_path, line):
+    train(tmp_path, steps=7)
+    log = tmp_path / "log.jsonl"
+    first, rest = log.read_bytes().split(b"\n", 1)
+    log.write_bytes(line.encode().ljust(len(first)) + b"\n" + rest)
+    before = contents(tmp_path)
+    with pytest.raises(CheckpointError, match=r"log\.jsonl: line 1 cannot be read"):
+        train(tmp_path, steps=9, resume=True)
+    assert contents(tmp_path) == before

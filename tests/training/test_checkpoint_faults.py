@@ -152,3 +152,40 @@ def test_the_best_of_a_resumed_run_is_the_best_of_all_epochs(tmp_path):
         for stop in stops:
             run(tmp_path / folder, stop, resume=True)
     assert bits(load(tmp_path / "parts" / "best.npz")) == bits(load(tmp_path / "whole" / "best.npz"))
+
+
+def test_a_disk_that_stays_full_is_remembered(tmp_path, monkeypatch):
+    disk, checkpoint = FullDisk("fsync", 3, 99, monkeypatch), Checkpoint(tmp_path, every=1)
+    with pytest.warns(RuntimeWarning, match="could not write"):
+        trainer().run(steps=5, callbacks=[disk, checkpoint])
+    assert checkpoint.saved_at == read_sealed(tmp_path / "last.npz")[1]["training"]["step"] == 2
+
+
+def test_the_last_save_does_without_the_one_before_if_it_must(tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    class Tight(Callback):
+        """No room, and no links, for a second copy."""
+
+        def on_step(self, trainer):
+            monkeypatch.setattr(os, "link", fail)
+            monkeypatch.setattr("pathlib.Path.read_bytes", fail)
+
+    checkpoint = Checkpoint(tmp_path)
+    with pytest.warns(RuntimeWarning, match="could not write"):
+        trainer().run(steps=3, callbacks=[Tight(), checkpoint])
+    monkeypatch.undo()
+    assert checkpoint.saved_at == read_sealed(tmp_path / "last.npz")[1]["training"]["step"] == 3
+
+
+def test_a_log_that_was_deleted_on_the_way_is_written_anew(tmp_path, recwarn):
+    class Delete(Callback):
+        def on_step(self, trainer):
+            if trainer.step == 5:
+                (tmp_path / "log.jsonl").unlink()
+
+    running = trainer()
+    running.run(steps=9, callbacks=[Delete(), Checkpoint(tmp_path)])
+    assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == running.history
+    assert not recwarn.list
