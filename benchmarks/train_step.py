@@ -2,8 +2,8 @@
 
     python benchmarks/train_step.py [--sizes article,medium] [--pairs 7] [--steps 60] [--json FILE]
 
-Both models start from the same weights (made by minirnn, handed over in a file) and see the same characters. Once
-the clock has stopped and the peak of memory is taken, each computes a gradient in float32 and in float64: their difference
+Both models start from the same weights (made by minirnn, handed over in a file) and see the same characters. Once the
+clock has stopped and the peak of memory is taken, each computes a gradient in float32 and in float64: how these differ
 is the error in the table, and the two float64 gradients must agree entry by entry, or the comparison is refused.
 """
 

@@ -90,7 +90,7 @@ def _extra(name: str) -> str:
     try:
         importlib.import_module(name)
     except ImportError:
-        return f"missing; for {use}: pip install 'minirnn[{extra}]'"
+        return f"missing; for {use}: pip install '.[{extra}]' in the sources of minirnn"
     return version_of(name) or "present"
 
 

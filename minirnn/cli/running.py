@@ -6,6 +6,8 @@ import io
 import math
 import os
 import shlex
+import shutil
+import sys
 import time
 import warnings
 from collections.abc import Mapping
@@ -24,7 +26,7 @@ from minirnn.text import entropy_of_characters
 from minirnn.training import Callback, Checkpoint, EarlyStopping, Trainer, evaluate
 from minirnn.training.atomic import write_atomically
 
-NO_MATPLOTLIB = "no learning curve was drawn: that needs matplotlib (pip install 'minirnn[plot]')"
+NO_MATPLOTLIB = "no learning curve was drawn: that needs matplotlib (pip install matplotlib)"
 
 
 def run(
@@ -157,8 +159,10 @@ def summary_table(summary: Mapping[str, Any]) -> str:
 
 
 def command(*words: str) -> str:
-    """A command as one can type it into a shell."""
-    return shlex.join(["minirnn", *words])
+    """A command as one can type it into a shell: by its name where the shell finds it, else as this one was called."""
+    called = sys.argv[0]
+    program = ["minirnn"] if shutil.which("minirnn") or Path(called).name != "minirnn" else [called]
+    return shlex.join([*program, *words])
 
 
 def prompt_from(text: str) -> str:

@@ -14,7 +14,7 @@ from minirnn.models import CharLM
 from minirnn.text import Vocabulary
 from minirnn.training.atomic import write_atomically
 from minirnn.training.callbacks import Callback
-from minirnn.training.loop import Trainer
+from minirnn.training.loop import DivergenceError, Trainer
 from minirnn.training.plausible import check_meta, check_state, read_log
 from minirnn.training.sealed import CheckpointError, PathLike, read_sealed, write_sealed
 from minirnn.version import __version__
@@ -208,6 +208,7 @@ class Checkpoint(Callback):
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         self.epoch_ended = True
+        self._refuse_lost(trainer)
         if trainer.improved:
             self._guarded(lambda: save(trainer.model, self.directory / "best.npz"))
 
@@ -227,12 +228,21 @@ class Checkpoint(Callback):
 
     def _save(self, trainer: Trainer, keep_previous: bool = True) -> None:
         self.epoch_ended = False
+        self._refuse_lost(trainer)
         arrays = _model_arrays(trainer.model) | trainer.arrays()
         meta = _model_meta(trainer.model) | {"training": trainer.books() | {"log_bytes": self.log_bytes}}
         if self._guarded(lambda: write_sealed(self.directory / "last.npz", arrays, meta, keep_previous=keep_previous)):
             self.saved_at = trainer.step
             if self.keep:
                 self._guarded(lambda: self._keep(trainer.step))
+
+    def _refuse_lost(self, trainer: Trainer) -> None:
+        """Ends a run whose last step left the numbers' range: what is saved stays finite."""
+        if not trainer.is_finite():
+            raise DivergenceError(
+                f"the parameters are no longer finite after step {trainer.step} (a smaller learning rate may help); "
+                f"{self.directory / 'last.npz'} holds step {self.saved_at}"
+            )
 
     def _keep(self, step: int) -> None:
         own = self.directory / f"step-{step:08d}.npz"

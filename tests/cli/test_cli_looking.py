@@ -78,7 +78,7 @@ def test_doctor_finds_all_well(cli):
 def test_doctor_says_how_to_get_what_is_missing(cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     result = cli("doctor")
-    assert result.code == 0 and "pip install 'minirnn[progress]'" in result.out
+    assert result.code == 0 and "pip install '.[progress]'" in result.out
 
 
 def test_doctor_finds_what_is_broken(cli, monkeypatch):

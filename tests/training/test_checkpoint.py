@@ -22,7 +22,7 @@ from minirnn import (
     load,
     save,
 )
-from minirnn.training import Callback, RunDirectoryError
+from minirnn.training import Callback, DivergenceError, RunDirectoryError
 from minirnn.training.sealed import read_sealed, write_sealed
 
 
@@ -343,3 +343,12 @@ def test_a_bad_line_of_the_log_is_named(tmp_path, line):
     with pytest.raises(CheckpointError, match=r"log\.jsonl: line 1 cannot be read"):
         train(tmp_path, steps=9, resume=True)
     assert contents(tmp_path) == before
+
+
+def test_a_run_that_leaves_the_numbers_range_ends_and_what_is_saved_stays_finite(tmp_path):
+    stream = tiny_stream()
+    model = tiny_model(stream)
+    gone = pytest.raises(DivergenceError, match=r"no longer finite after step 1 .*last\.npz holds step 0")
+    with gone, np.errstate(all="ignore"):
+        fit(model, stream, steps=5, lr=1e38, callbacks=[Checkpoint(tmp_path / "run", every=1)])
+    assert all(np.isfinite(p.numpy()).all() for p in load(tmp_path / "run").parameters())
