@@ -5,7 +5,7 @@ import pytest
 from tiny_runs import TEXT, bits, tiny_model, tiny_stream
 
 from minirnn import SGD, Adam, CharLM, EarlyStopping, TextStream, Trainer, Vocabulary, evaluate, fit, generate
-from minirnn.training import Callback, DivergenceError, clip_grad_norm_, cosine, loop
+from minirnn.training import Callback, DivergenceError, PrintProgress, clip_grad_norm_, cosine, loop
 
 STEPS = 12  # two epochs and two steps
 
@@ -263,3 +263,12 @@ def test_steps_clipped_by_value_are_counted():
     for limit, share in ((1e-6, 1), (1e6, 0)):
         history = fit(tiny_model(stream), stream, steps=2, lr=0.0, clip_norm=None, clip_value=limit, log_every=1)
         assert {record["clipped"] for record in history if "clipped" in record} == {share}
+
+
+def test_progress_is_printed_line_by_line(capsys):
+    stream = tiny_stream()
+    history = fit(tiny_model(stream), stream, epochs=1, log_every=2, callbacks=[PrintProgress()])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(history)
+    assert lines[0] == f"step 2: training {history[0]['loss'] / np.log(2):.3f} bits per character"
+    assert lines[-1].startswith("epoch 1: training ")
