@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from tiny_runs import TEXT, bits, tiny_model, tiny_stream
+from tiny_runs import bits, tiny_model, tiny_stream
 
 from minirnn import CharLM, Checkpoint, DivergenceError, Trainer, differentiable, load
 from minirnn.training import Plateau, loop
@@ -129,13 +129,10 @@ def test_a_run_saves_through_an_epoch_of_refused_steps(tmp_path):
     assert [record.get("train_loss") for record in records] == [None, trainer.best]
 
 
-def test_a_validation_loss_that_is_not_finite_breaks_no_file(tmp_path):
-    stream = tiny_stream(TEXT + "!" * 25, batch_size=2)
-    model = tiny_model(stream)
-    trainer = Trainer(model, stream, lr=1e-9, val_split=0.25, schedule=Plateau())
-    weights = model.state_dict()
-    weights["embedding.weight"][stream.vocabulary.encode("!")] = np.nan  # which only the held-out text contains
-    model.load_state_dict(weights)
+def test_a_validation_loss_that_is_not_finite_breaks_no_file(tmp_path, monkeypatch):
+    stream = tiny_stream(batch_size=2)
+    trainer = Trainer(tiny_model(stream), stream, lr=1e-9, val_split=0.25, schedule=Plateau())
+    monkeypatch.setattr(loop, "evaluate", lambda model, stream: float("nan"))
     with np.errstate(all="ignore"):
         history = trainer.run(epochs=2, callbacks=[Checkpoint(tmp_path)])
     assert [record.get("val_loss") for record in history] == [None, None]
