@@ -133,7 +133,7 @@ def show_gradient_check(console: Console, report: GradcheckReport) -> None:
     console.say(
         "The backward pass is written by hand. Here a small copy of the model in float64\n"
         "is run through the same code, and each gradient is compared with what happens\n"
-        "to the loss if that one number moves a little. An error of 1e-15 is rounding.\n"
+        "to the loss if that one number moves a little. Errors near 1e-14 are rounding.\n"
     )
     rows = [("argument", "shape", "entries", "largest error", "")]
     for a in report.arguments:
