@@ -194,6 +194,6 @@ def test_names_come_from_the_signature():
 
 
 def test_given_names_appear_in_messages():
-    rule = lambda *xs: (2 * xs[0], lambda dy: (None,))  # noqa: E731
+    rule = lambda *xs: (2 * xs[0], lambda dy: (None,))
     with pytest.raises(GradcheckError, match="gradient of 'weight_hh_l0' is None"):
         check_rule(rule, (X,), names=["weight_hh_l0"])

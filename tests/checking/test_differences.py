@@ -68,7 +68,7 @@ def test_richardson_admits_that_it_cannot_resolve_noise():
 
 def test_rounding_keeps_short_steps_from_winning_by_chance():
     """In float32 two short steps often give the same wrong quotient, and the tableau alone would believe them."""
-    f = lambda t: float(np.tanh(np.float32(0.7) + np.float32(t)))  # noqa: E731
+    f = lambda t: float(np.tanh(np.float32(0.7) + np.float32(t)))
     exact = 1 / math.cosh(0.7) ** 2
     naive, _ = richardson(f)
     value, error = richardson(f, rounding=2.0**-24)
@@ -77,7 +77,7 @@ def test_rounding_keeps_short_steps_from_winning_by_chance():
 
 
 def test_complex_step_is_exact_where_differences_drown():
-    f = lambda t: 1e15 + np.tanh(t)  # noqa: E731
+    f = lambda t: 1e15 + np.tanh(t)
     assert complex_step(f) == 1
     assert abs(central(f) - 1) > 1e-3
 

@@ -66,7 +66,7 @@ def test_a_failure_tells_all():
 
 
 def test_the_call_repeats_every_option_that_was_given():
-    rule = lambda x, *, k: (k * x, lambda dy: (k * dy,))  # noqa: E731
+    rule = lambda x, *, k: (k * x, lambda dy: (k * dy,))
     report = check_rule(rule, (X.astype("f4"),), {"k": 2}, tolerance=1e-3, allow_float32=True, max_entries=5)
     assert report.call == (
         "check_rule(<lambda>, inputs, static, method='auto', tolerance=0.001, seed=0, "

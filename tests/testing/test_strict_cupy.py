@@ -121,7 +121,7 @@ def test_kernels_take_device_arrays_and_scalars_only(cp, x, host, mix):
 @pytest.mark.parametrize(
     "call",
     """sum prod mean var std max min all any argmax argmin cumsum count_nonzero ravel transpose squeeze flip atleast_1d
-    tril sort argsort nonzero zeros_like empty_like linalg.norm linalg.inv nan_to_num real size""".split(),  # noqa: SIM905
+    tril sort argsort nonzero zeros_like empty_like linalg.norm linalg.inv nan_to_num real size""".split(),  # noqa: SIM905  # as words
 )
 def test_functions_take_device_arrays_only(cp, host, call):
     function = cp

@@ -271,8 +271,8 @@ def test_most_messages_read_like_cupys():
 
     alike = 0
     for line in REFUSALS:
-        mine = words(complaint(lambda: run(line, fake, fake.asarray(HOST))))  # noqa: B023
-        theirs = words(complaint(lambda: run(line, real, real_array())))  # noqa: B023
+        mine = words(complaint(lambda: run(line, fake, fake.asarray(HOST))))  # noqa: B023  # called at once
+        theirs = words(complaint(lambda: run(line, real, real_array())))  # noqa: B023  # called at once
         alike += len(mine & theirs) > 0.6 * len(mine | theirs)
     assert alike > 0.75 * len(REFUSALS)
 
