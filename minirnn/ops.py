@@ -71,8 +71,12 @@ mean_squared_error = differentiable(rules.mean_squared_error)
 cross_entropy = differentiable(rules.cross_entropy)
 
 # recurrence: one step of BPTT, and BPTT
+rnn_step = differentiable(rules.rnn_step)
+rnn = differentiable(rules.rnn)
 lstm_step = differentiable(rules.lstm_step)
 lstm = differentiable(rules.lstm)
+gru_step = differentiable(rules.gru_step)
+gru = differentiable(rules.gru)
 
 
 # --- what a tensor's operators and methods call

@@ -126,7 +126,7 @@ def test_lstm_with_every_subset_of_outputs(backend, used):
     sum(((outputs[k] * asarray(cotangents[k])).sum() for k in used), start=Tensor(0.0)).backward()
     given = [asarray(c if k in used else np.zeros_like(c)) for k, c in enumerate(cotangents)]
     expected = ops.lstm.rule(*arrays)[1](*given)
-    for tensor, gradient in zip(inputs, expected, strict=True):
+    for tensor, gradient in zip(inputs, expected[: len(inputs)], strict=True):
         assert np.allclose(to_numpy(tensor.grad), to_numpy(gradient), rtol=1e-13, atol=1e-15)
 
 

@@ -1,9 +1,34 @@
 """Kernels for CuPy on the GPU; the gate arithmetic is still that of ordinary array operations, not fused."""
 
 from minirnn.arrays import xp_of
+from minirnn.kernels.gru import (
+    gru_candidate,
+    gru_candidate_back,
+    gru_gates,
+    gru_gates_back,
+    gru_reset,
+    gru_reset_back,
+    gru_slopes,
+)
 from minirnn.kernels.lstm import lstm_gates, lstm_gates_back, lstm_slopes
+from minirnn.kernels.rnn import rnn_activate, rnn_slopes
 
-__all__ = ["add_rows", "check_ids", "lstm_gates", "lstm_gates_back", "lstm_slopes"]
+__all__ = [
+    "add_rows",
+    "check_ids",
+    "gru_candidate",
+    "gru_candidate_back",
+    "gru_gates",
+    "gru_gates_back",
+    "gru_reset",
+    "gru_reset_back",
+    "gru_slopes",
+    "lstm_gates",
+    "lstm_gates_back",
+    "lstm_slopes",
+    "rnn_activate",
+    "rnn_slopes",
+]
 
 
 def check_ids(ids, size, name="ids"):

@@ -1,7 +1,9 @@
 """Gate arithmetic of the LSTM in array operations: the same formulas serve NumPy and, until fused, CuPy.
 
-The gates stand in the order i f g o, ``H`` rows each, and the columns are the batch. Everything is written into arrays
-that the caller gives, so that a sequence allocates what it returns and saves and nothing besides.
+The gates stand in the order i f g o, ``H`` rows each, and the columns are the batch. Results are written into arrays
+that the caller gives, so that a sequence allocates what it returns and saves and next to nothing besides.
+
+``m`` is what the cell shows, ``m_t = o * tanh(c_t)``: the output ``h_t`` itself, unless that is a projection of it.
 """
 
 from minirnn.arrays import xp_of
@@ -10,38 +12,52 @@ from minirnn.arrays import xp_of
 def lstm_gates(
     gates,  # (4H, B) holds the pre-activations a + W_hh h_prev, and the gates afterwards
     c_prev,  # (H, B)
-    h,  # (H, B) receives h_t
+    m,  # (H, B) receives m_t
     c,  # (H, B) receives c_t; may be c_prev itself
+    peepholes=None,  # (3, H) rows p_i, p_f, p_o
 ):
-    """Activates the gates in place and writes the new state: equations (2) to (4) of ``rules/lstm.py``."""
+    """Activates the gates in place and writes the new state: equations (1a) to (4) of ``rules/lstm.py``."""
     xp, H = xp_of(gates), len(c)
     i, f, g, o, i_f = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :], gates[: 2 * H]
     # sigmoid(z) = tanh(z / 2) / 2 + 1 / 2, so that a single vectorised tanh serves all four gates
     half = xp.asarray(0.5, gates.dtype)  # an array: converting a Python number takes a third of so short an operation
+    ready = gates
+    if peepholes is not None:
+        p_i, p_f, p_o = peepholes[:, :, None]
+        i += p_i * c_prev
+        f += p_f * c_prev  # (1a)
+        ready = gates[: 3 * H]  # o has to wait for c_t
     i_f *= half
     o *= half
-    xp.tanh(gates, out=gates)
+    xp.tanh(ready, out=ready)
     i_f *= half
-    i_f += half
+    i_f += half  # (2)
+    xp.multiply(f, c_prev, out=c)
+    xp.multiply(i, g, out=m)
+    c += m  # (3)
+    if peepholes is not None:
+        o += half * p_o * c  # (3a), half of it like the rest of a_o
+        xp.tanh(o, out=o)
     o *= half
     o += half  # (2)
-    xp.multiply(f, c_prev, out=c)
-    xp.multiply(i, g, out=h)
-    c += h  # (3)
-    xp.tanh(c, out=h)
-    h *= o  # (4)
+    xp.tanh(c, out=m)
+    m *= o  # (4)
 
 
 def lstm_slopes(
     gates,  # (..., 4H, B): one step, or a run of them
     c_prev,  # (..., H, B)
     c,  # (..., H, B)
-    da_slope,  # (..., 4H, B) receives d(c_t)/d(a) in the rows i f g, d(h_t)/d(a) in the rows o
-    dc_slope,  # (..., H, B) receives d(h_t)/d(c_t)
+    da_slope,  # (..., 4H, B) receives d(c_t)/d(a) in the rows i f g, d(m_t)/d(a) in the rows o
+    dc_slope,  # (..., H, B) receives d(m_t)/d(c_t)
+    peepholes=None,  # (3, H)
 ):
-    """The derivatives inside steps, for many steps at once: they depend on what forward saved and on no cotangent."""
+    """The derivatives inside steps, for many steps at once: they depend on what forward saved and on no cotangent.
+
+    Returns ``carry (..., H, B)``, which is d(c_t)/d(c_prev): the forget gate itself, unless there are peepholes.
+    """
     xp, H = xp_of(gates), c.shape[-2]
-    i, _, g, o = (gates[..., k * H : (k + 1) * H, :] for k in range(4))
+    i, f, g, o = (gates[..., k * H : (k + 1) * H, :] for k in range(4))
     s_i, s_f, s_g, s_o = (da_slope[..., k * H : (k + 1) * H, :] for k in range(4))
     for gate, slope in ((gates[..., : 2 * H, :], da_slope[..., : 2 * H, :]), (o, s_o)):
         xp.multiply(gate, gate, out=slope)
@@ -56,27 +72,33 @@ def lstm_slopes(
     dc_slope *= dc_slope
     xp.subtract(1, dc_slope, out=dc_slope)
     dc_slope *= o  # (4)
+    if peepholes is None:
+        return f  # (3)
+    p_i, p_f, p_o = peepholes[:, :, None]
+    dc_slope += p_o * s_o  # (3a)
+    return f + p_i * s_i + p_f * s_f  # (3, 1a)
 
 
 def lstm_gates_back(
-    dh,  # (H, B) cotangent of h_t
-    dc,  # (H, B) cotangent of c_t as the future left it; becomes that of c_prev
-    gates,  # (4H, B)
+    dm,  # (H, B) cotangent of m_t
+    dc,  # (H, B) cotangent of c_t as the future left it; becomes all that is asked of c_t
     da_slope,  # (4H, B)
     dc_slope,  # (H, B)
+    carry,  # (H, B)
     da,  # (4H, B) receives the cotangent of the pre-activations
+    dc_prev,  # (H, B) receives the cotangent of c_prev
 ):
-    """One step back through equations (4) to (2), given the slopes of the step:
+    """One step back through equations (4) to (1a), given the slopes of the step:
 
-    dc += dh * o (1 - tanh(c)**2)   (4)
+    dc += dm * d(m_t)/d(c_t)        (4, 3a)
     da_i, da_f, da_g = dc * slope   (3, 2)
-    da_o = dh * slope               (4, 2)
-    dc_prev = dc * f                (3)
+    da_o = dm * slope               (4, 2)
+    dc_prev = dc * carry            (3, 1a)
     """
-    xp, (H, B) = xp_of(dh), dh.shape
+    xp, (H, B) = xp_of(dm), dm.shape
     scratch = da[:H]  # free until the rows i are written
-    xp.multiply(dh, dc_slope, out=scratch)
-    dc += scratch  # (4)
-    xp.multiply(da_slope[: 3 * H].reshape(3, H, B), dc, out=da[: 3 * H].reshape(3, H, B))  # (3, 2)
-    xp.multiply(da_slope[3 * H :], dh, out=da[3 * H :])  # (4, 2)
-    dc *= gates[H : 2 * H]  # (3)
+    xp.multiply(dm, dc_slope, out=scratch)
+    dc += scratch
+    xp.multiply(da_slope[: 3 * H].reshape(3, H, B), dc, out=da[: 3 * H].reshape(3, H, B))
+    xp.multiply(da_slope[3 * H :], dm, out=da[3 * H :])
+    xp.multiply(dc, carry, out=dc_prev)

@@ -53,10 +53,12 @@ from minirnn.rules.elementwise import (
     tanh,
     where,
 )
+from minirnn.rules.gru import gru, gru_step
 from minirnn.rules.linear import affine, embedding, embedding_columns, matmul
 from minirnn.rules.losses import cross_entropy, mean_squared_error
 from minirnn.rules.lstm import lstm, lstm_step
 from minirnn.rules.reductions import layer_norm, log_softmax, logsumexp, max, mean, min, softmax, sum, var
+from minirnn.rules.rnn import rnn, rnn_step
 from minirnn.rules.shaping import (
     broadcast_to,
     concat,
@@ -88,6 +90,8 @@ __all__ = [
     "exp",
     "flip",
     "getitem",
+    "gru",
+    "gru_step",
     "layer_norm",
     "log",
     "log_softmax",
@@ -108,6 +112,8 @@ __all__ = [
     "power",
     "relu",
     "reshape",
+    "rnn",
+    "rnn_step",
     "sigmoid",
     "softmax",
     "split",

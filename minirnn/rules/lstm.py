@@ -21,81 +21,131 @@ dc_prev = dc * f is why LSTMs remember: a product of gates near one, not of matr
 Everything in da but the factors dc and dh is known before time runs backward: these *slopes* are computed for a run of
 steps at once, and the loop is left with a handful of products and one matrix product per step. The arithmetic of the
 gates stands in ``kernels/lstm.py``, under the same names and numbers.
+
+Two variants, alone or together. *Peepholes* (Gers & Schmidhuber 2000; Gers et al. 2002) show each unit's cell to its
+gates, weighted by the rows p_i, p_f, p_o of ``peepholes``. A *projection* (Sak et al. 2014; ``proj_size`` in PyTorch)
+makes h_t shorter than the cell: P rows, where (4) gave m_t with H. The lines follow those whose number they bear:
+
+    a_i += p_i * c_prev,  a_f += p_f * c_prev                                   (1a)
+    a_o += p_o * c_t                        so o is activated after (3)         (3a)
+    h_t  = W_hr m_t                         m_t = o * tanh(c_t)                 (4a)
+
+    dm = W_hr.T dh, for dh in (4) and do,   dW_hr = sum over t of dh_t m_t.T    (4a)
+    dc += p_o * da_o,                       dp_o = sum of da_o * c_t            (3a)
+    dc_prev += p_i * da_i + p_f * da_f,     dp_i, dp_f = sums of da * c_prev    (1a)
+
+With slopes s, da_i = dc * s_i, da_f = dc * s_f and da_o = dm * s_o. So (3a) adds p_o s_o to the slope of dc in (4), and
+(1a) makes f + p_i s_i + p_f s_f of the factor f of the highway: peepholes change the slopes, and the loop not at all.
 """
 
 from __future__ import annotations
 
 from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
-from minirnn.rules.linear import sum_of_products
+from minirnn.rules.linear import sum_of_columns, sum_of_products
+from minirnn.rules.recurrence import show
 
 SLOPES = 2**17  # numbers held in slopes at once, about half a megabyte: they stay in the second-level cache
+FORWARD = "i", "f", "g", "o", "c", "h"  # what a probe is shown of every step, there
+BACKWARD = "dh", "dc", "da_i", "da_f", "da_g", "da_o"  # and back
 
 
 def lstm_step(
     a,  # (4H, B) input part of the pre-activations, W_ih x_t + b
-    h_prev,  # (H, B)
+    h_prev,  # (P, B), P = H without W_hr
     c_prev,  # (H, B)
-    W_hh,  # (4H, H)
+    W_hh,  # (4H, P)
+    W_hr=None,  # (P, H) projection
+    peepholes=None,  # (3, H) rows p_i, p_f, p_o
 ):
-    """One step: the new state ``h_t, c_t``, each ``(H, B)``; its pullback is one step of BPTT."""
-    check_shapes(a, h_prev, c_prev, W_hh)
-    xp, kernels, H = xp_of(a, h_prev, c_prev, W_hh), kernels_of(a), len(h_prev)
-    gates = a + W_hh @ h_prev  # (1)
-    c = xp.empty_like(gates[:H])
-    h = xp.empty_like(c)
-    kernels.lstm_gates(gates, c_prev, h, c)  # (2, 3, 4)
+    """One step: the new state ``h_t (P, B)`` and ``c_t (H, B)``; its pullback is one step of BPTT."""
+    arrays = a, h_prev, c_prev, W_hh, W_hr, peepholes
+    check_shapes(*arrays)
+    xp, kernels = xp_of(*arrays), kernels_of(a)
+    dtype = xp.result_type(*[x for x in arrays if x is not None])
+    gates = (a + W_hh @ h_prev).astype(dtype, copy=False)  # (1)
+    c = xp.empty(c_prev.shape, dtype)
+    m = xp.empty_like(c)
+    kernels.lstm_gates(gates, c_prev, m, c, peepholes)  # (1a, 2, 3, 3a, 4)
+    h = m if W_hr is None else W_hr @ m  # (4a)
 
     def lstm_step_pullback(dh, dc):
-        da, dc_prev = xp.empty_like(gates), dc.copy()
+        dtype = xp.result_type(gates, dh, dc)
+        da, dc_t, dc_prev = xp.empty_like(gates, dtype), dc.astype(dtype), xp.empty_like(c, dtype)
         da_slope, dc_slope = xp.empty_like(gates), xp.empty_like(c)
-        kernels.lstm_slopes(gates, c_prev, c, da_slope, dc_slope)
-        kernels.lstm_gates_back(dh, dc_prev, gates, da_slope, dc_slope, da)  # (4, 3, 2)
-        return da, W_hh.T @ da, dc_prev, da @ h_prev.T  # (1)
+        carry = kernels.lstm_slopes(gates, c_prev, c, da_slope, dc_slope, peepholes)
+        dm = dh if W_hr is None else W_hr.T @ dh  # (4a)
+        kernels.lstm_gates_back(dm, dc_t, da_slope, dc_slope, carry, da, dc_prev)  # (4, 3a, 3, 2, 1a)
+        dW_hr = None if W_hr is None else dh @ m_again(gates, c).T  # (4a)
+        dpeepholes = None if peepholes is None else peephole_gradient(da, c_prev, c)  # (3a, 1a)
+        return da, W_hh.T @ da, dc_prev, da @ h_prev.T, dW_hr, dpeepholes  # (1)
 
     return (h, c), lstm_step_pullback
 
 
 def lstm(
     a_xs,  # (T, 4H, B) W_ih x_t + b for every step
-    h_0,  # (H, B)
+    h_0,  # (P, B), P = H without W_hr
     c_0,  # (H, B)
-    W_hh,  # (4H, H)
+    W_hh,  # (4H, P)
+    W_hr=None,  # (P, H) projection
+    peepholes=None,  # (3, H) rows p_i, p_f, p_o
     *,
-    wanted=(True, True, True, True),
+    probe=None,
+    wanted=(True,) * 6,
 ):
-    """LSTM over a sequence: ``hs (T, H, B)``, ``h_T`` and ``c_T``; its pullback is backpropagation through time.
+    """LSTM over a sequence: ``hs (T, P, B)``, ``h_T`` and ``c_T``; its pullback is backpropagation through time.
 
-    What BPTT keeps of every step: its gates, its cell state, and its output, ``6 * H * B`` numbers.
+    What BPTT keeps of every step: its gates, its cell state, and its output, ``6 * H * B`` numbers, or
+    ``(5 * H + P) * B`` with a projection. ``probe(name, t, array)`` is shown every step under the names in ``FORWARD``
+    and ``BACKWARD``; dh and dc are all that is asked of h_t and c_t. An array is valid during the call only.
     """
-    check_shapes(a_xs, h_0, c_0, W_hh, steps=a_xs.shape[:1])
-    xp, kernels, (T, _, B), H = xp_of(a_xs, h_0, c_0, W_hh), kernels_of(a_xs), a_xs.shape, len(h_0)
-    dtype = xp.result_type(a_xs, h_0, c_0, W_hh)
+    arrays = a_xs, h_0, c_0, W_hh, W_hr, peepholes
+    check_shapes(*arrays, steps=a_xs.shape[:1])
+    xp, kernels, (T, _, B), P, H = xp_of(*arrays), kernels_of(a_xs), a_xs.shape, len(h_0), len(c_0)
+    dtype = xp.result_type(*[x for x in arrays if x is not None])
     saving = any(wanted)  # without, one set of gates and one cell state serve all steps
     gates = xp.empty((T if saving else 1, 4 * H, B), dtype)
     cs = xp.empty((T + 1 if saving else 1, H, B), dtype)  # cs[t] enters step t, cs[t + 1] leaves it
-    hs = xp.empty((T + 1, H, B), dtype)
+    hs = xp.empty((T + 1, P, B), dtype)
     hs[0], cs[0] = h_0, c_0
+    m = None if W_hr is None else xp.empty((H, B), dtype)
     for t in range(T):
         now, then = (t, t + 1) if saving else (0, 0)
         a = xp.matmul(W_hh, hs[t], out=gates[now])
         a += a_xs[t]  # (1)
-        kernels.lstm_gates(a, cs[now], hs[t + 1], cs[then])  # (2, 3, 4)
+        kernels.lstm_gates(a, cs[now], hs[t + 1] if m is None else m, cs[then], peepholes)  # (1a, 2, 3, 3a, 4)
+        if m is not None:
+            xp.matmul(W_hr, m, out=hs[t + 1])  # (4a)
+        if probe is not None:
+            show(probe, t, FORWARD, (*a.reshape(4, H, B), cs[then], hs[t + 1]))
 
-    saved = (gates, cs, hs[:-1] if wanted[3] else None, W_hh) if saving else None
+    saved = (gates, cs, hs[:-1] if wanted[3] else None, W_hh, W_hr, peepholes) if saving else None
 
     def lstm_pullback(dhs, dh_T, dc_T):
         if saved is None:
-            return None, None, None, None
-        gates, cs, h_prevs, W_hh = saved
-        da, dh, dc = xp.empty_like(gates), dh_T.copy(), dc_T.copy()
+            return (None,) * 6
+        gates, cs, h_prevs, W_hh, W_hr, peepholes = saved
+        dtype = xp.result_type(gates, dhs, dh_T, dc_T)
+        da, dh, dc = xp.empty_like(gates, dtype), dh_T.astype(dtype, order="C"), dc_T.astype(dtype, order="C")
+        dc_prev = xp.empty_like(dc)
+        dm, dh_totals = (dh, None) if W_hr is None else (xp.empty_like(dc), xp.empty_like(dhs, dtype))
         W_back = xp.ascontiguousarray(W_hh.T)  # every step reads it
-        for t, da_slope, dc_slope in steps_back(gates, cs):  # the only place where time runs backward
+        for t, da_slope, dc_slope, carry in steps_back(gates, cs, peepholes):  # the only place where time runs backward
             dh += dhs[t]
-            kernels.lstm_gates_back(dh, dc, gates[t], da_slope, dc_slope, da[t])  # (4, 3, 2)
+            if W_hr is not None:
+                dh_totals[t] = dh
+                xp.matmul(W_hr.T, dh, out=dm)  # (4a)
+            kernels.lstm_gates_back(dm, dc, da_slope, dc_slope, carry, da[t], dc_prev)  # (4, 3a, 3, 2, 1a)
+            if probe is not None:
+                show(probe, t, BACKWARD, (dh, dc, *da[t].reshape(4, H, B)))
             xp.matmul(W_back, da[t], out=dh)  # (1)
-        dW_hh = sum_of_products(da, h_prevs) if wanted[3] else None  # (1) one product over all steps
-        return da if wanted[0] else None, dh if wanted[1] else None, dc if wanted[2] else None, dW_hh
+            dc, dc_prev = dc_prev, dc
+        # what the weights gather over time is one product or one sum over all steps
+        dW_hh = sum_of_products(da, h_prevs) if wanted[3] else None  # (1)
+        dW_hr = sum_of_products(dh_totals, m_again(gates, cs[1:])) if W_hr is not None and wanted[4] else None  # (4a)
+        dp = peephole_gradient(da, cs[:-1], cs[1:]) if peepholes is not None and wanted[5] else None  # (3a, 1a)
+        return da if wanted[0] else None, dh if wanted[1] else None, dc if wanted[2] else None, dW_hh, dW_hr, dp
 
     # the ends are copies: whoever carries them on would keep all steps in memory with a view
     return (hs[1:], hs[T].copy(), cs[-1].copy()), lstm_pullback
@@ -104,6 +154,7 @@ def lstm(
 def steps_back(
     gates,  # (T, 4H, B)
     cs,  # (T + 1, H, B)
+    peepholes,  # (3, H) or None
 ):
     """The steps T - 1 to 0, each with its slopes, which are computed for as many steps at once as the cache holds."""
     xp, (T, _, B), H, kernels = xp_of(gates), gates.shape, cs.shape[1], kernels_of(gates)
@@ -112,16 +163,34 @@ def steps_back(
     for start in reversed(range(0, T, run)):
         stop = min(start + run, T)
         n, c_prevs, c_nows = stop - start, cs[start:stop], cs[start + 1 : stop + 1]
-        kernels.lstm_slopes(gates[start:stop], c_prevs, c_nows, da_slope[:n], dc_slope[:n])
-        for t in reversed(range(start, stop)):
-            yield t, da_slope[t - start], dc_slope[t - start]
+        carry = kernels.lstm_slopes(gates[start:stop], c_prevs, c_nows, da_slope[:n], dc_slope[:n], peepholes)
+        for t in reversed(range(n)):
+            yield start + t, da_slope[t], dc_slope[t], carry[t]
 
 
-def check_shapes(a, h, c, W_hh, steps=()):
-    """Refuses arrays that are not ``(*steps, 4H, B), (H, B), (H, B), (4H, H)`` for one ``H`` and one ``B``."""
-    H, B = h.shape if h.ndim == 2 else (-1, -1)  # which fits no shape
-    if a.shape != (*steps, 4 * H, B) or c.shape != (H, B) or W_hh.shape != (4 * H, H):
-        raise ValueError(
-            f"an LSTM needs a ({'T, ' if steps else ''}4H, B), h and c (H, B) and W_hh (4H, H); "
-            f"got a {a.shape}, h {h.shape}, c {c.shape}, W_hh {W_hh.shape}"
-        )
+def m_again(gates, c):
+    """m_t = o * tanh(c_t) of one step or of all: to save it would cost ``H * B`` numbers more of every step."""
+    m = xp_of(c).tanh(c)
+    m *= gates[..., 3 * c.shape[-2] :, :]
+    return m
+
+
+def peephole_gradient(da, c_prev, c):
+    """The sums of da_i c_prev, da_f c_prev and da_o c_t over columns, and over steps if there are any."""
+    H = c.shape[-2]
+    da_i, da_f, da_o = da[..., :H, :], da[..., H : 2 * H, :], da[..., 3 * H :, :]
+    return xp_of(da).stack([sum_of_columns(da_i * c_prev), sum_of_columns(da_f * c_prev), sum_of_columns(da_o * c)])
+
+
+def check_shapes(a, h, c, W_hh, W_hr, peepholes, steps=()):
+    """Refuses arrays that do not fit together, and names each of them: c says what H and B are, W_hr what P is."""
+    if c.ndim != 2:
+        raise ValueError(f"an LSTM needs c (H, B), got {c.shape}")
+    (H, B), P = c.shape, c.shape[:1] if W_hr is None else W_hr.shape[:1]
+    arrays, shapes = (a, h, W_hh, W_hr, peepholes), ((*steps, 4 * H, B), (*P, B), (4 * H, *P), (*P, H), (3, H))
+    wrong = [k for k, x in enumerate(arrays) if x is not None and x.shape != shapes[k]]
+    if wrong:
+        names = f"a ({'T, ' * len(steps)}4H, B)", "h (P, B)", "W_hh (4H, P)", "W_hr (P, H)", "peepholes (3, H)"
+        by = f"c {c.shape}, " + ("P = H" if W_hr is None else f"W_hr {W_hr.shape}")
+        needs = "; ".join(f"{names[k]} = {shapes[k]}, got {arrays[k].shape}" for k in wrong)
+        raise ValueError(f"an LSTM with {by} needs {needs}")

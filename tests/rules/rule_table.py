@@ -197,8 +197,27 @@ def same_shape(draw):
 
 @st.composite
 def lstm_step(draw):
-    a_xs, *rest = draw(some.lstm_arguments())
+    a_xs, *rest = draw(some.lstm_arguments(variants=True))
     return (a_xs[0], *rest), {}
+
+
+@st.composite
+def rnn(draw):
+    nonlinearity = draw(st.sampled_from(["tanh", "relu"]))
+    return draw(some.rnn_arguments(nonlinearity=nonlinearity)), {"nonlinearity": nonlinearity}
+
+
+@st.composite
+def gru(draw):
+    reset_after = draw(st.booleans())
+    bias = reset_after and draw(st.booleans())
+    return draw(some.gru_arguments(bias=bias)), {"reset_after": reset_after}
+
+
+def first_step(drawn):
+    """The arguments of a sequence rule, made into those of its step rule."""
+    (a_xs, *rest), static = drawn
+    return (a_xs[0], *rest), static
 
 
 limits = st.sampled_from([{"min": -1.0, "max": 1.0}, {"min": -1.0}, {"max": 1.0}])
@@ -225,11 +244,13 @@ RULES = {
     "exp": of_values(some.arrays),
     "flip": reduction(keepdims=False),
     "getitem": getitem(),
+    "gru": gru(),
+    "gru_step": gru().map(first_step),
     "layer_norm": layer_norm(),
     "log": of_values(some.positive_arrays),
     "log_softmax": reduction(min_side=1, several=False, keepdims=False),
     "logsumexp": reduction(min_side=1),
-    "lstm": some.lstm_arguments().map(lambda inputs: (inputs, {})),
+    "lstm": some.lstm_arguments(variants=True).map(lambda inputs: (inputs, {})),
     "lstm_step": lstm_step(),
     "matmul": matmul(),
     "max": reduction(some.distinct_arrays, min_side=1),
@@ -245,6 +266,8 @@ RULES = {
     "power": two_arrays(left=some.positive_arrays),
     "relu": of_values(some.arrays_away_from),
     "reshape": reshape(),
+    "rnn": rnn(),
+    "rnn_step": rnn().map(first_step),
     "sigmoid": of_values(some.arrays),
     "softmax": reduction(min_side=1, several=False, keepdims=False),
     "split": split(),

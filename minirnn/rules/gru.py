@@ -1,0 +1,231 @@
+"""The gated recurrent unit (Cho et al. 2014), there and back in time, in the two forms that go by this name.
+
+A step, with a_t = W_ih x_t + b already given (it is not recurrent) and all rows stacked in the order r z n:
+
+    s_r, s_z, s_n = the three blocks of rows of W_hh h_prev, b_hn added to the last               (1)
+    r, z = sigmoid(a_r + s_r, a_z + s_z)         reset and update gate                            (2)
+    n    = tanh(a_n + r * s_n)                   candidate                                        (3)
+    h_t  = (1 - z) * n + z * h_prev              the highway: no matrix in its way                (4)
+
+Backward. h_t is read twice, by the loss and by the next step: dh is the sum of what both ask. h_prev is read in (4) and
+by three blocks of W_hh in (1): its cotangent is a sum, too. Every line undoes the line whose number it bears:
+
+    dn = dh * (1 - z),  dz = dh * (h_prev - n),  dh_prev = dh * z                                 (4)
+    da_n = dn * (1 - n**2),  ds_n = da_n * r,  dr = da_n * s_n                                    (3)
+    da_r = ds_r = dr * r (1 - r),  da_z = ds_z = dz * z (1 - z)                                   (2)
+    dh_prev += W_hh.T ds,   dW_hh = sum over t of ds_t h_prev.T,   db_hn = sum over t of ds_n     (1)
+
+dh_prev = dh * z is why GRUs remember: a product of gates near one, not of matrices. And da and ds differ in the rows n
+only, where the reset gate stands between what comes from the input and what comes from the state.
+
+Two forms. Above the gate resets what the matrix made of the state: ``reset_after=True``, the form of PyTorch and cuDNN
+and the default of Keras, liked because one product serves all three blocks. In the paper it resets the state before
+the matrix sees it, ``reset_after=False``; with W_hr, W_hz, W_hn for the blocks of W_hh, and without b_hn, which would
+only be a bias in a_n:
+
+    s_r, s_z = W_hr h_prev, W_hz h_prev                                                           (1)
+    r, z = sigmoid(a_r + s_r, a_z + s_z)                                                          (2)
+    k    = r * h_prev                            what is kept of the state                        (3a)
+    s_n  = W_hn k                                                                                 (3b)
+    n    = tanh(a_n + s_n)                                                                        (3c)
+    h_t  = (1 - z) * n + z * h_prev                                                               (4)
+
+    dn = dh * (1 - z),  dz = dh * (h_prev - n),  dh_prev = dh * z                                 (4)
+    da_n = dn * (1 - n**2)                                                                        (3c)
+    dk = W_hn.T da_n,   dW_hn = sum over t of da_n k.T                                            (3b)
+    dr = dk * h_prev,  dh_prev += dk * r                                                          (3a)
+    da_r = dr * r (1 - r),  da_z = dz * z (1 - z)                                                 (2)
+    dh_prev += W_hr.T da_r + W_hz.T da_z,   dW_hr, dW_hz = sums over t of da_r, da_z h_prev.T     (1)
+
+The forms are different functions: no weights of one give the other. That z is the share of the old state is the
+convention of the paper, of PyTorch, cuDNN and Keras. Chung et al. (2014), and the article that this project follows,
+write z for 1 - z, h_t = (1 - z) * h_prev + z * n. That is the same function of other weights: negate all that makes a_z
+and s_z, for sigmoid(-x) = 1 - sigmoid(x).
+
+Everything in da and ds but the factor dh (for da_r of the second form: dk) is known before time runs backward. These
+*slopes* are written for a run of steps at once to where the cotangents will stand, and the loop is left with a handful
+of products and one matrix product per step, two without ``reset_after``. The arithmetic of the gates, and in which rows
+each stands, is in ``kernels/gru.py``, under the same names and numbers.
+"""
+
+from __future__ import annotations
+
+from minirnn.arrays import xp_of
+from minirnn.kernels import kernels_of
+from minirnn.rules.linear import sum_of_columns, sum_of_products
+from minirnn.rules.recurrence import joint_dtype, show, steps_back
+
+
+def gru_step(
+    a,  # (3H, B) input part of the pre-activations, W_ih x_t + b
+    h_prev,  # (H, B)
+    W_hh,  # (3H, H)
+    b_hn=None,  # (H,)
+    *,
+    reset_after=True,
+):
+    """One step: the new state ``h_t (H, B)``; its pullback is one step of BPTT.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other, or if there is a ``b_hn`` without ``reset_after``.
+    """
+    check_arguments(a, h_prev, W_hh, b_hn, reset_after)
+    xp, kernels, (H, B), has_bias = xp_of(a, h_prev, W_hh, b_hn), kernels_of(a), h_prev.shape, b_hn is not None
+    dtype, blocks = joint_dtype(a, h_prev, W_hh, b_hn), 4 if reset_after else 3
+    gates, h = xp.empty((blocks * H, B), dtype), xp.empty((H, B), dtype)
+    forward_step(a, h_prev, W_hh, columns(b_hn, B), gates, h, reset_after)  # (1, 2, 3, 4)
+
+    def gru_step_pullback(dh):
+        dtype = joint_dtype(gates, dh)
+        dgates, dh_prev = xp.empty(gates.shape, dtype), dh.astype(dtype, order="C")
+        kernels.gru_slopes(gates, h_prev, dgates, reset_after)
+        W_back, scratch = transposed(W_hh, reset_after), xp.empty_like(dh_prev)
+        backward_step(dh_prev, gates, dgates, W_back, scratch, reset_after)  # (4, 3, 2, 1)
+        dW_hh = gradient_of_W(gates, h_prev, dgates, reset_after)
+        return dgates[-3 * H :], dh_prev, dW_hh, sum_of_columns(dgates[:H]) if has_bias else None
+
+    return h, gru_step_pullback
+
+
+def gru(
+    a_xs,  # (T, 3H, B) W_ih x_t + b for every step
+    h_0,  # (H, B)
+    W_hh,  # (3H, H)
+    b_hn=None,  # (H,)
+    *,
+    reset_after=True,
+    probe=None,
+    wanted=(True, True, True, True),
+):
+    """GRU over a sequence: ``hs (T, H, B)`` and ``h_T``; its pullback is backpropagation through time.
+
+    What BPTT keeps of every step: r, z, n and the output, and with ``reset_after`` s_n too: ``4 * H * B`` numbers, or
+    ``5 * H * B``.
+
+    Parameters
+    ----------
+    reset_after : bool
+        Whether the reset gate acts after the product with W_hn (PyTorch, cuDNN) or before it (Cho et al. 2014).
+    probe : callable, optional
+        Called as ``probe(name, t, array)`` at every step: ``"r", "z", "n", "h"`` forward; backward ``"dh"``, all that
+        is asked of ``h_t``, and ``"da_r", "da_z", "da_n"``. The array is valid during the call only.
+    wanted : tuple of bool
+        Whose gradients are asked for.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other, or if there is a ``b_hn`` without ``reset_after``.
+    """
+    check_arguments(a_xs, h_0, W_hh, b_hn, reset_after, steps=a_xs.shape[:1])
+    xp, kernels, (T, _, B), H = xp_of(a_xs, h_0, W_hh, b_hn), kernels_of(a_xs), a_xs.shape, len(h_0)
+    dtype, blocks = joint_dtype(a_xs, h_0, W_hh, b_hn), 4 if reset_after else 3
+    wanted = (*wanted[:3], b_hn is not None and wanted[3])
+    saving = any(wanted)  # without, one set of gates serves all steps
+    gates = xp.empty((T if saving else 1, blocks * H, B), dtype)
+    hs = xp.empty((T + 1, H, B), dtype)  # hs[t] enters step t, hs[t + 1] leaves it
+    hs[0] = h_0
+    b = columns(b_hn, B)
+    for t in range(T):
+        now, h = gates[t if saving else 0], hs[t + 1]
+        forward_step(a_xs[t], hs[t], W_hh, b, now, h, reset_after)  # (1, 2, 3, 4)
+        if probe is not None:
+            show(probe, t, ("r", "z", "n", "h"), (now[:H], now[H : 2 * H], now[-H:], h))
+
+    saved = (gates, hs[:-1], W_hh) if saving else None
+
+    def gru_pullback(dhs, dh_T):
+        if saved is None:
+            return None, None, None, None
+        gates, h_prevs, W_hh = saved
+        dtype = joint_dtype(gates, dhs, dh_T)
+        dgates, dh = xp.empty(gates.shape, dtype), dh_T.astype(dtype, order="C")
+        da = dgates[:, -3 * H :]  # with reset_after its rows are ds_n da_r da_z da_n, else those of da alone
+        W_back, scratch = transposed(W_hh, reset_after), xp.empty_like(dh)
+
+        def slopes(run):
+            kernels.gru_slopes(gates[run], h_prevs[run], dgates[run], reset_after)
+
+        for t in steps_back(T, gates[:1].size, slopes):  # the only place where time runs backward
+            dh += dhs[t]  # h_t is read twice
+            if probe is not None:
+                probe("dh", t, dh)
+            backward_step(dh, gates[t], dgates[t], W_back, scratch, reset_after)  # (4, 3, 2, 1)
+            if probe is not None:
+                show(probe, t, ("da_r", "da_z", "da_n"), da[t].reshape(3, H, B))
+        dW_hh = gradient_of_W(gates, h_prevs, dgates, reset_after) if wanted[2] else None
+        db_hn = sum_of_columns(dgates[:, :H]) if wanted[3] else None
+        return da if wanted[0] else None, dh if wanted[1] else None, dW_hh, db_hn
+
+    # the end is a copy: whoever carries it on would keep all steps in memory with a view
+    return (hs[1:], hs[T].copy()), gru_pullback
+
+
+def forward_step(a, h_prev, W_hh, b, gates, h, reset_after):
+    """One step forward: fills ``gates`` and ``h``."""
+    xp, kernels, H = xp_of(h), kernels_of(h), len(h)
+    if reset_after:
+        s = xp.matmul(W_hh, h_prev, out=gates[: 3 * H])
+        if b is not None:
+            s[2 * H :] += b  # (1)
+        kernels.gru_gates(a, h_prev, gates, h)  # (2, 3, 4)
+    else:
+        xp.matmul(W_hh[: 2 * H], h_prev, out=gates[: 2 * H])  # (1)
+        kernels.gru_reset(a, h_prev, gates, h)  # (2, 3a), h lends its memory to k
+        xp.matmul(W_hh[2 * H :], h, out=gates[2 * H :])  # (3b)
+        kernels.gru_candidate(a, h_prev, gates, h)  # (3c, 4)
+
+
+def backward_step(dh, gates, dgates, W_back, scratch, reset_after):
+    """One step backward: ``dh`` of h_t becomes that of h_prev, the slopes in ``dgates`` become cotangents."""
+    xp, kernels, H = xp_of(dh), kernels_of(dh), len(dh)
+    if reset_after:
+        kernels.gru_gates_back(dh, gates, dgates)  # (4, 3, 2)
+        dh += xp.matmul(W_back, dgates[: 3 * H], out=scratch)  # (1)
+    else:
+        W_rz, W_n = W_back
+        kernels.gru_candidate_back(dh, gates, dgates)  # (4, 3c, 2)
+        dk = xp.matmul(W_n, dgates[2 * H :], out=scratch)  # (3b)
+        kernels.gru_reset_back(dk, dh, gates, dgates)  # (3a, 2)
+        dh += xp.matmul(W_rz, dgates[: 2 * H], out=scratch)  # (1)
+
+
+def transposed(W_hh, reset_after):
+    """``W_hh.T`` as every step backward reads it: its columns in the order n r z, or those of r z apart from n."""
+    xp, H = xp_of(W_hh), W_hh.shape[1]
+    if reset_after:
+        return xp.ascontiguousarray(xp.roll(W_hh, H, axis=0).T)
+    return xp.ascontiguousarray(W_hh[: 2 * H].T), xp.ascontiguousarray(W_hh[2 * H :].T)
+
+
+def gradient_of_W(gates, h_prev, dgates, reset_after):
+    """dW_hh of one step or, with an axis of time in front, of all steps in one product, or in two."""
+    xp, H = xp_of(gates), h_prev.shape[-2]
+    if reset_after:
+        return xp.roll(sum_of_products(dgates[..., : 3 * H, :], h_prev), -H, axis=0)  # (1) rows n r z
+    k = gates[..., :H, :] * h_prev  # (3a), computed again rather than kept
+    dW_rz = sum_of_products(dgates[..., : 2 * H, :], h_prev)  # (1)
+    dW_n = sum_of_products(dgates[..., 2 * H :, :], k)  # (3b)
+    return xp.concatenate([dW_rz, dW_n])
+
+
+def columns(b, B):
+    """The bias as ``B`` equal columns, whole numbers in a row for every step to add; ``None`` stays."""
+    return None if b is None else xp_of(b).broadcast_to(b.reshape(-1, 1), (len(b), B)).copy()
+
+
+def check_arguments(a, h, W_hh, b_hn, reset_after, steps=()):
+    """Refuses arrays that are not ``(*steps, 3H, B), (H, B), (3H, H), (H,)`` for one ``H`` and one ``B``."""
+    H, B = h.shape if h.ndim == 2 else (-1, -1)  # which fits no shape
+    bias = "" if b_hn is None else f", b_hn {b_hn.shape}"
+    if a.shape != (*steps, 3 * H, B) or W_hh.shape != (3 * H, H) or (b_hn is not None and b_hn.shape != (H,)):
+        raise ValueError(
+            f"a GRU needs a ({'T, ' if steps else ''}3H, B), h (H, B), W_hh (3H, H) and, if any, b_hn (H,); "
+            f"got a {a.shape}, h {h.shape}, W_hh {W_hh.shape}{bias}"
+        )
+    if b_hn is not None and not reset_after:
+        raise ValueError(
+            f"b_hn must be None with reset_after=False, where it would only be a bias in a_n; got b_hn {b_hn.shape}"
+        )
