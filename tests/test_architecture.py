@@ -72,6 +72,18 @@ def test_a_banned_construct_is_seen(tmp_path, text, complaint):
     assert banned_constructs(tmp_path) == [complaint]
 
 
+def test_only_the_mutator_compiles_and_only_that(tmp_path):
+    calls = "exec('1')\ncompile('1', '', 'exec')\neval('1')\n__import__('re')"
+    for file in ("testing/mutation/mutants.py", "testing/mutation/score.py", "arrays.py"):
+        plant(tmp_path, file, calls)
+    allowed, others = {"exec", "compile"}, {"eval", "exec", "compile", "__import__"}
+    assert sorted(banned_constructs(tmp_path)) == sorted(
+        [f"arrays calls {name}" for name in others]
+        + [f"testing.mutation.mutants calls {name}" for name in others - allowed]
+        + [f"testing.mutation.score calls {name}" for name in others]
+    )
+
+
 @pytest.mark.parametrize(
     "text",
     ["import cupy", "x = xp.float32", "x = y.astype('float64')", "x = zeros(3, device=cuda)", "import numpy as np"],
@@ -116,5 +128,5 @@ def plant(house, file=None, text=""):
     if file == "nn/layers.py":
         contents["nn/module.py"] = "from minirnn.nn import layers"
     for path, old in contents.items() if file is None else [*contents.items(), (file, text)]:
-        (house / path).parent.mkdir(exist_ok=True)
+        (house / path).parent.mkdir(parents=True, exist_ok=True)
         (house / path).write_text(old)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Integral
+
+from numpy.lib.array_utils import normalize_axis_index
+
 from minirnn.arrays import random_generator, xp_of
 
 
@@ -202,23 +207,47 @@ def clip(x, *, min=None, max=None):
 
 
 def astype(x, *, dtype):
-    """``x`` in another floating dtype; the cotangent comes back in that of ``x``."""
+    """``x`` in another floating dtype; the cotangent comes back in that of ``x``.
+
+    Complex numbers stay complex, in the precision asked for: so a complex step passes through.
+    """
     old = x.dtype
 
     def astype_pullback(dy):
-        return (dy.astype(old),)
+        return (dy.astype(_of_its_kind(dy, old)),)
 
-    return x.astype(dtype), astype_pullback
+    return x.astype(_of_its_kind(x, dtype)), astype_pullback
 
 
-def dropout(x, *, p, seed, stream="dropout", step=0):
+def _of_its_kind(x, dtype):
+    """``dtype``, or the complex one of its precision for a complex ``x``."""
+    xp = xp_of(x)
+    return xp.result_type(xp.dtype(dtype), 1j) if x.dtype.kind == "c" else dtype
+
+
+PER_BLOCK = 8  # float32 numbers that Philox draws from one value of its counter
+
+
+def dropout(x, *, p, seed, stream="dropout", step=0, over=(), first=0):
     """Zeroes each element with probability ``p`` and scales the others by ``1 / (1 - p)`` (Srivastava et al. 2014).
 
     The mask is a function of ``(seed, stream, step)`` and of the shape, drawn on the host: both backends see the same.
+    Elements that differ only along the axes ``over`` share one mask: ``over=(0,)`` drops the same units at every step
+    of a sequence ``(T, ...)`` (Gal & Ghahramani 2016).
+
+    ``first`` says which row of a longer ``x`` the first of this one is: a window of a sequence draws the rows that the
+    mask of the whole has there, and none before them. That is, ``dropout(x)[k:] = dropout(x[k:], first=k)``.
     """
     if not 0 <= p <= 1:
         raise ValueError(f"p must lie between 0 and 1, got {p}")
-    keep = random_generator(seed, stream, step).random(x.shape, dtype="float32") >= p
+    if not isinstance(first, Integral) or first < 0:
+        raise ValueError(f"first must be an integer that is not negative, got {first!r}")
+    shared = {normalize_axis_index(axis, x.ndim) for axis in over}
+    shape = tuple(1 if k in shared else n for k, n in enumerate(x.shape))
+    blocks, before = divmod(0 if 0 in shared else int(first) * math.prod(shape[1:]), PER_BLOCK)
+    generator = random_generator(seed, stream, step)
+    generator.bit_generator.advance(blocks)
+    keep = generator.random(before + math.prod(shape), dtype="float32")[before:].reshape(shape) >= p
     mask = xp_of(x).asarray(keep)
     scale = 1 / (1 - p) if p < 1 else 0.0
 

@@ -1,0 +1,76 @@
+"""A look at what passes through a recurrence: gates and states on the way there, their gradients on the way back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from inspect import signature
+
+from minirnn.arrays import xp_of
+from minirnn.rules.combinators.form import named, positional, selective
+
+
+class Record:
+    """A probe that keeps what it is shown, copied: ``record["dh"]`` is ``(T, H, B)``, the step first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minirnn import rules
+    >>> record = Record()
+    >>> a_xs, h_0, W_hh = np.ones((3, 2, 4)), np.zeros((2, 4)), np.eye(2)
+    >>> (hs, h_T), pullback = observe(rules.rnn, record)(a_xs, h_0, W_hh)
+    >>> gradients = pullback(np.zeros_like(hs), np.ones_like(h_T))
+    >>> record.names, record["dh"].shape
+    (['da', 'dh', 'h'], (3, 2, 4))
+    """
+
+    def __init__(self):
+        self._seen = defaultdict(dict)
+
+    def __call__(self, name, t, array):
+        self._seen[name][t] = array.copy()
+
+    @property
+    def names(self):
+        """What was shown so far, sorted."""
+        return sorted(self._seen)
+
+    def __getitem__(self, name):
+        if name not in self._seen:
+            raise KeyError(f"nothing named {name!r} was recorded; there is {', '.join(self.names) or 'nothing'}")
+        steps = self._seen[name]
+        arrays = [steps[t] for t in sorted(steps)]
+        return xp_of(*arrays).stack(arrays)
+
+
+def observe(rule, probe):
+    """The rule, showing ``probe(name, t, array)`` every gate, state and gradient of every step, as BPTT passes it.
+
+    Parameters
+    ----------
+    rule : sequence rule
+        That takes the keyword ``probe``: those of this library, and whatever combinators make of them.
+    probe : callable
+        Such as a `Record`. The array is the rule's own, and valid only during the call.
+
+    Raises
+    ------
+    TypeError
+        If the rule does not take a probe.
+    """
+    if "probe" not in signature(rule).parameters:
+        raise TypeError(
+            f"{rule.__name__} takes no probe: only the sequence rules rnn, lstm, gru, and what wraps them, do"
+        )
+    rule = selective(rule)
+
+    def observed(*arguments, wanted=None, **static):
+        wanted = wanted or (True,) * len(arguments)
+        return rule(*arguments, wanted=wanted, **{"probe": probe, **static})
+
+    return named(observed, f"observe({rule.__name__})", positional(rule), rule)
+
+
+def elsewhere(probe, place):
+    """A probe that tells ``probe`` of step ``place(t)`` what it is told of step ``t``; ``None`` stays ``None``."""
+    return None if probe is None else lambda name, t, array: probe(name, place(t), array)

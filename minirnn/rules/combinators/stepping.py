@@ -1,0 +1,95 @@
+"""From a step to a sequence, and from an input to its pre-activations."""
+
+from __future__ import annotations
+
+from minirnn.arrays import xp_of
+from minirnn.rules.combinators.form import Gradients, form_of, named, outline, positional, selective
+from minirnn.rules.linear import affine
+
+
+def scan(step):
+    """The sequence rule that takes one step after the other; its pullback is BPTT in its plainest form.
+
+    It serves any cell that somebody can write down as a step. The sequence rules of this library are the same thing
+    made fast: they save all steps in one array, and make one product of all the steps' products for the weights.
+
+    Parameters
+    ----------
+    step : step rule
+        ``(*inputs, *states, *weights) -> new states``, the names of the states ending in ``_prev``. A rule with one
+        state returns it as an array, one with several as a tuple.
+
+    Returns
+    -------
+    sequence rule
+        ``(*sequences, *states, *weights) -> (ys, *ends)``, ``ys`` the first state after every step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minirnn import rules
+    >>> a_xs, h_0, W_hh = np.ones((3, 2, 4)), np.zeros((2, 4)), np.eye(2)
+    >>> (hs, h_T), scan_pullback = scan(rules.rnn_step)(a_xs, h_0, W_hh)
+    >>> bool(np.allclose(hs, rules.rnn(a_xs, h_0, W_hh)[0][0]))
+    True
+    """
+    form, names = form_of(step, "_prev"), positional(step)
+
+    def scanned(*arguments, wanted=None, **static):
+        wanted = wanted or (True,) * len(arguments)
+        xs, states, weights = form.split(arguments)
+        ys, pullbacks = [], []
+        for x in zip(*xs, strict=True):
+            states, pullback = step(*x, *states, *weights, **static)
+            states = (states,) if form.states == 1 else states
+            ys.append(states[0])
+            if any(wanted):
+                pullbacks.append(pullback)
+        xp, h, asked = xp_of(*arguments), states[0], outline(arguments, wanted)
+
+        def scan_pullback(dys, dh, *dstates):
+            gathered = Gradients(form, asked, xp)
+            for t in reversed(range(len(pullbacks))):  # the only place where time runs backward
+                dh, *dstates = gathered.put(t, pullbacks[t](dh + dys[t], *dstates))
+            return gathered.entries((dh, *dstates))
+
+        hs = xp.stack(ys) if ys else xp.empty((0, *h.shape), h.dtype)
+        return (hs, *states), scan_pullback
+
+    inputs = [f"{name}_xs" for name in names[: form.sequences]]
+    states = [name.removesuffix("_prev") + "_0" for name in names[form.sequences : sum(form)]]
+    return named(scanned, f"scan({step.__name__})", [*inputs, *states, *names[sum(form) :]], step)
+
+
+def projected(rule):
+    """The rule with its input projection: of ``xs`` it sees ``W_ih @ xs + b``.
+
+    Parameters
+    ----------
+    rule : sequence rule
+
+    Returns
+    -------
+    sequence rule
+        ``(xs (T, D, B), ..., *states, W_ih (G, D), b (G,) or None, *weights)``.
+    """
+    rule, form, names = selective(rule), form_of(rule), positional(rule)
+    first = sum(form)  # of the weights
+
+    def projected_rule(*arguments, wanted=None, **static):
+        wanted = wanted or (True,) * len(arguments)
+        (xs, *others), (W_ih, b), rest = arguments[:first], arguments[first : first + 2], arguments[first + 2 :]
+        in_affine = (wanted[0], *wanted[first : first + 2])
+        a_xs, affine_pullback = affine(xs, W_ih, b, wanted=in_affine)
+        in_rule = (any(in_affine), *wanted[1:first], *wanted[first + 2 :])
+        outputs, rule_pullback = rule(a_xs, *others, *rest, wanted=in_rule, **static)
+
+        def projected_pullback(*cotangents):
+            da_xs, *gradients = rule_pullback(*cotangents)
+            dxs, dW_ih, db = affine_pullback(da_xs) if any(in_affine) else (None, None, None)
+            return dxs, *gradients[: first - 1], dW_ih, db, *gradients[first - 1 :]
+
+        return outputs, projected_pullback
+
+    parameters = ["xs", *names[1:first], "W_ih", "b", *names[first:]]
+    return named(projected_rule, f"projected({rule.__name__})", parameters, rule)

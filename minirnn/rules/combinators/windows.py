@@ -1,0 +1,234 @@
+"""Windows: a sequence rule run some steps at a time, and what becomes of the gradient at the borders between."""
+
+from __future__ import annotations
+
+from functools import partial, reduce
+from inspect import signature
+from numbers import Integral, Real
+
+from minirnn.arrays import random_generator, xp_of
+from minirnn.rules.combinators.form import Gradients, form_of, named, outline, positional, selective
+from minirnn.rules.combinators.observing import elsewhere
+
+
+def truncate(rule, window, back=None):
+    """Truncated BPTT: after every ``window`` steps, the gradient of their losses flows back over ``back`` steps.
+
+    In the terms of Williams & Peng (1990) ``window`` is k1 and ``back`` is k2. With both equal the sequence falls into
+    windows that no gradient leaves. What comes out is not the gradient of the loss; but it is the gradient of another
+    function, the one in which the state that enters every stretch of ``back`` steps is a constant. So it can be checked
+    against numbers like any other.
+
+    Parameters
+    ----------
+    rule : sequence rule
+    window : int
+        Steps. From the length of the sequence on nothing is cut.
+    back : int, optional
+        A multiple of ``window``, and ``window`` without it. The way back takes ``back / window`` times as long.
+
+    Raises
+    ------
+    ValueError
+        If ``window`` or ``back`` is none of these.
+    """
+    steps_of(window=window, back=window if back is None else back)
+    if back is not None and back % window:
+        raise ValueError(f"back must be a multiple of window, {window}, got {back}")
+    generations = (back or window) // window
+
+    def pull(windows, gathered, dys, dends):
+        xp, flows = xp_of(dys), []  # what the losses of each of the next generations - 1 windows ask of the states here
+        for now, running, pullback in windows:
+            nothing = xp.zeros_like(dys[now])
+            asked = [(dys[now], *dends), *((nothing, *flow) for flow in flows)]
+            found = [pullback(*cotangents) for cotangents in asked]  # linear, but only of one age can be added up
+            dstates = gathered.put(now, reduce(_sum, found))
+            if now.start:
+                youngest, *older = (gathered.form.split(gradients)[1] for gradients in found)
+                dends = [xp.where(running, 0, d) for d in youngest]  # the ends of columns that have not begun yet
+                flows = [[xp.where(running, d, 0) for d in youngest], *older][: generations - 1]
+        return dstates
+
+    return _in_windows(rule, window, "truncate", pull)
+
+
+def truncate_randomly(rule, window, probability, seed=0):
+    """Truncated BPTT without its bias: at every border the gradient is cut with a probability, else grown to make up.
+
+    Cut with probability p, and multiplied by 1 / (1 - p) where it passes, the gradient has that of the whole sequence
+    for its expectation, at the price of variance (ARTBP, Tallec & Ollivier 2017).
+
+    Parameters
+    ----------
+    rule : sequence rule
+    window : int
+        Steps between places where it may be cut.
+    probability : float
+        From 0 to below 1.
+    seed : int
+        Draws the cuts; together with the static keyword ``step`` of the rule that comes out, to be counted up from call
+        to call: the same step cuts at the same places.
+
+    Raises
+    ------
+    ValueError
+        If ``window`` or ``probability`` cannot be used.
+    """
+    if not isinstance(probability, Real) or not 0 <= probability < 1:
+        raise ValueError(f"probability must be a number from 0 to below 1, got {probability!r}")
+    steps_of(window=window)
+
+    def pull(windows, gathered, dys, dends, step):
+        drawn = random_generator(seed, "truncation", step)
+
+        def cut_or_grow(dstates):
+            factor = 0.0 if drawn.random() < probability else 1 / (1 - probability)
+            return [d * factor for d in dstates]
+
+        return _carried(windows, gathered, dys, dends, cut_or_grow)
+
+    return _in_windows(rule, window, "truncate_randomly", pull, step=0)
+
+
+def clip_through_time(rule, max_norm, every=1):
+    """BPTT that clips what it carries: a column's cotangent of all states, wherever it passes ``every`` steps.
+
+    Unlike clipping after the backward pass it keeps the gradient of an early step from being drowned by what grew on
+    the way to it. What comes out points elsewhere than the gradient does, and is no function's gradient.
+
+    Parameters
+    ----------
+    rule : sequence rule
+    max_norm : float
+        The largest Euclidean norm of a column's cotangent, the states taken together; a longer one is shortened to it.
+    every : int
+        Steps.
+
+    Raises
+    ------
+    ValueError
+        If ``max_norm`` is not a positive number, or ``every`` no positive integer.
+    """
+    if not isinstance(max_norm, Real) or not max_norm > 0:
+        raise ValueError(f"max_norm must be a positive number, got {max_norm!r}")
+
+    steps_of(every=every)
+
+    def shorten(dstates):
+        squares = sum((d * d).sum(axis=tuple(range(d.ndim - 1))) for d in dstates)  # a sum per column
+        shrink = max_norm / xp_of(squares).maximum(squares**0.5, max_norm)
+        return [d * shrink for d in dstates]
+
+    return _in_windows(rule, every, "clip_through_time", partial(_carried, border=shorten))
+
+
+def checkpoint(rule, every):
+    """The same gradients from less memory: keep the states between windows, and run each window again on the way back.
+
+    What BPTT keeps grows with T. This keeps T / every states and one window at a time, least with ``every`` near the
+    square root of T, for one more forward pass (Gruslys et al. 2016). Wrap ``projected(rule)`` rather than the rule
+    alone, lest the pre-activations of all steps be kept as its argument. Random masks return as they were, because they
+    come from a counter: a rule with the static keyword ``first`` is told at which step its window begins.
+
+    Parameters
+    ----------
+    rule : sequence rule
+    every : int
+        Steps in a window.
+
+    Raises
+    ------
+    ValueError
+        If ``every`` is no positive integer.
+    """
+
+    steps_of(every=every)
+    return _in_windows(rule, every, "checkpoint", partial(_carried, border=lambda dstates: dstates), again=True)
+
+
+def steps_of(**numbers):
+    """Refuses numbers of steps that are not positive integers, naming the first."""
+    for name, value in numbers.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a positive number of steps, got {value!r}")
+
+
+def _carried(windows, gathered, dys, dends, border):
+    """BPTT from window to window: what is asked of the states passes ``border`` on its way from one to the other."""
+    for now, running, pullback in windows:
+        dends = gathered.put(now, pullback(dys[now], *dends))
+        if now.start:
+            dends = [xp_of(d).where(running, new, d) for new, d in zip(border(dends), dends, strict=True)]
+    return dends
+
+
+def _sum(gradients, others):
+    return [g if g is None else g + other for g, other in zip(gradients, others, strict=True)]
+
+
+def _in_windows(rule, window, name, pull, again=False, **settings):
+    """The rule that runs ``rule`` one window after the other, carrying the states, and leaves the way back to ``pull``.
+
+    ``pull(windows, gathered, dys, dends, **settings)`` gets the windows from the last to the first: their steps, which
+    columns have any (of ragged sequences not all do, and no border lies where nothing was done), and their pullback. It
+    puts gradients into ``gathered``, and returns those of the first states. With ``again`` a window is run again for
+    its pullback, else the forward pass saved it.
+    """
+    rule, form = selective(rule), form_of(rule)
+    takes_first = "first" in signature(rule).parameters
+
+    def windowed(*arguments, wanted=None, **static):
+        wanted = wanted or (True,) * len(arguments)
+        chosen = {key: static.pop(key, default) for key, default in settings.items()}
+        xs, states, weights = form.split(arguments)
+        T = len(xs[0])
+        if window >= T:  # nothing to cut
+            return rule(*arguments, wanted=wanted, **static)
+        inside = (*wanted[: form.sequences], *(any(wanted),) * form.states, *wanted[sum(form) :])
+        ys, windows = None, []
+        for start in range(0, T, window):
+            now = slice(start, min(start + window, T))
+            there = _static_in_window(static, now, takes_first)
+            run = partial(rule, *(x[now] for x in xs), *states, *weights, **there)
+            asked = inside if start else wanted
+            (ys_now, *states), pullback = run(wanted=(False,) * len(wanted) if again else asked)
+            if any(wanted):
+                pull_now = partial(_pull_again, partial(run, wanted=asked)) if again else pullback
+                windows.append((now, _running(there, states[0]), pull_now))
+            if ys is None:
+                ys = xp_of(ys_now).empty((T, *ys_now.shape[1:]), ys_now.dtype)
+            ys[now] = ys_now
+        xp, asked_for = xp_of(ys), outline(arguments, wanted)
+
+        def windowed_pullback(dys, *dends):
+            gathered = Gradients(form, asked_for, xp)
+            dstates = pull(reversed(windows), gathered, dys, dends, **chosen) if windows else (None,) * form.states
+            return gathered.entries(dstates)
+
+        return (ys, *states), windowed_pullback
+
+    return named(windowed, f"{name}({rule.__name__})", positional(rule), rule, **settings)
+
+
+def _pull_again(run, *cotangents):
+    _, pullback = run()
+    return pullback(*cotangents)
+
+
+def _running(static, state):
+    """Whether the columns have steps in a window called with these static arguments: ``(B,)``, ``(1,)`` if all have."""
+    lengths = static.get("lengths")
+    return xp_of(state).asarray([True] if lengths is None else [n > 0 for n in lengths])
+
+
+def _static_in_window(static, now, takes_first):
+    """The static arguments as a window has to see them: those that count steps count from its start."""
+    there = dict(static)
+    if static.get("lengths") is not None:
+        there["lengths"] = [min(max(n - now.start, 0), now.stop - now.start) for n in static["lengths"]]
+    if static.get("probe") is not None:
+        there["probe"] = elsewhere(static["probe"], lambda t: t + now.start)
+    if takes_first:
+        there["first"] = static.get("first", 0) + now.start
+    return there

@@ -1,0 +1,104 @@
+"""From step to sequence and from input to pre-activation: scan and projected equal what they stand for."""
+
+import numpy as np
+import pytest
+from cells import CELLS, T, arguments, cotangents, projected_arguments, run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minirnn import rules
+from minirnn.arrays import to_numpy
+from minirnn.rules.combinators import projected, scan
+from minirnn.rules.combinators.form import form_of, positional
+from minirnn.testing import check_laws
+
+every_cell = pytest.mark.parametrize("name", CELLS)
+
+
+def assert_close(found, expected, tolerance=1e-12):
+    for k, (x, y) in enumerate(zip(found, expected, strict=True)):
+        np.testing.assert_allclose(to_numpy(x), to_numpy(y), rtol=tolerance, atol=tolerance, err_msg=f"entry {k}")
+
+
+@every_cell
+@given(length=st.integers(1, T), seed=st.integers(0, 99))
+def test_a_scan_of_steps_is_the_sequence_rule(name, length, seed):
+    cell = CELLS[name]
+    inputs = arguments(cell, T=length, seed=seed)
+    assert_close(run(scan(cell.step), inputs), run(cell.rule, inputs)[: 1 + cell.states + len(inputs)])
+
+
+@every_cell
+def test_a_scan_of_no_steps_hands_the_states_on(name):
+    cell = CELLS[name]
+    inputs = arguments(cell, T=0)
+    outputs, pullback = scan(cell.step)(*inputs)
+    for end, state in zip(outputs[1:], inputs[1:], strict=False):
+        np.testing.assert_array_equal(end, state)
+    dys = cotangents(outputs)
+    gradients = pullback(*dys)
+    for d, given_d in zip(gradients[1:], dys[1:], strict=False):
+        np.testing.assert_array_equal(d, given_d)
+    assert not gradients[1 + cell.states].any()  # of W_hh, in its own shape
+    assert gradients[1 + cell.states].shape == inputs[1 + cell.states].shape
+
+
+@every_cell
+@pytest.mark.parametrize("combined", ["scan", "projected"])
+def test_all_laws(backend, name, combined):
+    cell = CELLS[name]
+    if combined == "scan":
+        # it keeps whole steps: what only some of their gradients need as well
+        check_laws(scan(cell.step), arguments(cell, T=3, B=2), without=("keeps_what_it_reads",))
+    else:
+        # the gradients shown are those of pre-activations; the first argument is what comes before them
+        check_laws(projected(cell.rule), projected_arguments(cell, T=3, B=2), without=("probes_see_the_truth",))
+
+
+@every_cell
+def test_projected_is_projecting_first(backend, name):
+    cell = CELLS[name]
+    xs, *rest = projected_arguments(cell)
+    states, (W_ih, b), weights = rest[: cell.states], rest[cell.states :][:2], rest[cell.states + 2 :]
+    outputs, pullback = projected(cell.rule)(xs, *rest)
+    a_xs, affine_pullback = rules.affine(xs, W_ih, b)
+    expected, rule_pullback = cell.rule(a_xs, *states, *weights)
+    assert_close(outputs, expected, 0)
+    dys = cotangents(outputs)
+    da_xs, *others = rule_pullback(*dys)
+    dxs, dW_ih, db = affine_pullback(da_xs)
+    after = [dxs, *others[: cell.states], dW_ih, db, *others[cell.states :]]
+    found = pullback(*dys)
+    assert_close([g for g in found if g is not None], [g for g in after if g is not None], 0)
+
+
+def test_names_tell_what_an_argument_is():
+    assert positional(scan(rules.lstm_step)) == positional(rules.lstm)
+    assert positional(projected(rules.gru)) == ["xs", "h_0", "W_ih", "b", "W_hh", "b_hn"]
+    assert projected(rules.gru).__name__ == "projected(gru)"
+    assert form_of(projected(rules.lstm)) == (1, 2)
+
+
+def test_a_step_may_have_inputs_besides_the_first():
+    """A step whose second input says, entry by entry, which of the old state is kept."""
+
+    def leaky_step(a, keep, h_prev, W_hh):
+        h, step_pullback = rules.rnn_step(a, h_prev, W_hh)
+
+        def leaky_step_pullback(dh):
+            da, dh_prev, dW_hh = step_pullback(dh * ~keep)
+            return da, None, dh_prev + dh * keep, dW_hh
+
+        return keep * h_prev + ~keep * h, leaky_step_pullback
+
+    a_xs, h_0, W_hh = arguments(CELLS["rnn"])
+    keep = np.random.default_rng(1).random(a_xs.shape) < 0.5
+    rule = scan(leaky_step)
+    assert positional(rule) == ["a_xs", "keep_xs", "h_0", "W_hh"]
+    check_laws(rule, (a_xs, keep, h_0, W_hh), without=("keeps_what_it_reads",))
+
+
+@pytest.mark.parametrize("step", [rules.tanh, rules.affine, rules.lstm])
+def test_what_is_no_step_is_refused(step):
+    with pytest.raises(TypeError, match=rf"{step.__name__} must take .* named \.\.\._prev"):
+        scan(step)
