@@ -4,8 +4,8 @@ from minirnn import nn, ops, rules
 from minirnn.arrays import BackendError, to_numpy, use_backend, xp_of
 from minirnn.checking import GradcheckError
 from minirnn.decoding import generate, sampler, stream_characters
-from minirnn.functional import gradcheck
-from minirnn.models import CharLM
+from minirnn.functional import gradcheck, hvp
+from minirnn.models import CharLM, Tagger
 from minirnn.tape import Tensor, differentiable, no_grad
 from minirnn.text import DataError, TextStream, Vocabulary, read_text
 from minirnn.training import (
@@ -46,9 +46,11 @@ __all__ = [
     # checking gradients
     "gradcheck",
     "GradcheckError",
+    "hvp",
     # layers and models
     "nn",
     "CharLM",
+    "Tagger",
     # text
     "Vocabulary",
     "TextStream",

@@ -7,6 +7,7 @@ from typing import Any
 
 from minirnn.arrays import Array, asarray, home_of
 from minirnn.checking import GradcheckReport, check_rule
+from minirnn.checking.hessian import hessian_product
 from minirnn.nn import Module
 from minirnn.tape import Tensor, rule_of
 
@@ -75,11 +76,64 @@ def gradcheck(
         "allow_float32": allow_float32,
         "max_entries": max_entries,
     }
+    rule, arrays, own_names = _as_rule(fn, inputs)
+    return check_rule(rule, arrays, names=names or own_names, caller="gradcheck", **options)
+
+
+def hvp(fn: Callable, inputs: Sequence[Any], vectors: Sequence[Any], *, check: bool = True) -> tuple[Array | None, ...]:
+    """The Hessian of a function with one number for output, times a vector: exact to rounding, and never formed.
+
+    It is how fast the gradient changes when the inputs set out along the vector, and comes from one complex step
+    through the pullback (``minirnn/checking/hessian.py`` says how): the price is that of a few gradients.
+
+    Parameters
+    ----------
+    fn : callable
+        A rule, a function of tensors, or a module, of which the Hessian is by all parameters and floating inputs, as
+        ``Module.as_rule`` lists them. Its output must have one element.
+    inputs : sequence
+        What ``fn`` takes: arrays, tensors or numbers; the floating ones in float64.
+    vectors : sequence
+        The vector v, in one part for each input (for a module: each parameter, then each floating input), of its shape.
+        ``None`` stands for zeros, and belongs to integers and masks.
+    check : bool
+        Compare the product with a difference of two gradients, for the price of one more, and refuse if they have
+        nothing to do with each other, as where a function inside takes the ``.real`` or the ``abs`` of its numbers.
+
+    Returns
+    -------
+    tuple
+        H v in the parts of v: an array for every floating input, ``None`` for the others.
+
+    Raises
+    ------
+    TypeError
+        If a floating input is not float64, or ``fn`` cannot take complex numbers or loses their imaginary part.
+    ValueError
+        If the output has not one element, a vector does not fit its input, a number is not finite, or the check fails.
+
+    Notes
+    -----
+    Functions with kinks (relu, max, abs, clip) have a Hessian between the kinks, and there it is right.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> A, x = np.array([[2.0, 1.0], [1.0, 3.0]]), np.array([0.5, -1.0])
+    >>> hvp(lambda x: x @ A @ x / 2, (x,), (np.array([1.0, 0.0]),))
+    (array([2., 1.]),)
+    """
+    rule, arrays, names = _as_rule(fn, inputs)
+    parts = [v.array if isinstance(v, Tensor) else _as_array(v) for v in vectors]
+    return hessian_product(rule, arrays, parts, names=names, check=check)
+
+
+def _as_rule(fn: Callable, inputs: Sequence[Any]) -> tuple[Callable, tuple[Array | None, ...], list[str] | None]:
+    """A rule that computes what ``fn`` does, its arguments, and their names if the rule does not tell them itself."""
     if isinstance(fn, Module):
-        rule, arrays, own_names = fn.as_rule(*inputs)
-        return check_rule(rule, arrays, names=names or own_names, caller="gradcheck", **options)
+        return fn.as_rule(*inputs)
     arrays = tuple(x.array if isinstance(x, Tensor) else _as_array(x) for x in inputs)
-    return check_rule(_as_rule(fn, inputs, arrays), arrays, names=names, caller="gradcheck", **options)
+    return _rule_behind(fn, inputs, arrays), arrays, None
 
 
 def _as_array(x: Any) -> Array:
@@ -90,7 +144,7 @@ def _as_array(x: Any) -> Array:
     return x
 
 
-def _as_rule(fn: Callable, inputs: Sequence[Any], arrays: Sequence[Array]) -> Callable:
+def _rule_behind(fn: Callable, inputs: Sequence[Any], arrays: Sequence[Array]) -> Callable:
     """``fn`` itself if it is a rule, the rule behind it if it was lifted, else the tape's rule of it."""
     if hasattr(fn, "rule"):
         return fn.rule

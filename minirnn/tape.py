@@ -417,7 +417,8 @@ def pull_back(
 
     def deliver(edge: Edge, cotangent: Array) -> None:
         if cotangent.dtype != edge.dtype:
-            cotangent = cotangent.astype(edge.dtype)
+            real = cotangent.dtype.kind == "c" and edge.dtype.kind == "f"  # it moves along the real line only
+            cotangent = (cotangent.real if real else cotangent).astype(edge.dtype)
         if edge.leaf is not None:
             former = leaves.get(id(edge.leaf))
             leaves[id(edge.leaf)] = (edge.leaf, cotangent if former is None else former[1] + cotangent)
@@ -491,8 +492,9 @@ def differentiable(rule: Callable) -> Callable:
         share_counts(tensors, outputs)
         if any(wanted):
             node = Node(name, tensors, pullback, outputs)
+            kinds = {edge.dtype.kind for edge in node.inputs if edge is not None and edge.requires_grad}
             for k, t in enumerate(outputs):
-                if t.dtype.kind == "f":
+                if t.dtype.kind in {"f", *kinds}:  # complex only where a complex input comes from rule_of
                     t.requires_grad, t.node, t.index = True, node, k
         return tuple(outputs) if several else outputs[0]
 
@@ -526,14 +528,15 @@ def rule_of(function: Callable) -> Callable:
     """A function of tensors as a rule: its pullback is the tape's.
 
     With it the largest scale is the same kind of thing as the smallest: a whole model can be gradient-checked, or used
-    inside another rule, like ``tanh``.
+    inside another rule, like ``tanh``. Complex arrays are differentiated too, as if they were real: a complex step
+    through this pullback is a second derivative (``minirnn.hvp``).
     """
 
     @wraps(function)
     def rule(*arrays: Array) -> tuple[Any, Callable]:
         inputs = [Tensor.around(a) for a in arrays]
         for t in inputs:
-            t.requires_grad = t.dtype.kind == "f"
+            t.requires_grad = t.dtype.kind in "fc"
         token = _recording.set(True)
         try:
             output = function(*inputs)

@@ -90,7 +90,10 @@ def getitem(x, *, index):
 
     def getitem_pullback(dy):
         dx = xp.zeros(shape, dy.dtype)
-        if may_repeat:
+        if may_repeat and dy.dtype.kind == "c":  # CuPy adds no complex numbers this way
+            xp.add.at(dx.real, index, dy.real)
+            xp.add.at(dx.imag, index, dy.imag)
+        elif may_repeat:
             xp.add.at(dx, index, dy)
         else:
             dx[index] = dy

@@ -1,0 +1,167 @@
+"""Second derivatives of a rule: its Hessian times a vector, by one complex step through the pullback.
+
+The Hessian holds the derivatives of the gradient, and H v is the derivative of the gradient along v. The gradient is a
+function like any other, so whatever differentiates functions along a line gives H v. Differences of gradients lose half
+of the digits. But the pullback of an analytic rule is analytic too, and so the complex step of ``differences.py`` is
+exact to rounding, with no pullback of a pullback to write:
+
+    H v = Im gradient(x + i h v) / h
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from minirnn.arrays import Array, to_numpy, xp_of
+from minirnn.checking.contract import argument_names, call_rule, is_differentiable
+from minirnn.checking.differences import COMPLEX_STEP, DOUBLE, best_step
+
+GROSS = 1e-3  # relative errors beyond this are no rounding of a difference
+
+
+def hessian_product(
+    rule: Callable,
+    arrays: Sequence[Array | None],
+    vectors: Sequence[Array | None],
+    *,
+    names: Sequence[str] | None = None,
+    check: bool = True,
+) -> tuple[Array | None, ...]:
+    """The Hessian of a rule with one number for output, times a vector given in one part per argument.
+
+    Parameters
+    ----------
+    rule : callable
+        ``rule(*arrays) -> (output, pullback)``.
+    arrays, vectors : sequence of arrays
+        The arguments, floating ones in float64, and for each its part of the vector; ``None`` for zeros.
+    names : sequence of str, optional
+        What to call the arguments in errors.
+    check : bool
+        Compare with a difference of gradients.
+
+    Returns
+    -------
+    tuple
+        One array per floating argument, ``None`` for the others.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``minirnn.hvp`` does.
+
+    Examples
+    --------
+    >>> def cubes(x):
+    ...     return (x**3).sum(), lambda dy: (3 * x**2 * dy,)
+    >>> hessian_product(cubes, (np.array([1.0, 2.0]),), (np.array([1.0, 10.0]),))
+    (array([  6., 120.]),)
+    """
+    vectors = _fitting(arrays, vectors, names or argument_names(rule, len(arrays)))
+    length = max(_largest(vectors), np.finfo(float).tiny)
+    directions = [None if v is None else v / length for v in vectors]
+
+    def gradient_at(t: complex) -> list[Array]:
+        """The gradient, by floating arguments only, with these moved by ``t`` times their direction."""
+        moved = [x if u is None else x + t * u for x, u in zip(arrays, directions, strict=True)]
+        return [g for g, u in zip(_gradient(rule, moved), directions, strict=True) if u is not None]
+
+    try:
+        gradient = gradient_at(1j * COMPLEX_STEP)
+    except Exception as refusal:
+        gradient_at(0.0)  # raises again what is not the complex numbers' fault
+        raise TypeError(
+            "second derivatives need a function of complex numbers, and this one does not take them "
+            f"({type(refusal).__name__}: {refusal})"
+        ) from refusal
+    slopes = [g.imag / COMPLEX_STEP for g in gradient]
+    if check:
+        step = best_step(1) * max(1.0, _largest(arrays))
+        _refuse_gross_errors(slopes, [g.real for g in gradient], gradient_at, step)
+    products = iter(slopes)
+    return tuple(None if u is None else xp_of(u).asarray(next(products) * length) for u in directions)
+
+
+def _gradient(rule: Callable, arrays: Sequence[Array | None]) -> Sequence[Array]:
+    """The gradient of the one number that the rule returns."""
+    outputs, pullback = call_rule(rule, arrays, {})
+    if len(outputs) != 1 or outputs[0].size != 1:
+        shapes = ", ".join(str(y.shape) for y in outputs)
+        raise ValueError(f"a Hessian belongs to a function with one output of one element, got {shapes}")
+    y = outputs[0]
+    gradient = pullback(xp_of(y).ones(y.shape, y.dtype))[: len(arrays)]
+    for x, g in zip(arrays, gradient, strict=True):
+        if x is not None and x.dtype.kind == "c" and not y.dtype.kind == g.dtype.kind == "c":
+            raise TypeError(f"the imaginary part is lost: the output became {y.dtype}, a gradient {g.dtype}")
+    return gradient
+
+
+def _refuse_gross_errors(
+    slopes: Sequence[Array], gradient: Sequence[Array], gradient_at: Callable, step: float
+) -> None:
+    """Raises where the slopes of the gradient have nothing to do with differences of it over a real step.
+
+    A difference is off too: by rounding, where the function bends sharply, and at a kink. Then the one ahead and the
+    one behind are not alike. So an error is what departs from both of them, by more than they do from each other.
+    """
+    norm = np.linalg.norm
+    rounding = 64 * DOUBLE / step * sum(norm(to_numpy(g)) for g in gradient)
+
+    def differences(t: float) -> list[np.ndarray]:
+        return [to_numpy(g - g_0) / t for g, g_0 in zip(gradient_at(t), gradient, strict=True)]
+
+    def gaps(found: Sequence[np.ndarray]) -> np.ndarray:
+        return np.array([norm(s - d) for s, d in zip(exact, found, strict=True)])
+
+    exact, ahead = [to_numpy(s) for s in slopes], differences(step)
+    allowed = np.array([GROSS * (norm(s) + norm(d)) for s, d in zip(exact, ahead, strict=True)]) + rounding
+    if (gaps(ahead) <= allowed).all():
+        return
+    behind = differences(-step)
+    allowed += [norm(d - e) for d, e in zip(ahead, behind, strict=True)]
+    if not (np.minimum(gaps(ahead), gaps(behind)) <= allowed).all():
+        raise ValueError(
+            f"the complex step gives a Hessian product of norm {norm([norm(s) for s in exact]):.3g}, a difference of "
+            f"gradients one of {norm([norm(d) for d in ahead]):.3g}: somewhere in the function or in a pullback the "
+            "imaginary part is lost, as by .real or by the abs of a complex number"
+        )
+
+
+def _fitting(
+    arrays: Sequence[Array | None], vectors: Sequence[Array | None], names: Sequence[str]
+) -> list[Array | None]:
+    """The vectors in float64, zeros for what is missing, ``None`` where an argument has no derivative."""
+    if len(vectors) != len(arrays):
+        raise ValueError(f"vectors must have {len(arrays)} parts, for {', '.join(names)}; got {len(vectors)}")
+    fitting: list[Array | None] = []
+    for name, x, v in zip(names, arrays, vectors, strict=True):
+        if x is None or x.dtype.kind in "iub":
+            if v is not None:
+                kind = "not given" if x is None else x.dtype
+                raise ValueError(f"the vector's part for {name!r} must be None, because the input is {kind}")
+            fitting.append(None)
+            continue
+        if x.dtype != np.float64:
+            raise TypeError(f"input {name!r} is {x.dtype}; second derivatives are taken in float64: convert it")
+        v = xp_of(x).zeros_like(x) if v is None else v
+        xp_of(x, v)  # raises where they live in different places
+        if v.dtype.kind not in "fiub":
+            raise TypeError(f"the vector's part for {name!r} must be real, got dtype {v.dtype}")
+        if v.shape != x.shape:
+            raise ValueError(
+                f"the vector's part for {name!r} must have the shape of the input, {x.shape}, got {v.shape}"
+            )
+        for what, numbers in (("input", x), ("the vector's part for", v)):
+            if not np.isfinite(to_numpy(numbers)).all():
+                raise ValueError(f"{what} {name!r} holds values that are not finite")
+        fitting.append(v.astype(x.dtype))
+    if all(v is None for v in fitting):
+        raise ValueError("nothing to differentiate: no input is a float array")
+    return fitting
+
+
+def _largest(arrays: Sequence[Array | None]) -> float:
+    """The largest absolute value among floating arrays."""
+    return max((float(np.abs(to_numpy(x)).max(initial=0)) for x in arrays if is_differentiable(x)), default=0.0)

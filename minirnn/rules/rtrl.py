@@ -1,0 +1,204 @@
+"""Real-time recurrent learning (Williams & Zipser 1989): the gradients of BPTT, forward in time.
+
+BPTT waits for the end of the sequence and asks backwards: what does the loss want of this state? RTRL asks forwards:
+what have the weights done to this state so far? The answer, the *influence* of an argument, has the axes of the
+argument and then those of the state. For an RNN with a_t = W_ih x_t + b + W_hh h_prev and h_t = tanh(a_t),
+
+    h_by_W[i, j, k, b] = d h_t[k, b] / d W_hh[i, j]
+
+and one step of it is the derivative of one step, term by term:
+
+    a_by_W[i, j, k, b] = sum over l of W_hh[k, l] h_by_W_prev[i, j, l, b]        by way of the old state
+                         + (k == i) h_prev[j, b]                                 directly: entry i, j feeds row i
+    h_by_W = (1 - h_t**2) * a_by_W
+
+A state begins as its own influence, the identity; weights have had none yet. As columns never mix, an argument that has
+columns itself (h_0, or the pre-activations of a step) leaves out their axis in front. The steps of all cells in this
+mode are in ``tangents.py``; here they are put in a row.
+
+Once the loss of step t says dh_t = d loss_t / d h_t, the gradient is there, and nothing has to be remembered:
+
+    dW_hh += sum over k and b of h_by_W[..., k, b] * dh_t[k, b]
+
+What it costs, for an LSTM: 4 H**2 weights influence 2 H numbers of every column, 8 B H**3 in all, and every step takes
+16 B H**4 multiplications to move them on, where BPTT takes 12 B H**2 and keeps 6 B H for every step. So RTRL is for a
+learner that must learn while it acts, for streams that have no end (its memory does not grow with T, but is the smaller
+one only from T = 4/3 H**2 on), and for checking BPTT: it is exact, and shares no line with any pullback.
+"""
+
+from __future__ import annotations
+
+from inspect import signature
+
+from minirnn.arrays import xp_of
+from minirnn.rules.combinators.form import form_of, positional
+from minirnn.rules.gru import gru
+from minirnn.rules.lstm import lstm
+from minirnn.rules.rnn import rnn
+from minirnn.rules.tangents import gru_tangent, lstm_tangent, of_matrix, of_vector, rnn_tangent
+
+TANGENTS = {rnn: rnn_tangent, lstm: lstm_tangent, gru: gru_tangent}
+
+
+def influences(rule, xs, *others, of=None, W_ih=None, b=None, **static):
+    """Runs a recurrent rule, and says after every step what each argument has done to the states so far.
+
+    Parameters
+    ----------
+    rule : {rules.rnn, rules.lstm, rules.gru}
+    xs : iterable of arrays
+        The pre-activations of each step as the rule takes them; with ``W_ih`` the inputs ``(D, B)``. They are taken one
+        by one, so what comes in may depend on what came out.
+    *others : arrays
+        The states and weights of the rule, in its order.
+    of : collection of str, optional
+        Whose influences to carry; without it those of all states and weights. ``"a_xs"`` is there for those who check:
+        the influence of every step that was, under its number t. It alone becomes more with T.
+    W_ih, b : array, optional
+        Input projection ``(G, D)`` and bias ``(G,)``, to be learned like the weights of the rule.
+    **static
+        Keyword arguments of the rule.
+
+    Yields
+    ------
+    states : tuple of arrays
+        ``h_t (H, B)``, and ``c_t`` if the rule has one.
+    by : dict
+        Name of an argument -> its influence on each state, a tuple: of a weight ``(*its shape, H, B)``; of an initial
+        state ``(H, H, B)``, as its columns influence their own column only.
+
+    Raises
+    ------
+    TypeError
+        If the rule is none of the three.
+    ValueError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    A learner that changes its weights at every step of a stream without end. (What the influences tell is then a little
+    out of date: they were gathered under the weights of the time. With small changes that does no harm.)
+
+    >>> import numpy as np
+    >>> random = np.random.default_rng(0)
+    >>> W_ih, b, h_0, W_hh = (random.normal(size=shape) / 2 for shape in ((4, 1), (4,), (4, 1), (4, 4)))
+    >>> stream, losses = (np.sin([[t / 2]]) for t in range(1000)), []
+    >>> for t, ((h,), by) in enumerate(influences(rnn, stream, h_0, W_hh, W_ih=W_ih, b=b)):
+    ...     dh = np.zeros_like(h)
+    ...     dh[0] = h[0] - np.sin(t / 2 + 1) / 2  # the first unit is to say half of what comes in two steps
+    ...     losses.append(abs(dh[0, 0]))
+    ...     for name, weight in (("W_ih", W_ih), ("b", b), ("W_hh", W_hh)):
+    ...         weight -= 0.1 * np.tensordot(by[name][0], dh, 2)  # learned at once, nothing to remember
+    >>> bool(max(losses[-50:]) < 0.1 * max(losses[:50]))
+    True
+    """
+    tangent, (sequence, *names), n = tangent_of(rule), positional(rule), form_of(rule).states
+    given = {**dict(zip(names, others, strict=False)), "W_ih": W_ih, "b": b}
+    given = {name: x for name, x in given.items() if x is not None}
+    of = set(given if of is None else of)
+    if unknown := sorted(of - {sequence, *given}):
+        raise ValueError(f"of must name arguments that are there ({', '.join([sequence, *given])}), got {unknown}")
+    states, weights, by = others[:n], others[n:], at_the_start(of, given, names[:n])
+    for t, a in enumerate(xs):
+        direct = {}
+        if W_ih is not None:
+            a, direct["W_ih"] = W_ih @ a, of_matrix(W_ih, a)
+        if b is not None:
+            a = a + b[:, None]
+            direct["b"] = of_vector(xp_of(a).ones_like(a))
+        if sequence in of:
+            direct[t] = of_vector(xp_of(a).ones_like(a))
+            by[t] = tuple(xp_of(s).zeros((len(a), *s.shape), s.dtype) for s in states)
+        states, by = tangent(a, *states, *weights, by=by, direct=direct, **static)
+        yield states, by
+
+
+def at_the_start(of, given, names):
+    """The influences of the arguments ``of`` before the first step, on the states ``names``: each state is its own."""
+    states, by = [(name, given[name]) for name in names], {}
+    for name in of & given.keys():
+        shape = given[name].shape[:-1] if name in names else given[name].shape
+        by[name] = tuple(
+            of_vector(xp_of(s).ones_like(s)) if name == own else xp_of(s).zeros((*shape, *s.shape), s.dtype)
+            for own, s in states
+        )
+    return by
+
+
+def rtrl(rule):
+    """The rule with its gradients made by RTRL: the same outputs, the same gradients, by another road.
+
+    A rule is asked for gradients when all is over, so its pullback runs the sequence once more, as an online learner
+    meets it: what the loss asks of a step is met with the influences of that step, and they go on to the next.
+
+    Parameters
+    ----------
+    rule : {rules.rnn, rules.lstm, rules.gru}
+
+    Returns
+    -------
+    sequence rule
+        Of the same signature, but without ``probe``: nothing flows backward that could be looked at.
+
+    Raises
+    ------
+    TypeError
+        If the rule is none of the three.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> random = np.random.default_rng(0)
+    >>> arguments = [random.normal(size=shape) for shape in ((5, 6, 2), (2, 2), (6, 2))]
+    >>> (hs, h_T), bptt = gru(*arguments)
+    >>> _, forward_mode = rtrl(gru)(*arguments)
+    >>> all(np.allclose(dx, dy, rtol=1e-13) for dx, dy in zip(forward_mode(hs, h_T)[:3], bptt(hs, h_T)[:3]))
+    True
+    """
+    tangent_of(rule)
+    (sequence, *names), n = positional(rule), form_of(rule).states
+
+    def forward_mode(a_xs, *others, wanted=None, **static):
+        wanted = wanted or (True,) * (1 + len(others))
+        arguments = zip((sequence, *names), (a_xs, *others), wanted, strict=False)
+        of = {name for name, x, asked in arguments if asked and x is not None}
+        ends, hs = others[:n], []
+        for ends, _ in influences(rule, a_xs, *others, of=(), **static):
+            hs.append(ends[0])
+        xp, h_0, saved = xp_of(a_xs), others[0], (a_xs, others) if of else None
+
+        def rtrl_pullback(dhs, *dends):
+            if saved is None:
+                return (None,) * (1 + len(names))
+            a_xs, others = saved
+            found, by = {}, at_the_start(of, dict(zip(names, others, strict=False)), names[:n])
+            for t, (_, by) in enumerate(influences(rule, a_xs, *others, of=of, **static)):
+                add_up(found, by, [dhs[t]], weights=names[n:])
+            add_up(found, by, dends, weights=names[n:])
+            if sequence in of:
+                found[sequence] = xp.stack([found[t] for t in range(len(a_xs))]) if len(a_xs) else xp.zeros_like(a_xs)
+            return tuple(found.get(name) for name in (sequence, *names))
+
+        ys = xp.stack(hs) if hs else xp.zeros((0, *h_0.shape), h_0.dtype)
+        return (ys, *(end.copy() for end in ends)), rtrl_pullback
+
+    parameters = [p for p in signature(rule).parameters.values() if p.name != "probe"]
+    forward_mode.__signature__ = signature(rule).replace(parameters=parameters)
+    forward_mode.__name__ = f"rtrl({rule.__name__})"
+    return forward_mode
+
+
+def add_up(found, by, cotangents, weights):
+    """Adds to every argument's gradient what these cotangents of the states ask of it: a weight serves all columns."""
+    for name, influence in by.items():
+        for dot, d in zip(influence, cotangents, strict=False):
+            asked = (dot * d).sum(axis=-2)
+            found[name] = found.get(name, 0) + (asked.sum(axis=-1) if name in weights else asked)
+
+
+def tangent_of(rule):
+    """The function that does one step of the rule and of the influences on it."""
+    if rule not in TANGENTS:
+        known = ", ".join(r.__name__ for r in TANGENTS)
+        raise TypeError(f"RTRL is written out for the rules {known}; got {getattr(rule, '__name__', rule)!r}")
+    return TANGENTS[rule]
