@@ -6,13 +6,13 @@ from typing import Any
 
 from minirnn import ops
 from minirnn.arrays import float_dtype
-from minirnn.nn import LSTM, Embedding, Linear, Module
+from minirnn.nn import GRU, LSTM, RNN, Embedding, Linear, Module
 from minirnn.nn.inputs import ids_on, positive
 from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor
 from minirnn.text import Vocabulary
 
-CELLS = {"lstm": LSTM}
+CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
 
 class CharLM(Module):
@@ -24,7 +24,7 @@ class CharLM(Module):
         How many characters there are; with a vocabulary the model also knows which, and can be given text.
     embedding_size, hidden_size, num_layers : int
         Sizes ``E`` and ``H``, and how many recurrent layers.
-    cell : {"lstm"}
+    cell : {"rnn", "lstm", "gru"}
         Which recurrence.
     dropout : float
         Between recurrent layers and before the scores, while training.
@@ -100,15 +100,14 @@ class CharLM(Module):
         weight = self.embedding.weight
         if ids.size >= self.vocab_size:
             # every character is seen: project the V vectors of the table once, then look characters up in the result
-            a_xs = ops.embedding_columns(self.rnn.project(weight.T, 0), ids)
+            a_xs = tuple(ops.embedding_columns(table, ids) for table in self.rnn.project(weight.T))
         else:
-            a_xs = self.rnn.project(ops.embedding(weight, ids).swapaxes(1, 2), 0)
+            a_xs = self.rnn.project(ops.embedding(weight, ids).swapaxes(1, 2))
         hs, state = self.rnn.run(a_xs, state)
         if self.training and self.dropout:
             self.draws += 1
             hs = ops.dropout(hs, p=self.dropout, seed=self.seed, stream="dropout_head", step=self.draws)
-        h, c = state
-        return ops.affine(hs, self.head.weight, self.head.bias), (h.detach(), c.detach())
+        return ops.affine(hs, self.head.weight, self.head.bias), detached(state)
 
     def forward(self, ids: Any, state: State | None = None) -> tuple[Tensor, State]:
         """Scores for the character after each of ``ids``.
@@ -117,14 +116,14 @@ class CharLM(Module):
         ----------
         ids : array of int
             ``(B, T)``.
-        state : (h, c), optional
+        state : (h, c), or h where the cell has no c; optional
             From an earlier call, each ``(num_layers, B, H)``; zeros without it.
 
         Returns
         -------
         logits : Tensor
             ``(B, T, V)``.
-        state : (h, c)
+        state : (h, c), or h
             After the last character, detached: no gradient flows into the window before.
 
         Raises
@@ -148,3 +147,8 @@ class CharLM(Module):
             raise ValueError(f"targets must have the shape of inputs, {inputs.shape}, got {targets.shape}")
         scores, state = self._scores(inputs.T, state)
         return ops.cross_entropy(scores, targets.T, axis=1), state
+
+
+def detached(state: State) -> State:
+    """A recurrent state, one tensor or several, without its history."""
+    return state.detach() if isinstance(state, Tensor) else tuple(part.detach() for part in state)

@@ -1,7 +1,25 @@
 """Layers: rules with parameters that have names, under PyTorch's names, layouts and defaults."""
 
+from minirnn.nn import convert
+from minirnn.nn.cells import GRUCell, LSTMCell, RNNCell
 from minirnn.nn.layers import Dropout, Embedding, Linear
 from minirnn.nn.module import Module, Parameter
-from minirnn.nn.recurrent import LSTM
+from minirnn.nn.recurrent import GRU, LSTM, RNN
+from minirnn.nn.sequences import pad_sequences, unpad_sequences
 
-__all__ = ["LSTM", "Dropout", "Embedding", "Linear", "Module", "Parameter"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Dropout",
+    "Embedding",
+    "GRUCell",
+    "LSTMCell",
+    "Linear",
+    "Module",
+    "Parameter",
+    "RNNCell",
+    "convert",
+    "pad_sequences",
+    "unpad_sequences",
+]

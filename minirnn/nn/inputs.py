@@ -56,6 +56,18 @@ def at_least_0(below: float = math.inf, **values: Any) -> None:
             raise ValueError(f"{name} must be a number from 0 to below {below}, got {value!r}")
 
 
+def booleans(**flags: Any) -> None:
+    """Refuses what is neither ``True`` nor ``False``, naming the first.
+
+    Raises
+    ------
+    TypeError
+    """
+    for name, value in flags.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
 def ids_on(backend: str, ids: Any, size: int, name: str = "ids", ndim: int | None = None) -> Array:
     """``ids`` as int64 on ``backend``, checked on the host: a GPU would wrap what is out of range without a word.
 
@@ -91,13 +103,20 @@ def tensor_of(x: Any, name: str) -> Tensor:
         raise TypeError(f"{name}: {error}") from None
 
 
-def floats_like(parameter: Tensor, x: Any, name: str, shape: tuple[int | str, ...]) -> Tensor:
-    """``x`` as a tensor of the dtype of ``parameter``, and of ``shape``: a letter in it stands for any size.
+def floats_like(
+    parameter: Tensor, x: Any, name: str, shape: tuple[int | str, ...], axes: tuple[str, ...] = ()
+) -> Tensor:
+    """``x`` as a tensor of the dtype of ``parameter``, where it lives, and of ``shape``: a letter stands for any size.
+
+    Parameters
+    ----------
+    axes : tuple of str, optional
+        What the sizes in ``shape`` are, for the error message.
 
     Raises
     ------
     TypeError
-        If it is not made of numbers, or of those of another dtype.
+        If it is not made of numbers, or of those of another dtype, or lives elsewhere.
     ValueError
         If the shape does not fit.
     """
@@ -107,9 +126,47 @@ def floats_like(parameter: Tensor, x: Any, name: str, shape: tuple[int | str, ..
         raise TypeError(
             f"{name} must have the dtype of the weights, {parameter.dtype}, got {found.dtype}; convert it{build}"
         )
+    if found.backend != parameter.backend:
+        raise TypeError(
+            f"{name} and the weights live in different places: {name} on {found.backend}, the weights on "
+            f"{parameter.backend}; move one of them with .to({parameter.backend!r}) or .to({found.backend!r})"
+        )
     fits = found.ndim == len(shape) and all(
         isinstance(n, str) or n == m for n, m in zip(shape, found.shape, strict=True)
     )
     if not fits:
-        raise ValueError(f"{name} must have shape ({', '.join(map(str, shape))}), got {found.shape}")
+        meaning = f"; its axes are {', '.join(axes)}" if axes else ""
+        raise ValueError(f"{name} must have shape ({', '.join(map(str, shape))}), got {found.shape}{meaning}")
     return found
+
+
+def states_like(parameter: Tensor, state: Any, sizes: dict[str, int], before: dict[str, int]) -> list[Tensor]:
+    """The tensors of a recurrent state: one by itself, several as a tuple.
+
+    Parameters
+    ----------
+    parameter : Tensor
+        Whose dtype and place they must have.
+    state : tensor, or tuple of them
+    sizes : dict of str to int
+        The name of each, and the length of its last axis.
+    before : dict of str to int
+        What comes before the last axis, and how long it is.
+
+    Raises
+    ------
+    TypeError
+        If one is not made of numbers, or of those of another dtype, or lives elsewhere.
+    ValueError
+        If there are too many or too few, or a shape does not fit.
+    """
+    if len(sizes) > 1 and not (isinstance(state, (tuple, list)) and len(state) == len(sizes)):
+        several = f" of {len(state)}" if isinstance(state, (tuple, list)) else ""
+        raise ValueError(f"state must be a pair ({', '.join(sizes)}), got {type(state).__name__}{several}")
+    if len(sizes) == 1 and isinstance(state, (tuple, list)):
+        raise ValueError(f"state must be one tensor {', '.join(sizes)}, got {type(state).__name__} of {len(state)}")
+    parts, axes = (state if len(sizes) > 1 else (state,)), (*before, "features")
+    return [
+        floats_like(parameter, part, name, (*before.values(), size), axes)
+        for part, (name, size) in zip(parts, sizes.items(), strict=True)
+    ]

@@ -1,47 +1,116 @@
-"""Recurrent layers: stacks of sequence rules, with PyTorch's names, layouts and defaults."""
+"""Recurrent layers, with PyTorch's names, layouts and defaults: what each cell adds to the stack."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Unpack
 
-from minirnn import ops
-from minirnn.arrays import float_dtype, xp_of
-from minirnn.nn.init import uniform_by_fan
-from minirnn.nn.inputs import at_least_0, floats_like, positive
-from minirnn.nn.module import Module, Parameter
+import numpy as np
+
+from minirnn import ops, rules
+from minirnn.nn.inputs import at_least_0, booleans
+from minirnn.nn.stack import Recurrent, State
+from minirnn.nn.variants import layer_norm_gru_step, layer_norm_lstm_step, layer_norm_rnn_step
+from minirnn.nn.weights import Options
+from minirnn.rules.combinators import scan
 from minirnn.tape import Tensor
 
-State = tuple[Tensor, Tensor]  # h and c, each (num_layers, B, H)
+__all__ = ["GRU", "LSTM", "NONLINEARITIES", "RNN", "State", "gru_biases"]
+
+NONLINEARITIES = ("tanh", "relu")
 
 
-class LSTM(Module):
+class RNN(Recurrent):
+    """Stacked simple recurrence; see ``minirnn/rules/rnn.py`` for its equation and the derivative.
+
+    Parameters
+    ----------
+    nonlinearity : {"tanh", "relu"}
+        Of the new state.
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options
+        As of every recurrent layer: see `Recurrent`.
+
+    Attributes
+    ----------
+    weight_ih_l{k}, weight_hh_l{k} : Parameter
+        ``(H, D)``, from layer 1 on ``(H, directions * H)``, and ``(H, H)``; with the ending ``_reverse`` those of the
+        other direction.
+    bias_ih_l{k}, bias_hh_l{k} : Parameter
+        ``(H,)``.
+    gain_ih_l{k}, gain_hh_l{k} : Parameter
+        ``(H,)``, with ``layer_norm``.
+    initial_h : Parameter
+        ``(num_layers * directions, H)``, with ``learned_state``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rnn = RNN(input_size=3, hidden_size=5, bidirectional=True)
+    >>> out, h_n = rnn(np.zeros((7, 4, 3), "float32"), lengths=[7, 2, 5, 1])  # seven steps, four sequences
+    >>> out.shape, h_n.shape
+    ((7, 4, 10), (2, 4, 5))
+    """
+
+    GATES, STATES = 1, ("h",)
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        **options: Unpack[Options],
+    ):
+        if nonlinearity not in NONLINEARITIES:
+            raise ValueError(f"nonlinearity must be one of {', '.join(NONLINEARITIES)}, got {nonlinearity!r}")
+        self.nonlinearity = nonlinearity
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options)
+
+    def _cell(self) -> tuple[Callable, Callable]:
+        if self.layer_norm:
+            step = layer_norm_rnn_step(self.nonlinearity)
+            return step, scan(step)
+        return rules.rnn_step, rules.rnn
+
+    def _static(self) -> dict[str, Any]:
+        return {} if self.layer_norm else {"nonlinearity": self.nonlinearity}
+
+
+class LSTM(Recurrent):
     """Stacked long short-term memory; see ``minirnn/rules/lstm.py`` for its equations and their derivatives.
 
     Parameters
     ----------
-    input_size, hidden_size : int
-        ``D`` and ``H``.
-    num_layers : int
-        Each layer reads the outputs of the one below.
-    bias : bool
-        Whether there are ``bias_ih_l{k}`` and ``bias_hh_l{k}`` (they are added up; PyTorch has both).
-    batch_first : bool
-        Whether inputs and outputs are ``(B, T, ...)`` rather than ``(T, B, ...)``; states never are.
-    dropout : float
-        Probability with which outputs of a layer are dropped on their way to the next, while training.
-    dtype : dtype
-        float32 or float64.
-    seed : int
-        Of the initial weights and of the dropout masks; give each layer of a model its own.
+    proj_size : int
+        Size P of the outputs and of h, if it is to be smaller than H: h_t is projected by ``weight_hr`` (Sak et al.
+        2014). 0 for none.
+    peepholes : bool
+        Lets the gates see the cell state, one weight per unit and gate (Gers & Schmidhuber 2000).
+    forget_bias : float, optional
+        What the biases of the forget gate add up to at first: 1 keeps gradients alive from the start (Gers et al. 2000,
+        Jozefowicz et al. 2015).
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options
+        As of every recurrent layer: see `Recurrent`.
 
     Attributes
     ----------
-    weight_ih_l{k} : Parameter
-        ``(4H, D)``, from layer 1 on ``(4H, H)``; gates in the order i f g o.
-    weight_hh_l{k} : Parameter
-        ``(4H, H)``.
+    weight_ih_l{k}, weight_hh_l{k} : Parameter
+        ``(4H, D)``, from layer 1 on ``(4H, directions * P)``, and ``(4H, P)``; gates in the order i f g o, and P is H
+        without projection. With the ending ``_reverse`` those of the other direction.
     bias_ih_l{k}, bias_hh_l{k} : Parameter
-        ``(4H,)``.
+        ``(4H,)``; they are added up.
+    weight_hr_l{k} : Parameter
+        ``(P, H)``, with ``proj_size``.
+    peepholes_l{k} : Parameter
+        ``(3, H)``, rows i f o, with ``peepholes``.
+    gain_ih_l{k}, gain_hh_l{k}, gain_c_l{k}, bias_c_l{k} : Parameter
+        ``(4H,)`` twice and ``(H,)`` twice, with ``layer_norm``; the last with ``bias`` only.
+    initial_h, initial_c : Parameter
+        ``(num_layers * directions, P)`` and ``(..., H)``, with ``learned_state``.
 
     Examples
     --------
@@ -52,6 +121,8 @@ class LSTM(Module):
     ((7, 4, 5), (2, 4, 5), (2, 4, 5))
     """
 
+    GATES, STATES = 4, ("h", "c")
+
     def __init__(
         self,
         input_size: int,
@@ -60,106 +131,133 @@ class LSTM(Module):
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
         *,
-        dtype: Any = "float32",
-        seed: int = 0,
+        peepholes: bool = False,
+        forget_bias: float | None = None,
+        **options: Unpack[Options],
     ):
-        positive(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        at_least_0(below=1, dropout=dropout)
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bias, self.batch_first, self.dropout, self.seed = bias, batch_first, dropout, seed
-        dtype, H = float_dtype(dtype), hidden_size
-        for layer in range(num_layers):
-            D = H if layer else input_size
-            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (4 * H, D), "weight_hh": (4 * H, H)}
-            if bias:
-                shapes |= {"bias_ih": (4 * H,), "bias_hh": (4 * H,)}
-            for kind, shape in shapes.items():
-                name = f"{kind}_l{layer}"
-                setattr(self, name, Parameter(uniform_by_fan(shape, H, seed, name), dtype, name))
+        booleans(peepholes=peepholes)
+        if not isinstance(proj_size, (int, np.integer)) or isinstance(proj_size, bool) or proj_size < 0:
+            raise ValueError(f"proj_size must be an integer from 0, which means none, got {proj_size!r}")
+        if proj_size and isinstance(hidden_size, (int, np.integer)) and proj_size >= hidden_size:
+            raise ValueError(f"proj_size must be smaller than hidden_size, {hidden_size}, got {proj_size}")
+        if forget_bias is not None:
+            at_least_0(forget_bias=forget_bias)
+            if not bias:
+                raise ValueError(f"forget_bias={forget_bias} needs bias=True: without biases there is none to set")
+        if peepholes and options.get("layer_norm"):
+            raise ValueError(
+                "peepholes=True and layer_norm=True exclude each other: the LSTM of Ba et al. (2016) has no peepholes"
+            )
+        self.proj_size, self.peepholes, self.forget_bias = int(proj_size), peepholes, forget_bias
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options)
 
-    def forward(self, x: Any, state: State | None = None) -> tuple[Tensor, State]:
-        """Outputs of the last layer and the final state of every layer.
+    def _cell(self) -> tuple[Callable, Callable]:
+        if self.layer_norm:
+            return layer_norm_lstm_step, scan(layer_norm_lstm_step)
+        return rules.lstm_step, rules.lstm
 
-        Parameters
-        ----------
-        x : Tensor or array
-            ``(T, B, D)``, or ``(B, T, D)`` with ``batch_first``.
-        state : (h_0, c_0), optional
-            Each ``(num_layers, B, H)``; zeros without it.
+    def _shapes(self, D: int) -> dict[str, tuple[int, ...]]:
+        shapes, H = super()._shapes(D), self.hidden_size
+        if self.proj_size:
+            shapes["weight_hr"] = (self.proj_size, H)
+        if self.peepholes:
+            shapes["peepholes"] = (3, H)
+        if self.layer_norm:
+            shapes |= {"gain_c": (H,), "bias_c": (H,)} if self.bias else {"gain_c": (H,)}
+        return shapes
 
-        Returns
-        -------
-        out : Tensor
-            ``(T, B, H)``, or ``(B, T, H)`` with ``batch_first``.
-        (h_n, c_n) : tuple of Tensor
-            Each ``(num_layers, B, H)``.
+    def _initial(self, kind: str, shape: tuple[int, ...], name: str) -> np.ndarray:
+        values, H = super()._initial(kind, shape, name), self.hidden_size
+        if self.forget_bias is not None and kind in ("bias_ih", "bias_hh"):
+            values[H : 2 * H] = self.forget_bias if kind == "bias_ih" else 0
+        return values
 
-        Raises
-        ------
-        ValueError
-            If a shape does not fit.
-        TypeError
-            If a dtype is not that of the weights.
-        """
-        shape = ("B", "T", self.input_size) if self.batch_first else ("T", "B", self.input_size)
-        x = floats_like(self._of("weight_ih", 0), x, "x", shape)
-        xs = x.transpose(1, 2, 0) if self.batch_first else x.transpose(0, 2, 1)  # (T, D, B): columns are the batch
-        hs, state = self.run(self.project(xs, 0), state)
-        return hs.transpose(2, 0, 1) if self.batch_first else hs.transpose(0, 2, 1), state
+    def _more_weights(self, at: str) -> tuple[Tensor | None, ...]:
+        W_hr = self._of("weight_hr", at)
+        if self.layer_norm:
+            return (*self._norms(at, "c"), *((W_hr,) if self.proj_size else ()))
+        return W_hr, self._of("peepholes", at)
 
-    def _of(self, kind: str, layer: int) -> Parameter:
-        return getattr(self, f"{kind}_l{layer}")
 
-    def project(self, xs: Tensor, layer: int) -> Tensor:
-        """The input part of the pre-activations, ``W_ih x_t + b``, all steps at once: ``(T, D, B)`` to ``(T, 4H, B)``.
+class GRU(Recurrent):
+    """Stacked gated recurrent units; see ``minirnn/rules/gru.py`` for their equations and their derivatives.
 
-        It also takes one matrix ``(D, B)``: the projection of a table of embeddings serves every token looked up in it.
-        """
-        b = self._of("bias_ih", layer) + self._of("bias_hh", layer) if self.bias else None
-        return ops.affine(xs, self._of("weight_ih", layer), b)
+    Parameters
+    ----------
+    reset_after : bool
+        Where the reset gate acts: on the projection of the state (True: PyTorch, cuDNN), or on the state before it is
+        projected (False: Cho et al. 2014).
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options
+        As of every recurrent layer: see `Recurrent`.
 
-    def run(self, a_xs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """All layers over a sequence whose input to the lowest is projected already.
+    Attributes
+    ----------
+    weight_ih_l{k}, weight_hh_l{k} : Parameter
+        ``(3H, D)``, from layer 1 on ``(3H, directions * H)``, and ``(3H, H)``; gates in the order r z n. With the
+        ending ``_reverse`` those of the other direction.
+    bias_ih_l{k}, bias_hh_l{k} : Parameter
+        ``(3H,)``; they are added up, but for that of n inside of the reset gate with ``reset_after``.
+    gain_ih_l{k}, gain_hh_l{k} : Parameter
+        ``(3H,)``, with ``layer_norm``.
+    initial_h : Parameter
+        ``(num_layers * directions, H)``, with ``learned_state``.
 
-        Parameters
-        ----------
-        a_xs : Tensor
-            ``(T, 4H, B)``, from ``project``.
-        state : (h_0, c_0), optional
-            Each ``(num_layers, B, H)``; zeros without it.
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gru = GRU(input_size=3, hidden_size=5, batch_first=True)
+    >>> out, h_n = gru(np.zeros((4, 7, 3), "float32"))  # four sequences, seven steps
+    >>> out.shape, h_n.shape
+    ((4, 7, 5), (1, 4, 5))
+    """
 
-        Returns
-        -------
-        hs : Tensor
-            ``(T, H, B)``, outputs of the last layer as columns.
-        (h_n, c_n) : tuple of Tensor
-            Each ``(num_layers, B, H)``.
-        """
-        T, _, B = a_xs.shape
-        if T == 0:
-            raise ValueError("x must have at least one step, got none")
-        h_0, c_0 = self._state_as_columns(state, B)
-        drop = self.dropout if self.training else 0.0
-        self.draws += drop > 0
-        hs, ends = a_xs, []
-        for layer in range(self.num_layers):
-            if layer:
-                if drop:
-                    hs = ops.dropout(hs, p=drop, seed=self.seed, stream=f"dropout_l{layer}", step=self.draws)
-                a_xs = self.project(hs, layer)
-            hs, h_T, c_T = ops.lstm(a_xs, h_0[layer], c_0[layer], self._of("weight_hh", layer))
-            ends.append((h_T, c_T))
-        h_n, c_n = (ops.stack(*column).swapaxes(1, 2) for column in zip(*ends, strict=True))
-        return hs, (h_n, c_n)
+    GATES, STATES = 3, ("h",)
 
-    def _state_as_columns(self, state: State | None, B: int) -> tuple[Tensor, Tensor]:
-        """``h_0`` and ``c_0`` as ``(num_layers, H, B)``."""
-        weight, shape = self._of("weight_hh", 0), (self.num_layers, B, self.hidden_size)
-        if state is None:
-            zeros = Tensor.around(xp_of(weight.array).zeros((self.num_layers, self.hidden_size, B), weight.dtype))
-            return zeros, zeros
-        if not isinstance(state, (tuple, list)) or len(state) != 2:
-            raise ValueError(f"state must be a pair (h_0, c_0), got {type(state).__name__}")
-        h_0, c_0 = (floats_like(weight, x, name, shape) for x, name in zip(state, ("h_0", "c_0"), strict=True))
-        return h_0.swapaxes(1, 2), c_0.swapaxes(1, 2)
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        reset_after: bool = True,
+        **options: Unpack[Options],
+    ):
+        booleans(reset_after=reset_after)
+        if not reset_after and options.get("layer_norm"):
+            raise ValueError("layer_norm=True needs reset_after=True: it normalises what the reset gate acts on")
+        self.reset_after = reset_after
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options)
+
+    def _cell(self) -> tuple[Callable, Callable]:
+        if self.layer_norm:
+            return layer_norm_gru_step, scan(layer_norm_gru_step)
+        return rules.gru_step, rules.gru
+
+    def _static(self) -> dict[str, Any]:
+        return {} if self.layer_norm else {"reset_after": self.reset_after}
+
+    def _input_bias(self, at: str) -> Tensor:
+        return gru_biases(self._of("bias_ih", at), self._of("bias_hh", at), self.reset_after)[0]
+
+    def _more_weights(self, at: str) -> tuple[Tensor | None, ...]:
+        if self.layer_norm:
+            return ()
+        if not self.bias:
+            return (None,)
+        return (gru_biases(self._of("bias_ih", at), self._of("bias_hh", at), self.reset_after)[1],)
+
+
+def gru_biases(bias_ih: Tensor, bias_hh: Tensor, reset_after: bool) -> tuple[Tensor, Tensor | None]:
+    """The bias of the input projection, and ``b_hn``, the part that the reset gate acts on, if there is one."""
+    if not reset_after:
+        return bias_ih + bias_hh, None
+    outside = 2 * len(bias_hh) // 3  # r and z
+    b_hh, b_hn = ops.split(bias_hh, sections=[outside])
+    return bias_ih + ops.pad(b_hh, widths=((0, len(b_hn)),)), b_hn

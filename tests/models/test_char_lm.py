@@ -7,13 +7,14 @@ from minirnn import ops
 from minirnn.arrays import asarray, to_numpy, use_backend
 from minirnn.checking import check_rule
 from minirnn.models import CharLM
+from minirnn.models.char_lm import CELLS
 from minirnn.nn import Embedding, Linear
-from minirnn.nn.recurrent import LSTM
 from minirnn.tape import Tensor, no_grad
 from minirnn.testing import counting, strict_cupy
 
 V, E, H, L = 7, 3, 4, 2
 WIDE, NARROW = (4, 5), (2, 3)  # (B, T): more tokens than characters, and fewer
+every_cell = pytest.mark.parametrize("cell", CELLS)
 
 
 def model(**options):
@@ -26,9 +27,20 @@ def text(shape, seed=0):
     return np.random.default_rng([seed, *shape]).integers(0, V, shape)
 
 
-def state_for(B, seed=0):
+def state_for(B, seed=0, cell="lstm"):
     random = np.random.default_rng(seed)
-    return tuple(random.standard_normal((L, B, H)) for _ in range(2))
+    drawn = tuple(random.standard_normal((L, B, H)) for _ in CELLS[cell].STATES)
+    return drawn if len(drawn) > 1 else drawn[0]
+
+
+def parts(state):
+    """The tensors of a state, be it one or two."""
+    return state if isinstance(state, tuple) else (state,)
+
+
+def mapped(function, state):
+    """A state with ``function`` applied to each of its tensors."""
+    return tuple(map(function, state)) if isinstance(state, tuple) else function(state)
 
 
 def gradients(lm):
@@ -45,7 +57,7 @@ def torch_twin(lm, tie_weights=False):
     twin = torch.nn.ModuleDict(
         {
             "embedding": torch.nn.Embedding(V, E),
-            "rnn": torch.nn.LSTM(E, H, L, batch_first=True),
+            "rnn": getattr(torch.nn, type(lm.rnn).__name__)(E, H, L, batch_first=True),
             "head": torch.nn.Linear(H, V),
         }
     ).double()
@@ -55,26 +67,27 @@ def torch_twin(lm, tie_weights=False):
     return torch, twin
 
 
+@every_cell
 @pytest.mark.parametrize("shape", [WIDE, NARROW])
 @pytest.mark.parametrize("given_state", [True, False])
 @pytest.mark.parametrize("tie_weights", [True, False])
-def test_equals_torch(backend, shape, given_state, tie_weights):
-    lm = model(tie_weights=tie_weights, embedding_size=H if tie_weights else E)
+def test_equals_torch(backend, cell, shape, given_state, tie_weights):
+    lm = model(cell=cell, tie_weights=tie_weights, embedding_size=H if tie_weights else E)
     torch, twin = torch_twin(lm, tie_weights)
     inputs, targets = text(shape, 1), text(shape, 2)
-    state = state_for(shape[0]) if given_state else None
+    state = state_for(shape[0], cell=cell) if given_state else None
 
-    hs, (h, c) = twin["rnn"](
-        twin["embedding"](torch.tensor(inputs)), tuple(map(torch.tensor, state)) if given_state else None
+    hs, ends = twin["rnn"](
+        twin["embedding"](torch.tensor(inputs)), mapped(torch.tensor, state) if given_state else None
     )
     scores = twin["head"](hs)
     expected = torch.nn.functional.cross_entropy(scores.reshape(-1, V), torch.tensor(targets).reshape(-1))
     expected.backward()
 
     logits, _ = lm(inputs, state)
-    loss, (h_n, c_n) = lm.loss(inputs, targets, state)
+    loss, mine_ends = lm.loss(inputs, targets, state)
     loss.backward()
-    for mine, other in ((logits, scores), (loss, expected), (h_n, h), (c_n, c)):
+    for mine, other in ((logits, scores), (loss, expected), *zip(parts(mine_ends), parts(ends), strict=True)):
         assert mine.shape == tuple(other.shape)
         assert np.abs(mine.numpy() - other.detach().numpy()).max() < 1e-10
     other = {name: p.grad.numpy() for name, p in twin.named_parameters()}  # a tied weight once, with both its uses
@@ -86,10 +99,11 @@ def test_equals_torch(backend, shape, given_state, tie_weights):
 # Two ways through the embedding
 
 
-def test_both_token_paths_agree(backend):
+@every_cell
+def test_both_token_paths_agree(backend, cell):
     """Two rows of 5 are more tokens than the 7 characters, so the table is projected; each row alone is looked up."""
-    lm, inputs, targets = model(), text((2, 5), 1), text((2, 5), 2)
-    both, (h, _) = lm.loss(inputs, targets)
+    lm, inputs, targets = model(cell=cell), text((2, 5), 1), text((2, 5), 2)
+    both, state = lm.loss(inputs, targets)
     assert 'label="embedding_columns"' in both.to_dot()
     both.backward()
     expected = gradients(lm)
@@ -98,8 +112,9 @@ def test_both_token_paths_agree(backend):
     assert all('label="embedding"' in loss.to_dot() for loss, _ in rows)
     ((rows[0][0] + rows[1][0]) * 0.5).backward()
     assert abs(both.item() - (rows[0][0].item() + rows[1][0].item()) / 2) < 1e-13
-    for k, (_, (h_row, _)) in enumerate(rows):
-        assert np.allclose(h_row.numpy(), h.numpy()[:, k : k + 1], rtol=1e-12)
+    for k, (_, of_row) in enumerate(rows):
+        for mine, other in zip(parts(of_row), parts(state), strict=True):
+            assert np.allclose(mine.numpy(), other.numpy()[:, k : k + 1], rtol=1e-12)
     for name, gradient in gradients(lm).items():
         assert np.allclose(gradient, expected[name], rtol=1e-10, atol=1e-13), name
 
@@ -110,15 +125,17 @@ def plain_loss(lm, inputs, targets, state=None):
     return ops.cross_entropy(lm.head(out), asarray(targets.T)), state
 
 
+@every_cell
 @pytest.mark.parametrize("shape", [WIDE, NARROW, (1, V), (1, V - 1), (1, 1)])
-def test_the_model_is_its_layers(backend, shape):
-    lm, inputs, targets = model(), text(shape, 1), text(shape, 2)
+def test_the_model_is_its_layers(backend, cell, shape):
+    lm, inputs, targets = model(cell=cell), text(shape, 1), text(shape, 2)
     results = []
     for loss_of in (lm.loss, lambda *given: plain_loss(lm, *given)):
         lm.zero_grad()
-        loss, (h, c) = loss_of(inputs, targets, state_for(shape[0]))
+        loss, state = loss_of(inputs, targets, state_for(shape[0], cell=cell))
         loss.backward()
-        results.append({"loss": loss.numpy(), "h": h.numpy(), "c": c.numpy(), **gradients(lm)})
+        ends = {f"end {k}": part.numpy() for k, part in enumerate(parts(state))}
+        results.append({"loss": loss.numpy(), **ends, **gradients(lm)})
     for name, value in results[0].items():
         assert np.allclose(value, results[1][name], rtol=1e-11, atol=1e-14), name
 
@@ -126,32 +143,37 @@ def test_the_model_is_its_layers(backend, shape):
 # State
 
 
+@every_cell
 @pytest.mark.parametrize("cut", [1, 2, 4])
-def test_a_carried_state_equals_one_long_window(backend, cut):
-    lm, ids = model(), text((3, 5))
-    logits, (h, c) = lm(ids)
+def test_a_carried_state_equals_one_long_window(backend, cell, cut):
+    lm, ids = model(cell=cell), text((3, 5))
+    logits, ends = lm(ids)
     first, state = lm(ids[:, :cut])
-    second, (h_n, c_n) = lm(ids[:, cut:], state)
+    second, state = lm(ids[:, cut:], state)
     assert np.allclose(np.concatenate([first.numpy(), second.numpy()], axis=1), logits.numpy(), rtol=1e-12)
-    assert np.allclose(h_n.numpy(), h.numpy(), rtol=1e-12) and np.allclose(c_n.numpy(), c.numpy(), rtol=1e-12)
+    for mine, other in zip(parts(state), parts(ends), strict=True):
+        assert np.allclose(mine.numpy(), other.numpy(), rtol=1e-12)
 
 
-def test_the_state_is_detached(backend):
-    lm, ids = model(), text((3, 5))
+@every_cell
+def test_the_state_is_detached(backend, cell):
+    lm, ids = model(cell=cell), text((3, 5))
     _, state = lm.loss(ids, ids)
-    assert all(isinstance(part, Tensor) and part.node is None and not part.requires_grad for part in state)
+    assert isinstance(state, Tensor) == (cell != "lstm")
+    assert all(isinstance(part, Tensor) and part.node is None and not part.requires_grad for part in parts(state))
     loss, _ = lm.loss(ids, ids, state)
     loss.backward()
     carried = gradients(lm)
     lm.zero_grad()
-    lm.loss(ids, ids, tuple(part.numpy() for part in state))[0].backward()  # the same numbers, from nowhere
+    lm.loss(ids, ids, mapped(Tensor.numpy, state))[0].backward()  # the same numbers, from nowhere
     assert all(np.array_equal(g, carried[name]) for name, g in gradients(lm).items())
 
 
-def test_no_state_is_zeros(backend):
-    lm, ids = model(), text((3, 5))
-    zeros = np.zeros((L, 3, H))
-    assert np.array_equal(lm(ids)[0].numpy(), lm(ids, (zeros, zeros))[0].numpy())
+@every_cell
+def test_no_state_is_zeros(backend, cell):
+    lm, ids = model(cell=cell), text((3, 5))
+    zeros = mapped(np.zeros_like, state_for(3, cell=cell))
+    assert np.array_equal(lm(ids)[0].numpy(), lm(ids, zeros)[0].numpy())
 
 
 # Options
@@ -204,9 +226,11 @@ def test_dropout_before_the_scores(backend):
     assert np.allclose(shown[kept], 2 * expected[kept], rtol=1e-12)
 
 
-def test_sizes_and_parts():
-    lm = CharLM(V, E, H, 3, dtype="float32")
-    assert isinstance(lm.embedding, Embedding) and isinstance(lm.rnn, LSTM) and isinstance(lm.head, Linear)
+@every_cell
+def test_sizes_and_parts(cell):
+    lm = CharLM(V, E, H, 3, cell, dtype="float32")
+    assert isinstance(lm.embedding, Embedding) and isinstance(lm.rnn, CELLS[cell]) and isinstance(lm.head, Linear)
+    assert lm.config["cell"] == cell
     assert (lm.vocab_size, lm.rnn.num_layers, lm.rnn.hidden_size) == (V, 3, H)
     assert lm(text(NARROW))[0].shape == (*NARROW, V)
 
@@ -214,12 +238,13 @@ def test_sizes_and_parts():
 # The gradient of the whole model
 
 
+@every_cell
 @pytest.mark.parametrize("shape", [WIDE, NARROW])
 @pytest.mark.parametrize("tie_weights", [True, False])
-def test_gradcheck_of_the_whole_model(backend, shape, tie_weights):
-    lm = model(tie_weights=tie_weights, embedding_size=H if tie_weights else E)
+def test_gradcheck_of_the_whole_model(backend, cell, shape, tie_weights):
+    lm = model(cell=cell, tie_weights=tie_weights, embedding_size=H if tie_weights else E)
     rule, arrays, names = lm.as_rule(text(shape))
-    report = check_rule(rule, arrays, names=names, max_entries=12)
+    report = check_rule(rule, arrays, names=names, max_entries=4)
     assert report.ok and {a.method for a in report.arguments} == {"complex"}
     assert [a.name for a in report.arguments] == [name for name, _ in lm.named_parameters()]
 
@@ -238,20 +263,23 @@ def test_gradcheck_sees_a_wrong_model():
 # dtype and backend
 
 
+@every_cell
 @pytest.mark.parametrize("shape", [WIDE, NARROW])
-def test_every_float32_stays_float32(backend, shape):
-    lm = model(dtype="float32", dropout=0.5)
+def test_every_float32_stays_float32(backend, cell, shape):
+    lm = model(cell=cell, dtype="float32", dropout=0.5)
+    given = mapped(lambda part: part.astype("float32"), state_for(shape[0], cell=cell))
     with counting() as counts:
-        loss, state = lm.loss(text(shape), text(shape), tuple(s.astype("float32") for s in state_for(shape[0])))
+        loss, state = lm.loss(text(shape), text(shape), given)
         loss.backward()
-    assert {t.dtype.name for t in (loss, *state, *lm.parameters())} == {"float32"}
+    assert {t.dtype.name for t in (loss, *parts(state), *lm.parameters())} == {"float32"}
     assert {p.grad.dtype.name for p in lm.parameters()} == {"float32"}
     assert counts.float64_results == 0
 
 
-def test_a_training_step_does_not_wait_for_the_device():
+@every_cell
+def test_a_training_step_does_not_wait_for_the_device(cell):
     with strict_cupy(), use_backend("cupy"):
-        lm = model(dtype="float32", dropout=0.5)
+        lm = model(cell=cell, dtype="float32", dropout=0.5)
         for shape in (WIDE, NARROW):
             with counting() as counts:
                 loss, _ = lm.loss(text(shape), text(shape))
@@ -274,12 +302,13 @@ def test_initial_weights_have_the_same_bits_on_both_backends():
         )
 
 
-def test_results_agree_on_both_backends():
+@every_cell
+def test_results_agree_on_both_backends(cell):
     def run():
-        lm = model(dropout=0.5)
-        loss, (h, c) = lm.loss(text(WIDE), text(WIDE, 1))
+        lm = model(cell=cell, dropout=0.5)
+        loss, state = lm.loss(text(WIDE), text(WIDE, 1))
         loss.backward()
-        return [loss.numpy(), h.numpy(), c.numpy(), *gradients(lm).values()]
+        return [loss.numpy(), *(part.numpy() for part in parts(state)), *gradients(lm).values()]
 
     host = run()
     with strict_cupy(), use_backend("cupy"):

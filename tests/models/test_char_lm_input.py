@@ -47,6 +47,8 @@ def test_targets_of_another_shape_are_explained(targets):
 def test_a_state_that_does_not_fit_is_explained():
     with pytest.raises(ValueError, match=r"h_0 must have shape \(2, 1, 4\), got \(2, 3, 4\)"):
         model()([[0, 1]], (np.zeros((2, 3, 4), "float32"),) * 2)
+    with pytest.raises(ValueError, match="state must be one tensor h_0, got tuple of 2"):
+        model(cell="gru")([[0, 1]], (np.zeros((2, 1, 4), "float32"),) * 2)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_a_state_that_does_not_fit_is_explained():
         ({"embedding_size": -1}, "embedding_size must be a positive integer, got -1"),
         ({"hidden_size": None}, "hidden_size must be a positive integer, got None"),
         ({"num_layers": 0}, "num_layers must be a positive integer, got 0"),
-        ({"cell": "gru9"}, "cell must be one of lstm.*, got 'gru9'"),
+        ({"cell": "gru9"}, "cell must be one of rnn, lstm, gru, got 'gru9'"),
         ({"dropout": 1}, r"dropout must be a number from 0 to below 1, got 1"),
         ({"seed": -1}, "seed must be an integer that is not negative, got -1"),
         ({"dtype": "int8"}, "dtype must be float32 or float64, got 'int8'"),

@@ -1,0 +1,186 @@
+"""How recurrent layers run: states in and out, lengths, layer upon layer, and what happens between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from inspect import signature
+from typing import Any
+
+from minirnn import ops
+from minirnn.arrays import asarray, random_generator, xp_of
+from minirnn.nn.inputs import floats_like, states_like
+from minirnn.nn.sequences import checked_lengths
+from minirnn.nn.variants import zoneout
+from minirnn.nn.weights import RecurrentWeights
+from minirnn.rules.combinators import projected, ragged, reverse, scan
+from minirnn.tape import Tensor, differentiable
+
+State = Tensor | tuple[Tensor, ...]  # h, or (h, c), each (num_layers * directions, B, H)
+
+
+class Recurrent(RecurrentWeights):
+    """A stack of sequence rules; each layer and direction is one node on the tape, from input projection to last step.
+
+    Parameters
+    ----------
+    *sizes, **options
+        See `RecurrentWeights`.
+    through_time : callable, optional
+        A combinator for the sequence rule of every layer, such as ``lambda rule: truncate(rule, 20)``.
+    """
+
+    def __init__(self, *sizes: Any, through_time: Callable[[Callable], Callable] | None = None, **options: Any):
+        if through_time is not None and not callable(through_time):
+            raise ValueError(f"through_time must be a combinator, a function of a sequence rule, got {through_time!r}")
+        super().__init__(*sizes, **options)
+        step, sequence = self._cell()
+        if self.zoneout:
+            sequence = scan(zoneout(step))
+
+        def both_ways(rule: Callable) -> tuple[Callable, Callable]:
+            rule = through_time(ragged(rule)) if through_time else ragged(rule)
+            return differentiable(rule), differentiable(reverse(rule))
+
+        self._projecting, self._plain = both_ways(projected(sequence)), both_ways(sequence)
+        self._counts_calls = "step" in signature(self._plain[0]).parameters  # truncate_randomly draws anew each time
+
+    def _cell(self) -> tuple[Callable, Callable]:
+        """The rules of the cell: one step, and a sequence."""
+        raise NotImplementedError
+
+    def _static(self) -> dict[str, Any]:
+        """Keywords of these rules."""
+        return {}
+
+    def forward(self, x: Any, state: State | None = None, lengths: Any = None) -> tuple[Tensor, Any]:
+        """Outputs of the last layer, and the final state of every layer and direction.
+
+        Parameters
+        ----------
+        x : Tensor or array
+            ``(T, B, D)``, or ``(B, T, D)`` with ``batch_first``.
+        state : Tensor or array, for the LSTM a pair of them; optional
+            ``h_0``, or ``(h_0, c_0)``, each ``(num_layers * directions, B, H)``: layer 0 forward, layer 0 reverse,
+            layer 1 forward, ... (an LSTM's h has ``proj_size`` features, if that is given). Without it zeros, or what
+            ``learned_state`` has learned.
+        lengths : list, array or tensor of int, optional
+            ``(B,)``: how many steps of each sequence are real, at least 1. What comes after them is never read.
+
+        Returns
+        -------
+        out : Tensor
+            ``(T, B, directions * H)``, or ``(B, T, directions * H)``; zero after the end of a sequence.
+        state : Tensor, for the LSTM a pair of them
+            ``h_n``, or ``(h_n, c_n)``, in the form of ``state``: each sequence's at its own end.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, ``x`` has no step, or a length does not lie in 1..T.
+        TypeError
+            If a dtype is not that of the weights, something lives on another backend, or lengths are not integers.
+        """
+        shape = ("B", "T", self.input_size) if self.batch_first else ("T", "B", self.input_size)
+        x = floats_like(self._of("weight_ih", "l0"), x, "x", shape)
+        xs = x.transpose(1, 2, 0) if self.batch_first else x.transpose(0, 2, 1)  # (T, D, B): columns are the batch
+        hs, state = self._run((xs,) * self._directions, state, lengths, projecting=True)
+        return hs.transpose(2, 0, 1) if self.batch_first else hs.transpose(0, 2, 1), state
+
+    def project(self, xs: Tensor) -> tuple[Tensor, ...]:
+        """What ``run`` starts from: the input part of the lowest layer's pre-activations, one for each direction.
+
+        ``xs`` is ``(T, D, B)``, or one matrix ``(D, B)``: the projection of a table of embeddings serves every token
+        that is looked up in it.
+        """
+        return tuple(ops.affine(xs, *self._input_weights(at)) for at in self._suffixes(0))
+
+    def run(self, a_xs: Sequence[Tensor], state: State | None = None, lengths: Any = None) -> tuple[Tensor, Any]:
+        """All layers over a sequence whose input to the lowest is projected already, all in columns.
+
+        Parameters
+        ----------
+        a_xs : sequence of Tensor
+            ``(T, G, B)`` for each direction, from ``project``; G is the number of gates times H.
+        state, lengths : optional
+            As in ``forward``.
+
+        Returns
+        -------
+        hs : Tensor
+            ``(T, directions * H, B)``, outputs of the last layer as columns.
+        state : Tensor, for the LSTM a pair of them
+            As from ``forward``.
+        """
+        if isinstance(a_xs, Tensor) or len(a_xs) != self._directions:
+            raise ValueError(f"a_xs must be what project() returns, a tuple of {self._directions}, one per direction")
+        return self._run(a_xs, state, lengths, projecting=False)
+
+    def _run(self, inputs: Sequence[Tensor], state: Any, lengths: Any, projecting: bool) -> tuple[Tensor, Any]:
+        T, _, B = inputs[0].shape
+        if T == 0:
+            raise ValueError("x must have at least one step, got none")
+        lengths = None if lengths is None else checked_lengths(lengths, B, T)
+        states = self._state_as_columns(state, B)
+        self.draws += self.training and (self.dropout or self.weight_drop or self.zoneout or self._counts_calls) > 0
+        hs, ends = self._layer(0, inputs, states, lengths, projecting)
+        for layer in range(1, self.num_layers):
+            below, read = hs, self._dropped(hs, layer)
+            hs, more = self._layer(layer, (read,) * self._directions, states, lengths)
+            hs, ends = hs + below if self.residual else hs, ends + more
+        lasts = tuple(ops.stack(*parts).swapaxes(1, 2) for parts in zip(*ends, strict=True))
+        return hs, lasts if len(lasts) > 1 else lasts[0]
+
+    def _layer(
+        self, layer: int, inputs: Sequence[Tensor], states: list[Tensor], lengths: Any, projecting: bool = True
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """One layer in all its directions: outputs side by side, and of each direction the states at its end."""
+        outputs, ends = [], []
+        lifted = self._projecting if projecting else self._plain
+        for k, (op, xs, at) in enumerate(zip(lifted, inputs, self._suffixes(layer), strict=False)):
+            place = layer * self._directions + k
+            static = self._static() | ({"step": self.draws * len(states[0]) + place} if self._counts_calls else {})
+            hs, *last = op(
+                xs,
+                *self._keeps(at, xs.shape[0], xs.shape[2]),
+                *(part[place] for part in states),
+                *(self._input_weights(at) if projecting else ()),
+                *self._recurrent_weights(at),
+                lengths=lengths,
+                **static,
+            )
+            outputs.append(hs)
+            ends.append(last)
+        return outputs[0] if len(outputs) == 1 else ops.concat(*outputs, axis=1), ends
+
+    def _dropped(self, hs: Tensor, layer: int) -> Tensor:
+        if not (self.dropout and self.training):
+            return hs
+        over = (0,) if self.locked_dropout else ()
+        stream = f"dropout_l{layer}"
+        return ops.dropout(hs, p=self.dropout, seed=self.seed, stream=stream, step=self.draws, over=over)
+
+    def _keeps(self, at: str, T: int, B: int) -> list[Tensor]:
+        """For each state what zoneout keeps of it, ``(T, H, B)``: drawn while training, its expectation otherwise."""
+        weight, keeps = self._of("weight_hh", at), []
+        for name, size in self._sizes.items() if self.zoneout else ():
+            if self.training:
+                drawn = random_generator(self.seed, f"zoneout_{name}_{at}", self.draws)
+                keep = asarray(drawn.random((T, size, B), "float32") < self.zoneout, weight.dtype, weight.backend)
+            else:
+                xp = xp_of(weight.array)
+                keep = xp.broadcast_to(xp.full((1, 1, 1), self.zoneout, weight.dtype), (T, size, B))
+            keeps.append(Tensor.around(keep))
+        return keeps
+
+    def _state_as_columns(self, state: Any, B: int) -> list[Tensor]:
+        """Each state as ``(num_layers * directions, H, B)``."""
+        weight, places = self._of("weight_hh", "l0"), self.num_layers * self._directions
+        if state is not None:
+            sizes = {f"{name}_0": size for name, size in self._sizes.items()}
+            parts = states_like(weight, state, sizes, {"num_layers * directions": places, "batch": B})
+            return [part.swapaxes(1, 2) for part in parts]
+        shapes = {name: (places, size, B) for name, size in self._sizes.items()}
+        if self.learned_state:
+            learned = {name: getattr(self, f"initial_{name}") for name in shapes}
+            return [ops.broadcast_to(learned[name].reshape(*s[:2], 1), shape=s) for name, s in shapes.items()]
+        return [Tensor.around(xp_of(weight.array).zeros(s, weight.dtype)) for s in shapes.values()]

@@ -1,0 +1,190 @@
+"""What all recurrent layers are made of: options, and the parameters of every layer and direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+import numpy as np
+
+from minirnn import ops
+from minirnn.arrays import float_dtype, xp_of
+from minirnn.nn.init import RECURRENT, recurrent_weight
+from minirnn.nn.inputs import at_least_0, booleans, positive
+from minirnn.nn.module import Module, Parameter
+from minirnn.tape import Tensor
+
+
+class Options(TypedDict, total=False):
+    """What every recurrent layer takes by keyword; `RecurrentWeights` and `Recurrent` say what each means."""
+
+    locked_dropout: bool
+    weight_drop: float
+    zoneout: float
+    layer_norm: bool
+    residual: bool
+    learned_state: bool
+    init: str
+    through_time: Callable[[Callable], Callable] | None
+    dtype: Any
+    seed: int
+
+
+class RecurrentWeights(Module):
+    """Options and parameters of recurrent layers one above the other, in one direction or both.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        ``D`` and ``H``.
+    num_layers : int
+        Each layer reads the outputs of the one below.
+    bias : bool
+        Whether there are ``bias_ih_l{k}`` and ``bias_hh_l{k}``; PyTorch has both.
+    batch_first : bool
+        Whether inputs and outputs are ``(B, T, ...)`` rather than ``(T, B, ...)``; states never are.
+    dropout : float
+        Probability with which outputs of a layer are dropped on their way to the next, while training; with one layer
+        there is no such way, and nothing is dropped.
+    bidirectional : bool
+        Whether each layer also reads every sequence from its end; the outputs of both stand side by side.
+    locked_dropout : bool
+        Drops the same units at every step of a sequence (Gal & Ghahramani 2016).
+    weight_drop : float
+        Probability with which entries of ``weight_hh`` are dropped, the same for all steps of a call, while training
+        (DropConnect; Merity et al. 2017). The parameter itself is not touched.
+    zoneout : float
+        Probability with which a unit keeps its old state, h and c apart, while training; at evaluation the expectation
+        (Krueger et al. 2017). The equations stand in ``minirnn/nn/variants.py``, as do those of layer norm.
+    layer_norm : bool
+        Normalises both projections, and the LSTM's cell state where it is read (Ba et al. 2016).
+    residual : bool
+        From the second layer on, adds to the outputs of a layer those of the one below, before dropout.
+    learned_state : bool
+        Makes the state that is used where none is given a parameter, ``initial_h`` (and ``initial_c``), zero at first.
+    init : {"uniform", "orthogonal"}
+        PyTorch's initial weights; or orthogonal recurrent blocks, Glorot uniform input blocks, and biases of zero.
+    dtype : dtype
+        float32 or float64.
+    seed : int
+        Of the initial weights and of all masks; give each layer of a model its own.
+
+    Raises
+    ------
+    ValueError
+        If an option is not what is said above, or contradicts another.
+    TypeError
+        If a flag is not ``True`` or ``False``.
+    """
+
+    GATES: int  # blocks of H rows in a pre-activation
+    STATES: tuple[str, ...]
+    proj_size: int = 0  # the size of the outputs, if it is not H
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        *,
+        locked_dropout: bool = False,
+        weight_drop: float = 0.0,
+        zoneout: float = 0.0,
+        layer_norm: bool = False,
+        residual: bool = False,
+        learned_state: bool = False,
+        init: str = "uniform",
+        dtype: Any = "float32",
+        seed: int = 0,
+    ):
+        positive(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        at_least_0(below=1, dropout=dropout, weight_drop=weight_drop, zoneout=zoneout)
+        booleans(bias=bias, batch_first=batch_first, bidirectional=bidirectional, locked_dropout=locked_dropout)
+        booleans(layer_norm=layer_norm, residual=residual, learned_state=learned_state)
+        if init not in RECURRENT:
+            raise ValueError(f"init must be one of {', '.join(RECURRENT)}, got {init!r}")
+        if locked_dropout and not dropout:
+            raise ValueError("locked_dropout=True needs dropout above 0, got dropout=0: there is no mask to lock")
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, dropout, bidirectional
+        self.locked_dropout, self.weight_drop, self.zoneout = locked_dropout, weight_drop, zoneout
+        self.layer_norm, self.residual, self.learned_state, self.init = layer_norm, residual, learned_state, init
+        self.seed = seed
+        self._make_parameters(float_dtype(dtype))
+
+    def _make_parameters(self, dtype: np.dtype) -> None:
+        below = self.input_size
+        for layer in range(self.num_layers):
+            for at in self._suffixes(layer):
+                for kind, shape in self._shapes(below).items():
+                    name = f"{kind}_{at}"
+                    setattr(self, name, Parameter(self._initial(kind, shape, name), dtype, name))
+            below = self._directions * self._sizes["h"]
+        if self.learned_state:
+            for name, size in self._sizes.items():
+                zeros = np.zeros((self.num_layers * self._directions, size))
+                setattr(self, f"initial_{name}", Parameter(zeros, dtype, f"initial_{name}"))
+
+    # --- what the cells add ------------------------------------------------------------------------------------------
+
+    def _shapes(self, D: int) -> dict[str, tuple[int, ...]]:
+        """The parameters of one layer and direction that reads ``D`` features."""
+        G, P = self.GATES * self.hidden_size, self._sizes["h"]
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (G, D), "weight_hh": (G, P)}
+        if self.bias:
+            shapes |= {"bias_ih": (G,), "bias_hh": (G,)}
+        if self.layer_norm:
+            shapes |= {"gain_ih": (G,), "gain_hh": (G,)}
+        return shapes
+
+    def _initial(self, kind: str, shape: tuple[int, ...], name: str) -> np.ndarray:
+        return recurrent_weight(self.init, kind, shape, self.hidden_size, self.seed, name)
+
+    def _input_bias(self, at: str) -> Tensor:
+        """The bias of the input projection: all of both biases that can be added before the recurrence."""
+        return self._of("bias_ih", at) + self._of("bias_hh", at)
+
+    def _more_weights(self, at: str) -> tuple[Tensor | None, ...]:
+        """What the cell's rule takes after ``W_hh``."""
+        return ()
+
+    # --- its parts by name -------------------------------------------------------------------------------------------
+
+    @property
+    def _directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        """The number of features of each state."""
+        return {name: self.proj_size or self.hidden_size if name == "h" else self.hidden_size for name in self.STATES}
+
+    def _suffixes(self, layer: int) -> tuple[str, ...]:
+        return (f"l{layer}", f"l{layer}_reverse")[: self._directions]
+
+    def _of(self, kind: str, at: str) -> Any:
+        """A parameter; ``None`` where the layer has none of this kind."""
+        return getattr(self, f"{kind}_{at}", None)
+
+    def _input_weights(self, at: str) -> tuple[Tensor, Tensor | None]:
+        """``W_ih`` and ``b``. With layer norm the biases come after the normalisation, in the step."""
+        b = self._input_bias(at) if self.bias and not self.layer_norm else None
+        return self._of("weight_ih", at), b
+
+    def _recurrent_weights(self, at: str) -> tuple[Tensor | None, ...]:
+        W_hh = self._of("weight_hh", at)
+        if self.weight_drop and self.training:
+            W_hh = ops.dropout(W_hh, p=self.weight_drop, seed=self.seed, stream=f"weight_drop_{at}", step=self.draws)
+        return (W_hh, *(self._norms(at, "ih", "hh") if self.layer_norm else ()), *self._more_weights(at))
+
+    def _norms(self, at: str, *of: str) -> list[Tensor]:
+        """Gain and shift, one after the other, of each projection or state that is normalised."""
+        parts: list[Tensor] = []
+        for name in of:
+            gain, bias = self._of(f"gain_{name}", at), self._of(f"bias_{name}", at)
+            parts += (gain, Tensor.around(xp_of(gain.array).zeros(gain.shape, gain.dtype)) if bias is None else bias)
+        return parts
