@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from minirnn.arrays import BackendError, current_backend, module_of, use_backend
-from minirnn.testing import strict_cupy
+from minirnn.arrays import current_backend, use_backend
+from minirnn.testing import backends, on_backend
 
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # loaded by pytest, and without doctests to look for
 
@@ -27,24 +27,11 @@ settings.register_profile("nightly", settings.get_profile("dev"), max_examples=1
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
-def _backends() -> list[str]:
-    """The backends to test on; CuPy itself only where a device can really be used, so that no test is skipped."""
-    try:
-        module_of("cupy")
-    except BackendError:
-        return ["numpy", "strict_cupy"]
-    return ["numpy", "strict_cupy", "cupy"]
-
-
-@pytest.fixture(params=_backends())
+@pytest.fixture(params=backends())
 def backend(request):
     """The array module to test with; while the test runs, new arrays of minirnn are made there too."""
-    if request.param == "strict_cupy":
-        with strict_cupy() as cupy, use_backend("cupy"):
-            yield cupy
-    else:
-        with use_backend(request.param):
-            yield module_of(request.param)
+    with on_backend(request.param) as xp:
+        yield xp
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,24 @@
 """What the tests of minirnn, and of code built on it, are made with.
 
 `minirnn.testing.strategies` draws arguments of rules; it is imported by name, because it needs ``hypothesis``.
-`minirnn.testing.bug_zoo` holds LSTMs that are wrong on purpose.
+`minirnn.testing.bug_zoo` holds rules that are wrong on purpose; `minirnn.testing.mutation` breaks the right ones.
 """
 
+from minirnn.testing.backends import backends, on_backend
 from minirnn.testing.captured import arrays_in, saved_bytes
 from minirnn.testing.laws import check_laws
+from minirnn.testing.sequence_laws import check_sequence_laws, is_a_chain_of_steps
 from minirnn.testing.strict_cupy import Counts, counting, strict_cupy
 
-__all__ = ["Counts", "arrays_in", "check_laws", "counting", "saved_bytes", "strict_cupy"]
+__all__ = [
+    "Counts",
+    "arrays_in",
+    "backends",
+    "check_laws",
+    "check_sequence_laws",
+    "counting",
+    "is_a_chain_of_steps",
+    "on_backend",
+    "saved_bytes",
+    "strict_cupy",
+]

@@ -21,6 +21,7 @@ from minirnn.arrays import home_of, to_numpy, xp_of
 from minirnn.checking import check_rule
 from minirnn.checking.contract import argument_names
 from minirnn.testing.captured import arrays_in
+from minirnn.testing.inner_laws import keeps_what_it_reads, passes_complex_numbers, probes_see_the_truth
 from minirnn.testing.variants import LAYOUTS, cotangents_like, each, in_float32, on_numpy, only_outputs
 from minirnn.testing.verdicts import bits, gradients_with_names, refuse, refuse_different, refuse_other_bits, sentence
 
@@ -173,13 +174,14 @@ def wanted_decides(rule: Callable, inputs: Sequence, static: Static | None = Non
     """
     if "wanted" not in inspect.signature(rule).parameters:
         return
+    static = {key: value for key, value in (static or {}).items() if key != "wanted"}
     outputs, pullback = _call(rule, inputs, static)
     cotangents = cotangents_like(outputs, seed)
     full = pullback(*cotangents)
     names = argument_names(rule, len(full))
 
     def ask(*flags):
-        ys, pullback = _call(rule, inputs, {**(static or {}), "wanted": flags})
+        ys, pullback = _call(rule, inputs, {**static, "wanted": flags})
         asked = next((name for name, flag in zip(names, flags, strict=True) if flag), "nothing")
         refuse(bits(ys) != bits(outputs), "wanted_decides", rule, f"with {asked} wanted the output has other bits")
         return pullback
@@ -193,7 +195,10 @@ def wanted_decides(rule: Callable, inputs: Sequence, static: Static | None = Non
     pullback = ask(*(False for _ in names))
     count = len(arrays_in(pullback))
     refuse(count > 0, "wanted_decides", rule, f"with nothing wanted the pullback still holds {count} arrays")
-    for name, _ in gradients_with_names(rule, pullback(*cotangents)):
+    gradients = pullback(*cotangents)
+    short = len(gradients) != len(full)
+    refuse(short, "wanted_decides", rule, f"with nothing wanted there are {len(gradients)} entries, not {len(full)}")
+    for name, _ in gradients_with_names(rule, gradients):
         raise AssertionError(sentence("wanted_decides", rule, f"with nothing wanted there is a gradient of {name!r}"))
 
 
@@ -207,6 +212,9 @@ LAWS = (
     any_memory_layout,
     same_on_numpy,
     wanted_decides,
+    keeps_what_it_reads,
+    passes_complex_numbers,
+    probes_see_the_truth,
 )
 
 

@@ -129,6 +129,76 @@ def gives_other_bits_unless_all_is_wanted(x, y, *, wanted=(True, True)):
     return x + y, pullback
 
 
+def keeps_what_it_does_not_read(x):
+    def pullback(dy):
+        return (2 * dy + 0 * x.size,)
+
+    return 2 * x, pullback
+
+
+def keeps_what_another_argument_needs(x, y, *, wanted=(True, True)):
+    x_saved, y_saved = (x if any(wanted) else None), (y if wanted[0] else None)
+
+    def pullback(dz):
+        return (dz * y_saved if wanted[0] else None), (dz * x_saved if wanted[1] else None)
+
+    return x * y, pullback
+
+
+def forgets_imaginary_cotangents(x):
+    def pullback(dy):
+        return (2 * dy.real,)
+
+    return 2 * x, pullback
+
+
+def conjugates(x):
+    def pullback(dy):
+        return (2 * x.conj() * dy if x.dtype.kind == "f" else 3 * x.conj() * dy,)
+
+    return x * x, pullback
+
+
+def returns_less_if_nothing_is_wanted(x, y, *, wanted=(True, True)):
+    def pullback(dz):
+        return tuple(dz if flag else None for flag in wanted) if any(wanted) else (None,)
+
+    return x + y, pullback
+
+
+def shows_nothing(x, h_0, *, probe=None):
+    def pullback(dy, dh):
+        return 2 * dy, dh
+
+    return (2 * x, 1.0 * h_0), pullback
+
+
+def running_sum(wrong=""):
+    """The running sum as a sequence rule, ``h_t = h_prev + x_t``: all that is asked of x_t is asked of h_t."""
+
+    def sums(x, h_0, *, probe=None):
+        hs = h_0 + np.cumsum(x, axis=0)
+        for t, h in enumerate(hs):
+            if probe is not None:
+                probe("h", t, h)
+
+        def pullback(dhs, dh):
+            dx = np.zeros_like(x)
+            for t in reversed(range(len(x))):
+                late = dh + 0
+                dh = dh + dhs[t]
+                dx[t] = dh
+                if probe is not None:
+                    probe("dh", t, late if wrong == "dh" else dh)
+                    probe("da", t, -dh if wrong == "da" else dh)
+                    dh = dh + 1e-9 if wrong == "bits" else dh
+            return dx, dh
+
+        return (hs, hs[-1] + 0 if len(x) else h_0 + 0), pullback
+
+    return sums
+
+
 def multiplies_device_by_host(x):
     def pullback(dy):
         return (3 * dy if isinstance(x, np.ndarray) else 2 * dy,)
@@ -153,6 +223,18 @@ BROKEN = {
     ),
     computes_what_nobody_wants: (laws.wanted_decides, "with nothing wanted there is a gradient of 'x'"),
     saves_for_nobody: (laws.wanted_decides, "with nothing wanted the pullback still holds 1 arrays"),
+    keeps_what_it_does_not_read: (
+        laws.keeps_what_it_reads,
+        r"for all gradients it keeps an array \(2, 3\) that its pullback never reads",
+    ),
+    forgets_imaginary_cotangents: (
+        laws.passes_complex_numbers,
+        "the gradient of 'x' is not linear in a complex cotangent of output 0",
+    ),
+    conjugates: (
+        laws.passes_complex_numbers,
+        "the gradient of 'x' is another where argument 0 is complex with imaginary part zero",
+    ),
 }
 
 
@@ -173,11 +255,35 @@ def test_a_broken_rule_is_found_by_the_law_it_breaks(rule):
             "with 'x' wanted there is a gradient of 'y'|the gradient of 'x' alone has other bits",
         ),
         (gives_other_bits_unless_all_is_wanted, "the gradient of 'x' alone has other bits"),
+        (returns_less_if_nothing_is_wanted, "with nothing wanted there are 1 entries, not 2"),
     ],
 )
 def test_flags_that_are_read_wrongly_are_found(rule, message):
     with pytest.raises(AssertionError, match=message):
         laws.wanted_decides(rule, (X.copy(), X + 1))
+
+
+def test_what_is_kept_for_another_argument_is_found():
+    with pytest.raises(AssertionError, match=r"for wanted=\(True, False\) it keeps an array \(2, 3\)"):
+        laws.keeps_what_it_reads(keeps_what_another_argument_needs, (X.copy(), X + 1))
+    laws.keeps_what_it_reads(rules.multiply, (X.copy(), X + 1))
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (shows_nothing, r"the probe was not shown \['dh'\]"),
+        (running_sum("dh"), "output 0 of step 0, shown as dh, is wrong"),
+        (running_sum("da"), "the gradient of 'x' is not what was shown as da"),
+        (running_sum("bits"), "with a probe a gradient has other bits"),
+    ],
+)
+def test_a_probe_that_is_lied_to_is_found(rule, message):
+    random = np.random.default_rng(1)
+    inputs = random.normal(size=(3, 4, 2)), random.normal(size=(4, 2))
+    with pytest.raises(AssertionError, match=message):
+        laws.probes_see_the_truth(rule, inputs)
+    laws.probes_see_the_truth(running_sum(), inputs)
 
 
 def test_another_result_on_the_device_is_found():
@@ -189,7 +295,7 @@ def test_another_result_on_the_device_is_found():
 
 
 def test_every_law_has_a_rule_that_breaks_it():
-    broken = {law for law, _ in BROKEN.values()} | {laws.same_on_numpy}
+    broken = {law for law, _ in BROKEN.values()} | {laws.same_on_numpy, laws.probes_see_the_truth}
     assert broken == set(laws.LAWS)
 
 

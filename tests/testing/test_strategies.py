@@ -54,6 +54,26 @@ def test_lstm_arguments_are_in_the_required_setting(arguments):
     assert all(x.all() and x.dtype == np.float64 for x in arguments)
 
 
+@given(st.one_of(some.rnn_arguments(), some.rnn_arguments(nonlinearity="relu"), some.gru_arguments()))
+def test_rnn_and_gru_arguments_are_in_the_required_setting(arguments):
+    a_xs, h_0, W_hh, *b_hn = arguments
+    (T, rows, B), H = a_xs.shape, len(h_0)
+    assert T >= 3
+    assert B >= 2
+    assert (rows, h_0.shape, W_hh.shape) == (len(W_hh), (H, B), (3 * H if b_hn else H, H))
+    assert [b.shape for b in b_hn] in ([], [(H,)])
+    assert all(x.all() and x.dtype == np.float64 for x in arguments)
+
+
+@given(some.rnn_arguments(nonlinearity="relu"))
+def test_rnn_arguments_for_relu_keep_away_from_its_kink(arguments):
+    a_xs, h, W_hh = arguments
+    for a_x in a_xs:
+        a = a_x + W_hh @ h
+        assert (np.abs(a) >= 0.1 - 1e-12).all()
+        h = np.maximum(a, 0)
+
+
 def test_the_package_does_not_need_hypothesis():
     code = "import sys, minirnn.testing; sys.exit('hypothesis' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,32 +1,11 @@
-"""LSTMs that are wrong on purpose: the classic mistakes of backpropagation through time, to be hunted with the check.
-
-Every one computes the right outputs, and has at least once been somebody's honest work. The pullback below is the
-textbook's, with a switch per mistake: beside each wrong line stands the right one. `BUGS` maps the name of a mistake to
-a rule that makes it, `FAULTS` to a sentence on it; `reference` is the rule that makes none.
-
-    >>> import numpy as np
-    >>> from minirnn.checking import check_rule
-    >>> random = np.random.default_rng(0)
-    >>> T, B, H = 3, 2, 4
-    >>> inputs = [random.normal(size=shape) for shape in ((T, 4 * H, B), (H, B), (H, B), (4 * H, H))]
-    >>> check_rule(reference, inputs).ok
-    True
-    >>> try:
-    ...     check_rule(BUGS["h_t for h_prev"], inputs)
-    ... except AssertionError as error:
-    ...     [argument.name for argument in error.report.arguments if not argument.ok]
-    ['W_hh']
-
-The setting matters more than the tolerance. With one step, states of zero that count as constants, and the loss
-``sum(h_T)``, half of these rules pass as right. With T >= 3, B >= 2, random states, h_0 unlike c_0, and a random weight
-on every output none does.
-"""
+"""The LSTM with the classic mistakes in its backward pass: beside each wrong line stands the right one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from minirnn.arrays import Array, xp_of
+from minirnn.arrays import xp_of
+from minirnn.testing.bug_zoo.common import named, parts, refuse_unknown, sigmoid
 
 FAULTS = {
     "zero gate gradient": "The buffer of the gates' gradients is made but never filled: all but dc_0 is zero.",
@@ -57,14 +36,13 @@ def lstm_with(fault: str = "") -> Callable:
     ValueError
         If there is no such fault.
     """
-    if fault and fault not in FAULTS:
-        raise ValueError(f"fault must be empty or one of {', '.join(map(repr, FAULTS))}, got {fault!r}")
+    refuse_unknown(fault, FAULTS)
 
     def rule(a_xs, h_0, c_0, W_hh):
         xp, T, H = xp_of(a_xs, h_0, c_0, W_hh), len(a_xs), len(h_0)
         hs, cs, gates = [h_0], [c_0], []  # step t goes from hs[t] to hs[t + 1]
         for t in range(T):
-            i, f, g, o = parts(a_xs[t] + W_hh @ hs[t])
+            i, f, g, o = parts(a_xs[t] + W_hh @ hs[t], 4)
             i, f, g, o = sigmoid(i), sigmoid(f), xp.tanh(g), sigmoid(o)
             cs.append(f * cs[t] + i * g)
             hs.append(o * xp.tanh(cs[t + 1]))
@@ -107,25 +85,4 @@ def lstm_with(fault: str = "") -> Callable:
 
         return (xp.stack(hs[1:]), hs[T], cs[T]), rule_pullback
 
-    rule.__name__ = _identifier(fault) if fault else "reference"
-    rule.__doc__ = FAULTS.get(fault, "The right LSTM, step by step.")
-    return rule
-
-
-def parts(a: Array) -> tuple[Array, ...]:
-    """The rows of the gates i f g o."""
-    H = len(a) // 4
-    return a[:H], a[H : 2 * H], a[2 * H : 3 * H], a[3 * H :]
-
-
-def sigmoid(a: Array) -> Array:
-    """``1 / (1 + exp(-a))``."""
-    return 0.5 * xp_of(a).tanh(0.5 * a) + 0.5
-
-
-def _identifier(fault: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in fault.replace("'", "").replace(",", ""))
-
-
-reference = lstm_with()
-BUGS = {fault: lstm_with(fault) for fault in FAULTS}
+    return named(rule, fault, FAULTS, "The right LSTM, step by step.")

@@ -1,0 +1,32 @@
+"""What every cage of the zoo has: names, blocks of rows, and the sigmoid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from minirnn.arrays import Array, xp_of
+
+
+def refuse_unknown(fault: str, faults: Mapping[str, str]) -> None:
+    """Raise unless there is such a fault, or none is asked for."""
+    if fault and fault not in faults:
+        raise ValueError(f"fault must be empty or one of {', '.join(map(repr, faults))}, got {fault!r}")
+
+
+def named(rule: Callable, fault: str, faults: Mapping[str, str], right: str) -> Callable:
+    """The rule, called after its fault, with the sentence on it as docstring."""
+    rule.__name__ = re.sub(r"\W+", "_", fault.replace("'", "")) or "reference"
+    rule.__doc__ = faults.get(fault, right)
+    return rule
+
+
+def parts(a: Array, count: int) -> tuple[Array, ...]:
+    """The blocks of rows, one per gate."""
+    H = len(a) // count
+    return tuple(a[k * H : (k + 1) * H] for k in range(count))
+
+
+def sigmoid(a: Array) -> Array:
+    """``1 / (1 + exp(-a))``."""
+    return 0.5 * xp_of(a).tanh(0.5 * a) + 0.5

@@ -1,0 +1,113 @@
+"""The score: which mutants the gradient check and the laws kill, and which live."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minirnn import rules
+from minirnn.checking import GradcheckError, check_rule
+from minirnn.testing.example_inputs import examples
+from minirnn.testing.inner_laws import complex_arguments
+from minirnn.testing.laws import check_laws
+from minirnn.testing.mutation.equivalent import EQUIVALENT, Key
+from minirnn.testing.mutation.mutants import Mutant, load, mutants_of
+from minirnn.testing.mutation.subjects import Subject, subjects
+from minirnn.testing.strict_cupy import strict_cupy
+
+SHORT_RUNS = {"SLOPES": 240, "RUN": 50}  # numbers held at once: rules that go back in runs of steps make several
+FAR_AWAY = {"move": [((np.array([1.0, -2.0]),), {"backend": "cupy"})]}  # what needs a device, if only the fake one
+NOT_MEANT = {"astype": ("float32_stays_float32",)}  # a law that a rule breaks by its nature
+SEEN_BEFORE = ("gradients_match_numbers", "every_subset_of_outputs")  # laws for which the gradient check has stood in
+
+
+@dataclass
+class Score:
+    """What became of the mutants of one subject."""
+
+    subject: Subject
+    by_check: list[Mutant] = field(default_factory=list)  # the numbers disagree
+    by_law: list[Mutant] = field(default_factory=list)  # a law is broken, though the numbers agree
+    by_error: list[Mutant] = field(default_factory=list)  # it does not run
+    equivalent: list[Mutant] = field(default_factory=list)  # alive, and listed with a reason
+    survivors: list[Mutant] = field(default_factory=list)  # alive
+
+    @property
+    def killed(self) -> list[Mutant]:
+        return self.by_check + self.by_law + self.by_error
+
+    @property
+    def mutants(self) -> list[Mutant]:
+        return self.killed + self.equivalent + self.survivors
+
+
+def scores(rule: str | None = None) -> Iterator[Score]:
+    """One score per subject, as it is reached; of everything, or of what one rule's backward pass runs through.
+
+    Raises
+    ------
+    ValueError
+        If there is no such rule.
+    """
+    if rule is not None and rule not in rules.__all__:
+        raise ValueError(f"rule must be one of {', '.join(rules.__all__)}, got {rule!r}")
+    return map(score_of, (s for s in subjects() if rule is None or rule in s.rules))
+
+
+def score_of(subject: Subject) -> Score:
+    """Tries every mutant of a subject."""
+    score = Score(subject)
+    for mutant in mutants_of(subject):
+        end = killer(mutant)
+        if end:
+            getattr(score, f"by_{end}").append(mutant)
+        elif mutant.key in EQUIVALENT:
+            score.equivalent.append(mutant)
+        else:
+            score.survivors.append(mutant)
+    return score
+
+
+def killer(mutant: Mutant) -> str:
+    """What kills the mutant: ``"check"``, ``"law"`` or ``"error"``; empty if it lives.
+
+    First the gradient check of few entries and dense directions, on every example of every rule that the mutant is
+    part of; then, for what is left, the laws.
+    """
+    with strict_cupy(), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # numbers and laws are to judge, not what NumPy says of the way there
+        try:
+            for rule, inputs, static in _trials(mutant):
+                check_rule(rule, inputs, static, max_entries=2)
+            for rule, inputs, static in _trials(mutant):
+                check_laws(rule, inputs, static, without=(*SEEN_BEFORE, *NOT_MEANT.get(rule.__name__, ())))
+                original = getattr(rules, rule.__name__)
+                if complex_arguments(rule, inputs, static) != complex_arguments(original, inputs, static):
+                    return "law"  # the law on complex numbers asks nothing of who takes none any more
+        except GradcheckError:
+            return "check"
+        except AssertionError:
+            return "law"
+        except Exception:  # whatever a broken rule raises, it has been noticed
+            return "error"
+    return ""
+
+
+def _trials(mutant: Mutant) -> Iterator[tuple[Any, ...]]:
+    """The rules that the mutant is part of, each with every example; where that matters, in short runs, too."""
+    for name in mutant.subject.rules:
+        for k, (inputs, static) in enumerate([*examples(name), *FAR_AWAY.get(name, ())]):
+            yield load(mutant, name, SHORT_RUNS if k % 2 else None), inputs, static
+
+
+def listed_but_dead(found: Iterable[Score]) -> set[Key]:
+    """Keys of the list of equivalents that no mutant of these subjects bears, or one that was killed."""
+    found = list(found)
+    places = {score.subject.place for score in found}
+    alive = {mutant.key for score in found for mutant in score.equivalent}
+    dead = {mutant.key for score in found for mutant in score.killed}
+    return {key for key in EQUIVALENT if key[0] in places and (key in dead or key not in alive)}

@@ -1,0 +1,179 @@
+"""The mutator breaks every backward pass in one place, and no mutant lives but those that are known to be right."""
+
+import ast
+
+import numpy as np
+import pytest
+
+from minirnn import rules
+from minirnn.checking import check_rule
+from minirnn.testing import laws
+from minirnn.testing.example_inputs import EXAMPLES, examples
+from minirnn.testing.mutation import __main__ as command
+from minirnn.testing.mutation import equivalent, score
+from minirnn.testing.mutation.mutants import Mutant, load, mutants_of
+from minirnn.testing.mutation.operators import OPERATORS
+from minirnn.testing.mutation.score import Score, listed_but_dead, scores
+from minirnn.testing.mutation.subjects import reached_by, source_of, subjects
+
+
+def subject(place):
+    return next(s for s in subjects() if s.place == place)
+
+
+def mutants_with(place, change):
+    return [m for m in mutants_of(subject(place)) if m.key[3] == change]
+
+
+@pytest.fixture(scope="module")
+def found():
+    return list(scores())
+
+
+def test_no_mutant_lives_but_those_that_are_listed(found):
+    assert [str(mutant) for s in found for mutant in s.survivors] == []
+
+
+def test_the_list_of_equivalents_is_exact(found):
+    assert listed_but_dead(found) == set()
+    assert {key[0] for key in equivalent.EQUIVALENT} <= {s.subject.place for s in found}
+
+
+def test_there_are_many_and_most_die_by_numbers(found):
+    assert sum(len(s.mutants) for s in found) > 1000
+    assert sum(len(s.by_check) for s in found) > sum(len(s.killed) for s in found) / 2
+    assert {operator for s in found for operator in {m.operator for m in s.mutants}} == set(OPERATORS)
+
+
+def test_every_rule_and_what_it_calls_on_its_way_back_is_mutated():
+    assert {rule for s in subjects() for rule in s.rules} == set(rules.__all__)
+    places = {s.place for s in subjects()}
+    assert {"rules.elementwise.sum_to", "rules.linear.sum_of_products", "kernels.numpy.add_rows"} <= places
+    assert {"kernels.lstm.lstm_slopes", "kernels.gru.gru_slopes", "kernels.rnn.rnn_slopes"} <= places
+    assert ("minirnn.kernels.lstm", "lstm_gates_back") in reached_by("lstm")
+    assert "kernels.lstm.lstm_gates" not in places  # forward
+
+
+def test_no_mutant_can_run_for_ever():
+    """There is no ``while`` to be mutated, and no function calls itself: every loop goes over something finite."""
+    for s in subjects():
+        assert not any(isinstance(node, ast.While) for part in s.code for node in ast.walk(part)), s.place
+        names = {node.id for part in s.code for node in ast.walk(part) if isinstance(node, ast.Name)}
+        assert s.name not in names or s.name in ("sum", "max", "min", "abs"), s.place
+
+
+def test_a_mutant_differs_from_the_source_in_one_place():
+    for place in ("rules.lstm.lstm", "rules.losses.cross_entropy", "kernels.gru.gru_slopes"):
+        original = source_of(subject(place).module)
+        for mutant in list(mutants_of(subject(place)))[::4]:
+            changed = mutant.source
+            end = len(changed.encode()) - len(original.encode()[mutant.end :])
+            assert changed.encode()[: mutant.start] == original.encode()[: mutant.start]
+            assert changed.encode()[end:] == original.encode()[mutant.end :]
+            assert len(differences(ast.parse(original), ast.parse(changed))) == 1, str(mutant)
+
+
+def test_every_mutant_is_a_program_and_none_is_there_twice():
+    for s in subjects():
+        mutants = list(mutants_of(s))
+        assert all(mutant.function.co_names for mutant in mutants)  # a mutant that is no Python raises here
+        assert len({(m.start, m.end, m.new) for m in mutants}) == len(mutants) > 0, s.place
+
+
+def differences(one, other):
+    """The smallest subtrees in which two trees differ, where one has been put in place of one."""
+    if ast.dump(one) == ast.dump(other):
+        return []
+    ours, theirs = list(ast.iter_child_nodes(one)), list(ast.iter_child_nodes(other))
+    if type(one) is not type(other) or len(ours) != len(theirs):
+        return [(one, other)]
+    inner = [pair for pair in zip(ours, theirs, strict=True) if ast.dump(pair[0]) != ast.dump(pair[1])]
+    return differences(*inner[0]) if len(inner) == 1 else [(one, other)]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_originals_live(name):
+    """In the world that mutants live in, and on the examples that they are tried on, the rule itself keeps all laws."""
+    with np.errstate(all="ignore"):
+        for inputs, static in examples(name, seed=5):
+            for constants in (None, score.SHORT_RUNS):
+                copy = load(None, name, constants)
+                assert copy is not getattr(rules, name) and copy.__name__ == name
+                check_rule(copy, inputs, static, max_entries=2)
+                laws.check_laws(copy, inputs, static, without=(*score.SEEN_BEFORE, *score.NOT_MEANT.get(name, ())))
+
+
+@pytest.mark.parametrize("place", ["rules.elementwise.sum_to", "kernels.lstm.lstm_gates_back", "rules.rnn.rnn"])
+def test_a_change_that_is_none_lives(place):
+    start = next(mutants_of(subject(place))).start
+    assert score.killer(Mutant(subject(place), "none", start, start, "")) == ""
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "by"),
+    [
+        ("rules.elementwise.tanh", "1 - y * y -> (1 + y * y)", "check"),
+        ("rules.elementwise.multiply", "x if wanted[1] else None -> x", "law"),
+        ("rules.rnn.rnn", 'probe("dh", t, dh) -> pass', "law"),
+        ("rules.linear.affine", "W_saved.T -> W_saved", "error"),
+        ("kernels.lstm.lstm_gates_back", "dc += scratch -> dc = scratch", "check"),
+    ],
+)
+def test_what_kills(place, change, by):
+    (mutant,) = mutants_with(place, change)
+    assert score.killer(mutant) == by
+
+
+def test_the_library_is_not_touched():
+    before = {name: getattr(rules, name) for name in rules.__all__}
+    (mutant,) = mutants_with("rules.elementwise.tanh", "1 - y * y -> (1 + y * y)")
+    wrong, x = load(mutant, "tanh"), np.array([0.5])
+    assert wrong(x)[1](x) != rules.tanh(x)[1](x)
+    assert before == {name: getattr(rules, name) for name in rules.__all__}
+
+
+def test_a_weak_check_yields_survivors(monkeypatch):
+    """With an example of ones and cotangents that are not looked at, mutants live, and are counted as what they are."""
+    monkeypatch.setattr(score, "examples", lambda name: [((np.ones((2, 2)), np.ones((2, 2))), {})])
+    monkeypatch.setattr(score, "check_laws", lambda *arguments, **options: None)
+    result = score.score_of(subject("rules.elementwise.multiply"))
+    lives = {mutant.key[3] for mutant in result.survivors}
+    assert {
+        "y if wanted[0] else None -> y",
+        "y_saved -> x_saved",
+        "sum_to(dz * y_saved, x_shape) -> (dz * y_saved)",
+    } <= lives
+    assert len(result.mutants) == len(result.killed) + len(result.survivors) == len(list(mutants_of(result.subject)))
+    monkeypatch.setattr(score, "EQUIVALENT", {mutant.key: "as weak as it gets" for mutant in result.survivors})
+    again = score.score_of(result.subject)
+    assert again.survivors == [] and {m.key for m in again.equivalent} == {m.key for m in result.survivors}
+
+
+def test_stale_entries_of_the_list_are_found(monkeypatch):
+    tanh = subject("rules.elementwise.tanh")
+    killed = next(mutants_of(tanh))
+    listed = {killed.key: "said to be right", (tanh.place, "return", "signs", "gone"): "is no more"}
+    monkeypatch.setattr(score, "EQUIVALENT", listed)
+    assert listed_but_dead([Score(tanh, by_check=[killed])]) == set(listed)
+
+
+def test_the_command_for_one_rule(capsys):
+    assert command.main(["--rule", "tanh"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["mutants", "by", "check", "by", "law", "by", "error", "equivalent", "survivors"]
+    assert [line.split()[0] for line in lines[1:]] == ["rules.elementwise.tanh", "all,"]
+    assert lines[1].split()[1:] == lines[2].split()[3:]
+    assert int(lines[1].split()[1]) == len(list(mutants_of(subject("rules.elementwise.tanh"))))
+
+
+def test_the_command_lists_and_complains(capsys, monkeypatch):
+    monkeypatch.setattr(score, "check_rule", lambda *arguments, **options: None)
+    monkeypatch.setattr(score, "check_laws", lambda *arguments, **options: None)
+    assert command.main(["--rule", "negative", "--list"]) == 1
+    out = capsys.readouterr().out
+    (title, place, line, change) = out[out.index("lives:") :].splitlines()[:4]
+    listed = f"{place}\n{line}\n{change}"  # as the list of equivalents wants it
+    assert title == "lives:" and next(equivalent._keys(listed)) in {m.key for m in mutants_of(subject(place.strip()))}
+    with pytest.raises(SystemExit) as stop:
+        command.main(["--rule", "tahn"])
+    assert stop.value.code == 2 and "rule must be one of abs, add" in capsys.readouterr().err
