@@ -15,11 +15,13 @@ from minirnn.cli.console import Console
 from minirnn.cli.settings import UsageError, one_of, whole
 from minirnn.functional import gradcheck
 from minirnn.models import CharLM
+from minirnn.models.char_lm import CELLS
 from minirnn.nn import Module
+from minirnn.nn.module import flatten
 from minirnn.tape import Tensor
 from minirnn.testing.example_inputs import RECURRENT, B, D, H, T, V, example_inputs
 
-CHAR_LM = "char-lm"
+MODELS = {f"char-lm-{cell}": cell for cell in CELLS}
 
 
 def add_parser(commands: Any) -> None:
@@ -30,9 +32,9 @@ def add_parser(commands: Any) -> None:
         "argument, in float64. Exits with 1 if one is wrong.",
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"rules of minirnn.rules, or {CHAR_LM} (the recurrent rules)"
+        "names", nargs="*", metavar="NAME", help=f"rules of minirnn.rules, {', '.join(MODELS)} (the recurrent rules)"
     )
-    parser.add_argument("--all", action="store_true", help=f"every rule, and {CHAR_LM}")
+    parser.add_argument("--all", action="store_true", help="every rule and model")
     parser.add_argument(
         "--method", type=one_of(*METHODS), default="auto", metavar="{" + ",".join(METHODS) + "}",
         help="how the numeric derivative is made (auto: the complex step where the rule is analytic)",
@@ -43,7 +45,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    known = [*rules.__all__, CHAR_LM]
+    known = [*rules.__all__, *MODELS]
     names = known if options.all else options.names or [*RECURRENT]
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -80,8 +82,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 def check(name: str, method: str = "auto", seed: int = 0) -> GradcheckReport:
     """Checks one rule, or the character model, on built-in inputs."""
-    if name == CHAR_LM:
-        return check_char_lm("lstm", method, seed)
+    if name in MODELS:
+        return check_char_lm(MODELS[name], method, seed)
     inputs, static = example_inputs(name, seed)
     return check_rule(getattr(rules, name), inputs, static, method=method, seed=seed)
 
@@ -94,13 +96,14 @@ def check_char_lm(cell: str, method: str = "auto", seed: int = 0, layers: int = 
     lm = CharLM(V, D, H, layers, cell=cell, seed=seed, dtype="float64")
     rng = random_generator(seed, "char-lm")
     inputs, targets = rng.integers(V, size=(2, B, T))
-    state = [rng.standard_normal((layers, B, H)) for _ in lm(inputs)[1]]
-    names = [*(name for name, _ in lm.named_parameters()), *("h_0", "c_0")[: len(state)]]
+    parts = [rng.standard_normal(part.shape) for part in flatten(lm(inputs)[1])]
+    state = parts[0] if len(parts) == 1 else tuple(parts)
+    names = [*(name for name, _ in lm.named_parameters()), *("h_0", "c_0")[: len(parts)]]
     try:
-        report = gradcheck(CharLMLoss(lm), (inputs, targets, *state), method=method, seed=seed, names=names)
+        report = gradcheck(CharLMLoss(lm), (inputs, targets, state), method=method, seed=seed, names=names)
     except GradcheckError as error:
-        raise GradcheckError(str(error).replace("CharLMLoss", CHAR_LM), error.report) from error
-    return replace(report, rule=CHAR_LM)
+        raise GradcheckError(str(error).replace("CharLMLoss", f"char-lm-{cell}"), error.report) from error
+    return replace(report, rule=f"char-lm-{cell}")
 
 
 class CharLMLoss(Module):
@@ -109,6 +112,6 @@ class CharLMLoss(Module):
     def __init__(self, lm: CharLM):
         self.lm = lm
 
-    def forward(self, inputs: Any, targets: Any, *state: Any) -> Tensor:
+    def forward(self, inputs: Any, targets: Any, state: Any) -> Tensor:
         loss, _ = self.lm.loss(inputs, targets, state)
         return loss

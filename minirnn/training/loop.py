@@ -23,6 +23,7 @@ import numpy as np
 from minirnn.arrays import xp_of
 from minirnn.models import CharLM
 from minirnn.nn.inputs import positive, positive_number
+from minirnn.nn.module import flatten
 from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor, no_grad
 from minirnn.text import TextStream
@@ -250,7 +251,7 @@ class Trainer:
         """Optimizer and carried state."""
         found = {f"optimizer/{name}": a for name, a in self.optimizer.state_dict().items()}
         if self.state is not None:
-            found |= {f"state/{k}": part.numpy() for k, part in enumerate(self.state)}
+            found |= {f"state/{k}": part.numpy() for k, part in enumerate(flatten(self.state))}
         return found
 
     def books(self) -> dict[str, Any]:
@@ -292,8 +293,8 @@ class Trainer:
             {name.removeprefix(of_optimizer): a for name, a in arrays.items() if name.startswith(of_optimizer)}
         )
         backend = self.optimizer.parameters[0].backend
-        h, c = (Tensor(arrays[name]).to(backend) if name in arrays else None for name in ("state/0", "state/1"))
-        self.state = None if h is None or c is None else (h, c)
+        parts = [Tensor(arrays[name]).to(backend) for name in ("state/0", "state/1") if name in arrays]
+        self.state = parts[0] if len(parts) == 1 else tuple(parts) or None
         for name in _BOOKS:
             setattr(self, name, books[name])
         self.stopping = self.finished

@@ -100,8 +100,9 @@ def check_state(trainer: Trainer, arrays: dict[str, np.ndarray], books: dict[str
     config = trainer.model.config
     shape = (config["num_layers"], books["stream"]["batch_size"], config["hidden_size"])
     state = [arrays[name] for name in ("state/0", "state/1") if name in arrays]
-    if len(state) == 1 or any(a.shape != shape or a.dtype != config["dtype"] for a in state):
-        raise ValueError(f"its state must be two arrays of shape {shape} and dtype {config['dtype']}")
+    parts = len(trainer.model.rnn.STATES)
+    if len(state) not in (0, parts) or any(a.shape != shape or a.dtype != config["dtype"] for a in state):
+        raise ValueError(f"its state must be {parts} arrays of shape {shape} and dtype {config['dtype']}")
     for callback in trainer.callbacks:
         name, own = type(callback).__name__, callback.state_dict()
         theirs = books["callbacks"].get(name, own)

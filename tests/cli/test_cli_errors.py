@@ -27,7 +27,7 @@ LONG = ["--seq-len", "50", "--batch-size", "16"]
         (["train", "TEXT", "-o", "NEW", "--lr", "0"], "--lr: must be a number above 0"),
         (["train", "TEXT", "-o", "NEW", "--dropout", "1"], "--dropout: must be a number of at least 0 and below 1"),
         (["train", "TEXT", "-o", "NEW", "--val-split", "-.1"], "--val-split"),
-        (["train", "TEXT", "-o", "NEW", "--cell", "x"], "--cell: must be one of lstm"),
+        (["train", "TEXT", "-o", "NEW", "--cell", "x"], "--cell: must be one of rnn, lstm, gru"),
         (["train", "TEXT", "-o", "NEW", "--dtype", "float16"], "--dtype: must be one of float32, float64"),
         (["train", "TEXT", "-o", "NEW", "--epochs", "0"], "--epochs: must be an integer of at least 1"),
         (["train", "TEXT", "-o", "NEW", "--tie-weights"], "--embed and --hidden to be equal, got 64 and 128"),

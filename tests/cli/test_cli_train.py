@@ -38,6 +38,15 @@ def test_a_run_and_its_files(cli, text, tmp_path):
     assert load(run).vocabulary is not None
 
 
+@pytest.mark.parametrize("cell", ["rnn", "gru"])
+def test_every_cell_trains_resumes_and_writes(cli, text, tmp_path, cell):
+    run = tmp_path / "run"
+    assert cli("train", text, "-o", run, *SMALL, "--cell", cell, "--steps", 9).code == 0
+    result = cli("train", text, "-o", run, *SMALL, "--cell", cell, "--steps", 12, "--resume")
+    assert result.code == 0 and load(run).config["cell"] == cell
+    assert cli("generate", run, "--prompt", "the", "--length", 5, "--seed", 1).code == 0
+
+
 def test_json_lines(cli, text, tmp_path):
     result = cli("train", text, "-o", tmp_path / "run", *SMALL, "--steps", 22, "--json")
     records = [json.loads(line) for line in result.out.splitlines()]

@@ -36,10 +36,10 @@ SCHEDULES = {
 }
 
 
-def fresh_run(lanes, dropout, optimizer, schedule, patience):
+def fresh_run(lanes, dropout, optimizer, schedule, patience, cell="lstm"):
     """A trainer at step 0, and what looks on besides the checkpoint."""
     stream = tiny_stream(lanes=lanes)
-    model = tiny_model(stream, dropout=dropout)
+    model = tiny_model(stream, dropout=dropout, cell=cell)
     trainer = Trainer(
         model,
         stream,
@@ -93,6 +93,7 @@ class StopAnywhere(RuleBasedStateMachine):
                 "optimizer": st.sampled_from(list(OPTIMIZERS)),
                 "schedule": st.sampled_from(list(SCHEDULES)),
                 "patience": st.sampled_from([0, 1, 3]),
+                "cell": st.sampled_from(["lstm", "gru", "rnn"]),
             }
         ),
         every=st.sampled_from([None, 1, 2, 5]),
