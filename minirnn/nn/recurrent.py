@@ -9,8 +9,8 @@ import numpy as np
 
 from minirnn import ops, rules
 from minirnn.nn.inputs import at_least_0, booleans
+from minirnn.nn.layer_norm import layer_norm_gru_step, layer_norm_lstm_step, layer_norm_rnn_step
 from minirnn.nn.stack import Recurrent, State
-from minirnn.nn.variants import layer_norm_gru_step, layer_norm_lstm_step, layer_norm_rnn_step
 from minirnn.nn.weights import Options
 from minirnn.rules.combinators import scan
 from minirnn.tape import Tensor

@@ -10,9 +10,8 @@ from minirnn import ops
 from minirnn.arrays import asarray, random_generator, xp_of
 from minirnn.nn.inputs import floats_like, states_like
 from minirnn.nn.sequences import checked_lengths
-from minirnn.nn.variants import zoneout
 from minirnn.nn.weights import RecurrentWeights
-from minirnn.rules.combinators import projected, ragged, reverse, scan
+from minirnn.rules.combinators import projected, ragged, reverse, scan, zoneout
 from minirnn.tape import Tensor, differentiable
 
 State = Tensor | tuple[Tensor, ...]  # h, or (h, c), each (num_layers * directions, B, H)

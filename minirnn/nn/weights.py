@@ -55,9 +55,10 @@ class RecurrentWeights(Module):
         (DropConnect; Merity et al. 2017). The parameter itself is not touched.
     zoneout : float
         Probability with which a unit keeps its old state, h and c apart, while training; at evaluation the expectation
-        (Krueger et al. 2017). The equations stand in ``minirnn/nn/variants.py``, as do those of layer norm.
+        (Krueger et al. 2017).
     layer_norm : bool
-        Normalises both projections, and the LSTM's cell state where it is read (Ba et al. 2016).
+        Normalises both projections, and the LSTM's cell state where it is read (Ba et al. 2016); the equations stand in
+        ``minirnn/nn/layer_norm.py``.
     residual : bool
         From the second layer on, adds to the outputs of a layer those of the one below, before dropout.
     learned_state : bool

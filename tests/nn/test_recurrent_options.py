@@ -9,7 +9,8 @@ from minirnn.arrays import asarray, to_numpy, use_backend
 from minirnn.checking import check_rule
 from minirnn.nn import LSTM
 from minirnn.nn.init import glorot, orthogonal
-from minirnn.nn.variants import layer_norm_gru_step, layer_norm_lstm_step, layer_norm_rnn_step, zoneout
+from minirnn.nn.layer_norm import layer_norm_gru_step, layer_norm_lstm_step, layer_norm_rnn_step
+from minirnn.rules.combinators import zoneout
 from minirnn.tape import Tensor
 from minirnn.testing import counting, strict_cupy
 

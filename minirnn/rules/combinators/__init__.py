@@ -13,6 +13,7 @@ also its output. Nobody declares anything: the names are the declaration. Column
 | combinator | law |
 |---|---|
 | ``scan(step)`` | equals the sequence rule of that step |
+| ``zoneout(step)`` | a unit kept passes its cotangent on unchanged, one not kept as the step does |
 | ``projected(rule)`` | equals projecting first: ``rule(W_ih @ xs + b, ...)`` |
 | ``reverse(rule)`` | equals flipping the data by hand, the valid part of each sequence only |
 | ``ragged(rule)`` | equals running every sequence by itself, without its padding |
@@ -27,7 +28,7 @@ They nest: ``reverse(truncate(ragged(projected(lstm)), 20))`` is a sequence rule
 
 from minirnn.rules.combinators.observing import Record, observe
 from minirnn.rules.combinators.ordering import ragged, reverse
-from minirnn.rules.combinators.stepping import projected, scan
+from minirnn.rules.combinators.stepping import projected, scan, zoneout
 from minirnn.rules.combinators.windows import checkpoint, clip_through_time, truncate, truncate_randomly
 
 __all__ = [
@@ -41,4 +42,5 @@ __all__ = [
     "scan",
     "truncate",
     "truncate_randomly",
+    "zoneout",
 ]

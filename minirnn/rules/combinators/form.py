@@ -109,13 +109,13 @@ class Gradients:
 
 
 def named(combined: Callable, name: str, parameters: Iterable[str], rule: Callable, **static: Any) -> Callable:
-    """``combined`` under its name, with a signature: positional parameters, static ones of ``rule``, its own, wanted.
+    """``combined`` under its name, with a signature: positional parameters, static ones of ``rule`` and its own.
 
     Reports and error messages take the names of arguments from it, the tape whether the rule listens to ``wanted``.
     """
     inherited = {p.name: p for p in signature(rule).parameters.values() if p.kind is p.KEYWORD_ONLY}
     inherited |= {key: Parameter(key, Parameter.KEYWORD_ONLY, default=value) for key, value in static.items()}
-    inherited["wanted"] = Parameter("wanted", Parameter.KEYWORD_ONLY, default=None)
+    inherited |= {key: p for key, p in signature(combined).parameters.items() if key == "wanted"}
     places = [Parameter(key, Parameter.POSITIONAL_OR_KEYWORD) for key in parameters]
     combined.__name__ = combined.__qualname__ = name
     combined.__signature__ = Signature([*places, *inherited.values()])  # type: ignore[attr-defined]

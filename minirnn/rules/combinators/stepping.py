@@ -1,9 +1,9 @@
-"""From a step to a sequence, and from an input to its pre-activations."""
+"""From a step to a sequence, from one step to another, and from an input to its pre-activations."""
 
 from __future__ import annotations
 
 from minirnn.arrays import xp_of
-from minirnn.rules.combinators.form import Gradients, form_of, named, outline, positional, selective
+from minirnn.rules.combinators.form import Form, Gradients, form_of, named, outline, positional, selective
 from minirnn.rules.linear import affine
 
 
@@ -59,6 +59,50 @@ def scan(step):
     inputs = [f"{name}_xs" for name in names[: form.sequences]]
     states = [name.removesuffix("_prev") + "_0" for name in names[form.sequences : sum(form)]]
     return named(scanned, f"scan({step.__name__})", [*inputs, *states, *names[sum(form) :]], step)
+
+
+def zoneout(step):
+    """The step whose units keep some of what they were (Krueger et al. 2017).
+
+    Dropout sets a unit to zero, and the gradient that belongs to it is lost; here it keeps its old value, and the
+    gradient passes through unchanged. Every state s has a mask of its own,
+
+        s_t = keep * s_prev + (1 - keep) * step(...)
+
+    and what the step computes from other states, it computes from those before zoneout.
+
+    Parameters
+    ----------
+    step : step rule
+
+    Returns
+    -------
+    step rule
+        ``(*inputs, *keeps, *states, *weights)``, one ``keep`` in the shape of each state: 1 keeps, 0 lets change, and
+        what lies between mixes.
+    """
+    inner, names = form_of(step, "_prev"), positional(step)
+    outer = Form(inner.sequences + inner.states, inner.states)
+
+    def zoned(*arguments, **static):
+        inputs, prevs, weights = outer.split(arguments)
+        inputs, keeps = inputs[: inner.sequences], inputs[inner.sequences :]
+        news, step_pullback = step(*inputs, *prevs, *weights, **static)
+        news = (news,) if inner.states == 1 else news
+        states = tuple(keep * prev + (1 - keep) * new for keep, prev, new in zip(keeps, prevs, news, strict=True))
+
+        def zoneout_pullback(*dstates):
+            asked = ((1 - keep) * d for keep, d in zip(keeps, dstates, strict=True))
+            dinputs, dprevs, dweights = inner.split(step_pullback(*asked))
+            dkeeps = (d * (prev - new) for d, prev, new in zip(dstates, prevs, news, strict=True))
+            kept = (dprev + keep * d for dprev, keep, d in zip(dprevs, keeps, dstates, strict=True))
+            return *dinputs, *dkeeps, *kept, *dweights
+
+        return states[0] if inner.states == 1 else states, zoneout_pullback
+
+    keeps = [f"keep_{name.removesuffix('_prev')}" for name in names[inner.sequences : sum(inner)]]
+    parameters = [*names[: inner.sequences], *keeps, *names[inner.sequences :]]
+    return named(zoned, f"zoneout({step.__name__})", parameters, step)
 
 
 def projected(rule):
