@@ -25,7 +25,7 @@ print("forward: hs", hs.shape, "h_T", h_T.shape, "c_T", c_T.shape)
 
 # %%
 dh_T = rng.standard_normal((H, B))
-da_xs, dh_0, dc_0, dW_hh = pullback(np.zeros_like(hs), dh_T, np.zeros_like(c_T))
+da_xs, dh_0, dc_0, dW_hh, *_ = pullback(np.zeros_like(hs), dh_T, np.zeros_like(c_T))
 for t in (29, 25, 20, 10, 0):
     size = np.linalg.norm(da_xs[t])
     print(f"step {t:2d}  gradient at the gates {size:9.2e}  {'#' * max(1, int(40 + 4 * np.log10(size)))}")

@@ -1,5 +1,6 @@
 """Models: modules put together for a task."""
 
 from minirnn.models.char_lm import CharLM
+from minirnn.models.tagger import Tagger
 
-__all__ = ["CharLM"]
+__all__ = ["CharLM", "Tagger"]
