@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+
+# Tests multiply small matrices, several of them at a time: two BLAS threads each would wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from typing import Any
 
 import numpy as np

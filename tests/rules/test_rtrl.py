@@ -175,7 +175,7 @@ def test_memory_does_not_grow_with_the_sequence():
 # --- what cannot be asked --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", [rules.tanh, rules.lstm_step, projected(rules.lstm), np.tanh], ids=str)
+@pytest.mark.parametrize("rule", [rules.tanh, rules.lstm_step, projected(rules.lstm), np.tanh], ids=lambda rule: rule.__name__)
 def test_rules_that_are_not_written_out_are_refused(rule):
     with pytest.raises(TypeError, match="RTRL is written out for the rules rnn, lstm, gru; got "):
         rtrl(rule)
