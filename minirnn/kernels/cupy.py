@@ -28,6 +28,7 @@ __all__ = [
     "lstm_slopes",
     "rnn_activate",
     "rnn_slopes",
+    "turn",
 ]
 
 
@@ -43,3 +44,14 @@ def add_rows(ids, rows, size):
     """
     xp = xp_of(ids, rows)
     return (xp.arange(size).reshape(-1, 1) == ids).astype(rows.dtype) @ rows
+
+
+def turn(
+    xs,  # (T, ..., B)
+    lengths,  # B integers
+):
+    """The first ``lengths[b]`` steps of every column in reverse order, the others where they are, in one gather."""
+    xp, T, B = xp_of(xs), len(xs), xs.shape[-1]
+    steps, ends = xp.arange(T).reshape(T, 1), xp.asarray(lengths).reshape(1, B)
+    source = xp.where(steps < ends, ends - 1 - steps, steps)  # (T, B): the step that comes to stand here
+    return xp.take_along_axis(xs, source.reshape(T, *(1,) * (xs.ndim - 2), B), axis=0)

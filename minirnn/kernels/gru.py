@@ -73,7 +73,8 @@ def gru_slopes(
     """
     xp, H = xp_of(gates), h_prev.shape[-2]
     r, z, n = gates[..., :H, :], gates[..., H : 2 * H, :], gates[..., -H:, :]
-    of_r, of_z, of_n = (slopes[..., slopes.shape[-2] - k * H :, :][..., :H, :] for k in (3, 2, 1))
+    of_a = slopes[..., -3 * H :, :]  # with reset_after the rows of s stand above them
+    of_r, of_z, of_n = (of_a[..., k * H : (k + 1) * H, :] for k in range(3))
     xp.multiply(n, n, out=of_n)
     xp.subtract(1, of_n, out=of_n)  # 1 - n**2  (3)
     xp.subtract(1, z, out=of_z)

@@ -23,7 +23,8 @@ also its output. Nobody declares anything: the names are the declaration. Column
 | ``checkpoint(rule, every)`` | the same gradients from a fraction of the memory |
 | ``observe(rule, probe)`` | recording changes no bit |
 
-They nest: ``reverse(truncate(ragged(projected(lstm)), 20))`` is a sequence rule again.
+They nest, in this order: ``reverse(truncate(ragged(projected(lstm)), 20))`` is a sequence rule again. The projection
+stands inside, then come lengths, then windows, outermost reversal. Orders that would mean another thing are refused.
 """
 
 from minirnn.rules.combinators.observing import Record, observe

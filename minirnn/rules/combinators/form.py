@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import Parameter, Signature, signature
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from minirnn.arrays import Array
@@ -20,10 +21,37 @@ class Form(NamedTuple):
         end = self.sequences + self.states
         return tuple(arguments[: self.sequences]), tuple(arguments[self.sequences : end]), tuple(arguments[end:])
 
+    def with_states(self, wanted: Sequence[bool]) -> tuple[bool, ...]:
+        """What a part of the sequence after the first has to find: of the states too, as soon as anything is wanted."""
+        xs, states, weights = self.split(wanted)
+        return *xs, *(any(wanted) for _ in states), *weights
+
+
+def parameters_of(rule: Callable) -> list[Parameter]:
+    """The parameters of a rule.
+
+    Raises
+    ------
+    TypeError
+        If it is none: an operation on tensors, a layer, or something else.
+    """
+    if hasattr(rule, "rule"):
+        raise TypeError(
+            f"expected a rule, a function of arrays, got an operation on tensors; use rules.{rule.__name__}"
+        )
+    if not callable(rule) or not (hasattr(rule, "__name__") or hasattr(rule, "func")):
+        raise TypeError(f"expected a rule, a function of arrays that returns (output, pullback), got {rule!r}")
+    return list(signature(rule).parameters.values())
+
+
+def name_of(rule: Callable) -> str:
+    """Its name, or that of the rule in a ``functools.partial``."""
+    return getattr(rule, "__name__", "") or name_of(rule.func)  # type: ignore[attr-defined]
+
 
 def positional(rule: Callable) -> list[str]:
     """Names of the positional parameters of a rule."""
-    return [p.name for p in signature(rule).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return [p.name for p in parameters_of(rule) if p.kind is p.POSITIONAL_OR_KEYWORD]
 
 
 def form_of(rule: Callable, ending: str = "_0") -> Form:
@@ -44,7 +72,7 @@ def form_of(rule: Callable, ending: str = "_0") -> Form:
     places = [k for k, name in enumerate(names) if name.endswith(ending)]
     if not places or places != list(range(places[0], places[-1] + 1)) or places[0] == 0:
         raise TypeError(
-            f"{rule.__name__} must take (*sequences, *states, *weights), the states and they alone named ...{ending}; "
+            f"{name_of(rule)} must take (*sequences, *states, *weights), the states and they alone named ...{ending}; "
             f"its positional parameters are {', '.join(names) or 'none'}"
         )
     return Form(places[0], len(places))
@@ -52,11 +80,10 @@ def form_of(rule: Callable, ending: str = "_0") -> Form:
 
 def selective(rule: Callable) -> Callable:
     """The rule itself if it takes ``wanted``, else one that does, and so can be told to save nothing."""
-    if "wanted" in signature(rule).parameters:
+    if any(p.name == "wanted" for p in parameters_of(rule)):
         return rule
 
-    def asked(*arguments: Any, wanted: Sequence[bool] | None = None, **static: Any) -> tuple[Any, Callable]:
-        wanted = wanted or (True,) * len(arguments)
+    def asked(*arguments: Any, wanted: Sequence[bool], **static: Any) -> tuple[Any, Callable]:
         output, pullback = rule(*arguments, **static)
         pull = pullback if any(wanted) else lambda *cotangents: (None,) * len(wanted)
 
@@ -67,7 +94,7 @@ def selective(rule: Callable) -> Callable:
 
         return output, asked_pullback
 
-    return named(asked, rule.__name__, positional(rule), rule)
+    return named("", asked, positional(rule), rule)
 
 
 def outline(arguments: Sequence[Array | None], wanted: Sequence[bool]) -> list[tuple | None]:
@@ -81,14 +108,14 @@ def outline(arguments: Sequence[Array | None], wanted: Sequence[bool]) -> list[t
 class Gradients:
     """Gradients of a rule's arguments, gathered from parts of the sequence: laid side by side, or added up."""
 
-    def __init__(self, form: Form, outline: Sequence[tuple | None], xp: Any):
-        self.form, self.outline, self.xp = form, outline, xp
-        self.found: list[Array | None] = [None] * len(outline)
+    def __init__(self, form: Form, shapes: Sequence[tuple | None], xp: Any):
+        self.form, self.shapes, self.xp = form, shapes, xp
+        self.found: list[Array | None] = [None] * len(shapes)
 
     def put(self, where: Any, gradients: Sequence[Array | None]) -> tuple:
         """Takes in what the part at index ``where`` asks of sequences and weights; returns what it asks of states."""
         after = sum(self.form)
-        for k, (shape_dtype, new) in enumerate(zip(self.outline, gradients, strict=False)):
+        for k, (shape_dtype, new) in enumerate(zip(self.shapes, gradients, strict=False)):
             if shape_dtype is None or new is None or self.form.sequences <= k < after:
                 continue
             if k >= after:
@@ -104,19 +131,99 @@ class Gradients:
         xs, _, weights = self.form.split(self.found)
         return tuple(
             None if shape_dtype is None else self.xp.zeros(*shape_dtype) if found is None else found
-            for shape_dtype, found in zip(self.outline, (*xs, *dstates, *weights), strict=True)
+            for shape_dtype, found in zip(self.shapes, (*xs, *dstates, *weights), strict=True)
         )
 
 
-def named(combined: Callable, name: str, parameters: Iterable[str], rule: Callable, **static: Any) -> Callable:
-    """``combined`` under its name, with a signature: positional parameters, static ones of ``rule`` and its own.
+def named(combinator: str, combined: Callable, parameters: Iterable[str], rule: Callable, /, **static: Any) -> Callable:
+    """What ``combined`` computes, as a rule named ``combinator(rule)``: every combinator ends here.
 
-    Reports and error messages take the names of arguments from it, the tape whether the rule listens to ``wanted``.
+    Parameters
+    ----------
+    combinator : str
+        Its name; without one the rule keeps its own.
+    combined : callable
+        ``(*arguments, wanted, **static) -> (output, pullback)``, or without ``wanted`` if it does not listen to it.
+    parameters : iterable of str
+        Names of the positional arguments. Reports and error messages take them from the signature.
+    rule : rule
+        What it was made of, whose static arguments it takes.
+    **static
+        Static arguments of its own, with their defaults.
     """
-    inherited = {p.name: p for p in signature(rule).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    inherited = {p.name: p for p in parameters_of(rule) if p.kind is p.KEYWORD_ONLY}
     inherited |= {key: Parameter(key, Parameter.KEYWORD_ONLY, default=value) for key, value in static.items()}
-    inherited |= {key: p for key, p in signature(combined).parameters.items() if key == "wanted"}
-    places = [Parameter(key, Parameter.POSITIONAL_OR_KEYWORD) for key in parameters]
-    combined.__name__ = combined.__qualname__ = name
-    combined.__signature__ = Signature([*places, *inherited.values()])  # type: ignore[attr-defined]
-    return combined
+    listens = "wanted" in signature(combined).parameters
+    if listens:
+        inherited["wanted"] = Parameter("wanted", Parameter.KEYWORD_ONLY, default=None)
+    names = list(parameters)
+    required = len(names) - sum(p.kind is p.POSITIONAL_OR_KEYWORD and p.default is None for p in parameters_of(rule))
+    places = [
+        Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=Parameter.empty if k < required else None)
+        for k, name in enumerate(names)
+    ]
+
+    def made(*arguments: Any, **static: Any) -> tuple[Any, Callable]:
+        if not required <= len(arguments) <= len(names):
+            raise TypeError(f"{made.__name__} takes the arrays {', '.join(names)}; got {len(arguments)} of them")
+        if listens:
+            static["wanted"] = static.get("wanted") or (True,) * len(arguments)
+        return combined(*arguments, **static)
+
+    made.__name__ = made.__qualname__ = f"{combinator}({name_of(rule)})" if combinator else name_of(rule)
+    made.__signature__ = Signature([*places, *inherited.values()])  # type: ignore[attr-defined]
+    made.combinators = (combinator, *combinators_of(rule))  # type: ignore[attr-defined]
+    return made
+
+
+def combinators_of(rule: Callable) -> tuple[str, ...]:
+    """The combinators that made a rule, the outermost first."""
+    return getattr(rule, "combinators", ())
+
+
+def refuse_inside(combinator: str, rule: Callable, **why: str) -> None:
+    """Raise if a combinator named in ``why`` made the rule: what would come out would not be what its name says.
+
+    Raises
+    ------
+    TypeError
+        Saying why, and which order to write.
+    """
+    for inner in combinators_of(rule):
+        if inner in why:
+            raise TypeError(f"{combinator}({name_of(rule)}): {why[inner]}; write {inner}({combinator}(...))")
+
+
+def checked_lengths(
+    static: Mapping[str, Any], xs: Sequence[Array], states: Sequence[Array]
+) -> tuple[dict[str, Any], list[int] | None]:
+    """The static arguments with ``lengths`` as integers of their own, and these; ``None`` if there are none.
+
+    Raises
+    ------
+    ValueError
+        If lengths are not one integer from 0 to T for each column, or sequences and states differ in columns.
+    """
+    lengths, (T, *_, B) = static.get("lengths"), xs[0].shape
+    if lengths is None:
+        return dict(static), None
+    if any(x.shape[-1] != B for x in (*xs, *states)):
+        columns = ", ".join(str(x.shape[-1]) for x in (*xs, *states))
+        raise ValueError(f"sequences and states must have the same number of columns, got {columns}")
+    found = list(lengths) if hasattr(lengths, "__iter__") else []
+    if len(found) != B or not all(isinstance(n, Integral) and n is not True and 0 <= int(n) <= T for n in found):
+        raise ValueError(f"lengths must be {B} integers from 0 to {T}, got {lengths}")
+    found = [int(n) for n in found]
+    return {**static, "lengths": found}, found
+
+
+def part_of(static: Mapping[str, Any], now: slice, takes_first: bool) -> dict[str, Any]:
+    """Static arguments as the steps ``now`` of a sequence have to see them: those that count steps count from there."""
+    there, probe = dict(static), static.get("probe")
+    if static.get("lengths") is not None:
+        there["lengths"] = [min(max(n - now.start, 0), now.stop - now.start) for n in static["lengths"]]
+    if probe is not None:
+        there["probe"] = lambda name, t, array: probe(name, t + now.start, array)
+    if takes_first:
+        there["first"] = static.get("first", 0) + now.start
+    return there

@@ -12,6 +12,8 @@ from minirnn.rules.combinators.form import named, positional, selective
 class Record:
     """A probe that keeps what it is shown, copied: ``record["dh"]`` is ``(T, H, B)``, the step first.
 
+    It holds one pass: what is shown again at the same step begins the next, and what was there is forgotten.
+
     Examples
     --------
     >>> import numpy as np
@@ -28,7 +30,10 @@ class Record:
         self._seen = defaultdict(dict)
 
     def __call__(self, name, t, array):
-        self._seen[name][t] = array.copy()
+        steps = self._seen[name]
+        if t in steps:
+            steps.clear()
+        steps[t] = array.copy()
 
     @property
     def names(self):
@@ -64,13 +69,7 @@ def observe(rule, probe):
         )
     rule = selective(rule)
 
-    def observed(*arguments, wanted=None, **static):
-        wanted = wanted or (True,) * len(arguments)
+    def observed(*arguments, wanted, **static):
         return rule(*arguments, wanted=wanted, **{"probe": probe, **static})
 
-    return named(observed, f"observe({rule.__name__})", positional(rule), rule)
-
-
-def elsewhere(probe, place):
-    """A probe that tells ``probe`` of step ``place(t)`` what it is told of step ``t``; ``None`` stays ``None``."""
-    return None if probe is None else lambda name, t, array: probe(name, place(t), array)
+    return named("observe", observed, positional(rule), rule)

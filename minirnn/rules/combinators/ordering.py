@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from inspect import signature
 
 from minirnn.arrays import xp_of
-from minirnn.rules.combinators.form import Gradients, form_of, named, outline, positional, selective
-from minirnn.rules.combinators.observing import elsewhere
+from minirnn.kernels import kernels_of
+from minirnn.rules.combinators.form import (
+    Gradients,
+    checked_lengths,
+    form_of,
+    named,
+    outline,
+    part_of,
+    positional,
+    refuse_inside,
+    selective,
+)
 
 
 def reverse(rule):
@@ -25,42 +35,51 @@ def reverse(rule):
     """
     rule, form = selective(rule), form_of(rule)
 
-    def reversed_rule(*arguments, wanted=None, **static):
+    def reversed_rule(*arguments, wanted, **static):
         xs, states, weights = form.split(arguments)
-        lengths, T = static.get("lengths"), len(xs[0])
-        if static.get("probe") is not None and lengths is None:
-            static = {**static, "probe": elsewhere(static["probe"], lambda t: T - 1 - t)}
+        static, lengths = checked_lengths(static, xs, states)
+        shown = static.get("probe") and _Collected(static["probe"])
+        if shown:
+            static["probe"] = shown
         turned = [turn(x, lengths) for x in xs]
-        wanted = wanted or (True,) * len(arguments)
         (ys, *ends), pullback = rule(*turned, *states, *weights, wanted=wanted, **static)
+        if shown:
+            shown.turned(len(ys), lengths)
 
         def reversed_pullback(dys, *dends):
             dxs, dstates, dweights = form.split(pullback(turn(dys, lengths), *dends))
+            if shown:
+                shown.turned(len(dys), lengths)
             return *(dx if dx is None else turn(dx, lengths) for dx in dxs), *dstates, *dweights
 
         return (turn(ys, lengths), *ends), reversed_pullback
 
-    return named(reversed_rule, f"reverse({rule.__name__})", positional(rule), rule)
+    return named("reverse", reversed_rule, positional(rule), rule)
 
 
-def turn(
-    xs,  # (T, ..., B)
-    lengths=None,  # (B,)
-):
-    """The steps in reverse order: of every column the first ``lengths[b]``, all without it. Turned twice it is itself.
+def turn(xs, lengths=None):
+    """The steps ``(T, ..., B)`` in reverse order: of every column the first ``lengths[b]``, all without it."""
+    return xs[::-1] if lengths is None else kernels_of(xs).turn(xs, lengths)
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> turn(np.array([[1, 4], [2, 5], [3, 6]]), lengths=[3, 2]).tolist()
-    [[3, 5], [2, 4], [1, 6]]
-    """
-    if lengths is None:
-        return xs[::-1]
-    xp, T, B = xp_of(xs), len(xs), xs.shape[-1]
-    steps, ends = xp.arange(T).reshape(T, 1), xp.asarray(lengths).reshape(1, B)
-    source = xp.where(steps < ends, ends - 1 - steps, steps)  # (T, B): the step that comes to stand here
-    return xp.take_along_axis(xs, source.reshape(T, *(1,) * (xs.ndim - 2), B), axis=0)
+
+class _Collected:
+    """A probe that keeps what a reversed rule shows, until all steps are there and can be turned for another probe."""
+
+    def __init__(self, probe):
+        self.probe, self.seen = probe, {}
+
+    def __call__(self, name, t, array):
+        self.seen.setdefault(name, {})[t] = array.copy()
+
+    def turned(self, T, lengths):
+        for name, steps in self.seen.items():
+            one = next(iter(steps.values()))
+            whole = xp_of(one).zeros((T, *one.shape), one.dtype)
+            for t, array in steps.items():
+                whole[t] = array
+            for t, array in enumerate(turn(whole, lengths)):
+                self.probe(name, t, array)
+        self.seen.clear()
 
 
 def ragged(rule):
@@ -82,33 +101,39 @@ def ragged(rule):
 
     Raises
     ------
+    TypeError
+        If the rule is reversed or cut already: write ``reverse(truncate(ragged(rule), 20))``.
     ValueError
-        If lengths are not B integers from 0 to T.
+        When called, if lengths are not B integers from 0 to T.
     """
+    backwards = "sequences of different lengths do not end together"
+    cut = "borders would be counted anew wherever a sequence ends"
+    refuse_inside("ragged", rule, reverse=backwards, truncate=cut, truncate_randomly=cut, clip_through_time=cut)
     rule, form = selective(rule), form_of(rule)
+    takes_first = "first" in signature(rule).parameters
 
-    def ragged_rule(*arguments, lengths=None, wanted=None, **static):
-        wanted = wanted or (True,) * len(arguments)
+    def ragged_rule(*arguments, lengths=None, wanted, **static):
         xs, states, weights = form.split(arguments)
-        T, B = len(xs[0]), states[0].shape[-1]
-        if lengths is None or min(valid(lengths, T, B), default=T) == T:
+        _, lengths = checked_lengths({"lengths": lengths}, xs, states)
+        T, B = len(xs[0]), xs[0].shape[-1]
+        if lengths is None or min(lengths, default=T) == T:
             return rule(*arguments, wanted=wanted, **static)
-        inside = (*wanted[: form.sequences], *(any(wanted),) * form.states, *wanted[sum(form) :])
         xp, ends, ys, runs = xp_of(*arguments), states, None, []
         for now, columns in _runs(lengths, xp):
             there = (*(x[now][..., columns] for x in xs), *(h[..., columns] for h in ends))
-            seen = _static_of_columns(static, now, columns, B)
-            (ys_now, *ends_now), pullback = rule(*there, *weights, wanted=inside if runs else wanted, **seen)
+            seen = _of_columns(part_of(static, now, takes_first), columns, B)
+            asked = form.with_states(wanted) if runs else wanted
+            (ys_now, *ends_now), pullback = rule(*there, *weights, wanted=asked, **seen)
             if any(wanted):
                 runs.append((now, columns, pullback))
             ends = [_written(h, columns, h_now) for h, h_now in zip(ends, ends_now, strict=True)]
             ys = xp.zeros((T, *ys_now.shape[1:-1], B), ys_now.dtype) if ys is None else ys
             ys[now][..., columns] = ys_now
         ys = xp.zeros((T, *states[0].shape), states[0].dtype) if ys is None else ys
-        asked = outline(arguments, wanted)
+        shapes = outline(arguments, wanted)
 
         def ragged_pullback(dys, *dends):
-            gathered = Gradients(form, asked, xp)
+            gathered = Gradients(form, shapes, xp)
             for now, columns, pullback in reversed(runs):
                 gradients = pullback(dys[now][..., columns], *(d[..., columns] for d in dends))
                 dstates = gathered.put((now, ..., columns), gradients)
@@ -117,19 +142,7 @@ def ragged(rule):
 
         return (ys, *ends), ragged_pullback
 
-    return named(ragged_rule, f"ragged({rule.__name__})", positional(rule), rule, lengths=None)
-
-
-def valid(lengths, T, B):
-    """The lengths, if they are B integers from 0 to T.
-
-    Raises
-    ------
-    ValueError
-    """
-    if len(lengths) != B or not all(isinstance(n, Integral) and 0 <= n <= T for n in lengths):
-        raise ValueError(f"lengths must be {B} integers from 0 to {T}, got {lengths}")
-    return lengths
+    return named("ragged", ragged_rule, positional(rule), rule, lengths=None)
 
 
 def _runs(lengths, xp):
@@ -149,8 +162,8 @@ def _written(whole, columns, part):
     return whole
 
 
-def _static_of_columns(static, now, columns, B):
-    """The static arguments as a run has to see them: a probe is shown all columns, those that ended as zeros."""
+def _of_columns(static, columns, B):
+    """The static arguments as some columns have to see them: a probe is shown all, those that ended as zeros."""
     probe = static.get("probe")
     if probe is None:
         return static
@@ -158,6 +171,6 @@ def _static_of_columns(static, now, columns, B):
     def of_all_columns(name, t, array):
         whole = xp_of(array).zeros((*array.shape[:-1], B), array.dtype)
         whole[..., columns] = array
-        probe(name, t + now.start, whole)
+        probe(name, t, whole)
 
     return {**static, "probe": of_all_columns}

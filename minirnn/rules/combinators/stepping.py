@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from minirnn.arrays import xp_of
-from minirnn.rules.combinators.form import Form, Gradients, form_of, named, outline, positional, selective
+from minirnn.rules.combinators.form import (
+    Form,
+    Gradients,
+    form_of,
+    named,
+    outline,
+    positional,
+    refuse_inside,
+    selective,
+)
 from minirnn.rules.linear import affine
 
 
@@ -33,14 +42,14 @@ def scan(step):
     >>> bool(np.allclose(hs, rules.rnn(a_xs, h_0, W_hh)[0][0]))
     True
     """
-    form, names = form_of(step, "_prev"), positional(step)
+    step, form, names = selective(step), form_of(step, "_prev"), positional(step)
 
-    def scanned(*arguments, wanted=None, **static):
-        wanted = wanted or (True,) * len(arguments)
+    def scanned(*arguments, wanted, **static):
         xs, states, weights = form.split(arguments)
+        inside = form.with_states(wanted)
         ys, pullbacks = [], []
         for x in zip(*xs, strict=True):
-            states, pullback = step(*x, *states, *weights, **static)
+            states, pullback = step(*x, *states, *weights, wanted=inside, **static)
             states = (states,) if form.states == 1 else states
             ys.append(states[0])
             if any(wanted):
@@ -58,7 +67,7 @@ def scan(step):
 
     inputs = [f"{name}_xs" for name in names[: form.sequences]]
     states = [name.removesuffix("_prev") + "_0" for name in names[form.sequences : sum(form)]]
-    return named(scanned, f"scan({step.__name__})", [*inputs, *states, *names[sum(form) :]], step)
+    return named("scan", scanned, [*inputs, *states, *names[sum(form) :]], step)
 
 
 def zoneout(step):
@@ -81,28 +90,34 @@ def zoneout(step):
         ``(*inputs, *keeps, *states, *weights)``, one ``keep`` in the shape of each state: 1 keeps, 0 lets change, and
         what lies between mixes.
     """
-    inner, names = form_of(step, "_prev"), positional(step)
+    step, inner, names = selective(step), form_of(step, "_prev"), positional(step)
     outer = Form(inner.sequences + inner.states, inner.states)
 
-    def zoned(*arguments, **static):
+    def zoned(*arguments, wanted, **static):
         inputs, prevs, weights = outer.split(arguments)
         inputs, keeps = inputs[: inner.sequences], inputs[inner.sequences :]
-        news, step_pullback = step(*inputs, *prevs, *weights, **static)
+        of_inputs, of_states, of_weights = outer.split(wanted)
+        of_inputs, of_keeps = of_inputs[: inner.sequences], of_inputs[inner.sequences :]
+        news, step_pullback = step(*inputs, *prevs, *weights, wanted=(*of_inputs, *of_states, *of_weights), **static)
         news = (news,) if inner.states == 1 else news
         states = tuple(keep * prev + (1 - keep) * new for keep, prev, new in zip(keeps, prevs, news, strict=True))
+        kept = keeps if any(wanted) else None
+        changes = [prev - new if flag else None for prev, new, flag in zip(prevs, news, of_keeps, strict=True)]
 
         def zoneout_pullback(*dstates):
-            asked = ((1 - keep) * d for keep, d in zip(keeps, dstates, strict=True))
+            if kept is None:
+                return (None,) * len(wanted)
+            asked = ((1 - keep) * d for keep, d in zip(kept, dstates, strict=True))
             dinputs, dprevs, dweights = inner.split(step_pullback(*asked))
-            dkeeps = (d * (prev - new) for d, prev, new in zip(dstates, prevs, news, strict=True))
-            kept = (dprev + keep * d for dprev, keep, d in zip(dprevs, keeps, dstates, strict=True))
-            return *dinputs, *dkeeps, *kept, *dweights
+            dkeeps = (None if change is None else d * change for d, change in zip(dstates, changes, strict=True))
+            both = (None if a is None else a + keep * d for a, keep, d in zip(dprevs, kept, dstates, strict=True))
+            return *dinputs, *dkeeps, *both, *dweights
 
         return states[0] if inner.states == 1 else states, zoneout_pullback
 
     keeps = [f"keep_{name.removesuffix('_prev')}" for name in names[inner.sequences : sum(inner)]]
     parameters = [*names[: inner.sequences], *keeps, *names[inner.sequences :]]
-    return named(zoned, f"zoneout({step.__name__})", parameters, step)
+    return named("zoneout", zoned, parameters, step)
 
 
 def projected(rule):
@@ -116,12 +131,17 @@ def projected(rule):
     -------
     sequence rule
         ``(xs (T, D, B), ..., *states, W_ih (G, D), b (G,) or None, *weights)``.
+
+    Raises
+    ------
+    TypeError
+        If the rule is ragged already: a projection outside of it would read padding.
     """
+    refuse_inside("projected", rule, ragged="padding would be projected, and NaN in it reach the gradient of W_ih")
     rule, form, names = selective(rule), form_of(rule), positional(rule)
     first = sum(form)  # of the weights
 
-    def projected_rule(*arguments, wanted=None, **static):
-        wanted = wanted or (True,) * len(arguments)
+    def projected_rule(*arguments, wanted, **static):
         (xs, *others), (W_ih, b), rest = arguments[:first], arguments[first : first + 2], arguments[first + 2 :]
         in_affine = (wanted[0], *wanted[first : first + 2])
         a_xs, affine_pullback = affine(xs, W_ih, b, wanted=in_affine)
@@ -136,4 +156,4 @@ def projected(rule):
         return outputs, projected_pullback
 
     parameters = ["xs", *names[1:first], "W_ih", "b", *names[first:]]
-    return named(projected_rule, f"projected({rule.__name__})", parameters, rule)
+    return named("projected", projected_rule, parameters, rule)

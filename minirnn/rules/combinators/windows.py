@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial, reduce
 from inspect import signature
 from numbers import Integral, Real
 
 from minirnn.arrays import random_generator, xp_of
-from minirnn.rules.combinators.form import Gradients, form_of, named, outline, positional, selective
-from minirnn.rules.combinators.observing import elsewhere
+from minirnn.rules.combinators.form import (
+    Gradients,
+    checked_lengths,
+    form_of,
+    named,
+    outline,
+    part_of,
+    positional,
+    refuse_inside,
+    selective,
+)
+
+CUTS = ("truncate", "truncate_randomly", "clip_through_time")  # what changes the gradient at borders
 
 
 def truncate(rule, window, back=None):
@@ -18,6 +30,9 @@ def truncate(rule, window, back=None):
     windows that no gradient leaves. What comes out is not the gradient of the loss; but it is the gradient of another
     function, the one in which the state that enters every stretch of ``back`` steps is a constant. So it can be checked
     against numbers like any other.
+
+    It bounds how far gradients flow, and not what is kept: for constant memory call the rule window by window, and
+    carry the states from call to call, as training on a stream of text does.
 
     Parameters
     ----------
@@ -30,7 +45,8 @@ def truncate(rule, window, back=None):
     Raises
     ------
     ValueError
-        If ``window`` or ``back`` is none of these.
+        If ``window`` or ``back`` is none of these; when called, if there is a probe and ``back`` exceeds ``window``: no
+        step has one gradient then, but one for each stretch that it is part of.
     """
     steps_of(window=window, back=window if back is None else back)
     if back is not None and back % window:
@@ -50,7 +66,7 @@ def truncate(rule, window, back=None):
                 flows = [[xp.where(running, d, 0) for d in youngest], *older][: generations - 1]
         return dstates
 
-    return _in_windows(rule, window, "truncate", pull)
+    return _in_windows(rule, window, "truncate", pull, probed=generations == 1)
 
 
 def truncate_randomly(rule, window, probability, seed=0):
@@ -78,12 +94,13 @@ def truncate_randomly(rule, window, probability, seed=0):
     if not isinstance(probability, Real) or not 0 <= probability < 1:
         raise ValueError(f"probability must be a number from 0 to below 1, got {probability!r}")
     steps_of(window=window)
+    grown = float(1 / (1 - probability))
 
     def pull(windows, gathered, dys, dends, step):
         drawn = random_generator(seed, "truncation", step)
 
         def cut_or_grow(dstates):
-            factor = 0.0 if drawn.random() < probability else 1 / (1 - probability)
+            factor = 0.0 if drawn.random() < probability else grown
             return [d * factor for d in dstates]
 
         return _carried(windows, gathered, dys, dends, cut_or_grow)
@@ -110,14 +127,17 @@ def clip_through_time(rule, max_norm, every=1):
     ValueError
         If ``max_norm`` is not a positive number, or ``every`` no positive integer.
     """
-    if not isinstance(max_norm, Real) or not max_norm > 0:
+    if not isinstance(max_norm, Real) or not 0 < max_norm < math.inf:
         raise ValueError(f"max_norm must be a positive number, got {max_norm!r}")
-
     steps_of(every=every)
+    longest = float(max_norm)
 
     def shorten(dstates):
-        squares = sum((d * d).sum(axis=tuple(range(d.ndim - 1))) for d in dstates)  # a sum per column
-        shrink = max_norm / xp_of(squares).maximum(squares**0.5, max_norm)
+        xp = xp_of(*dstates)
+        rows = xp.concatenate([d.reshape(-1, d.shape[-1]) for d in dstates])
+        scale = xp.maximum(abs(rows).max(axis=0), longest)  # divided by it, no square overflows
+        norms = scale * ((rows / scale) ** 2).sum(axis=0) ** 0.5
+        shrink = longest / xp.maximum(norms, longest)
         return [d * shrink for d in dstates]
 
     return _in_windows(rule, every, "clip_through_time", partial(_carried, border=shorten))
@@ -167,31 +187,34 @@ def _sum(gradients, others):
     return [g if g is None else g + other for g, other in zip(gradients, others, strict=True)]
 
 
-def _in_windows(rule, window, name, pull, again=False, **settings):
+def _in_windows(rule, window, name, pull, again=False, probed=True, **settings):
     """The rule that runs ``rule`` one window after the other, carrying the states, and leaves the way back to ``pull``.
 
     ``pull(windows, gathered, dys, dends, **settings)`` gets the windows from the last to the first: their steps, which
     columns have any (of ragged sequences not all do, and no border lies where nothing was done), and their pullback. It
     puts gradients into ``gathered``, and returns those of the first states. With ``again`` a window is run again for
-    its pullback, else the forward pass saved it.
+    its pullback, else the forward pass saved it. ``probed`` says whether every pullback runs once.
     """
+    inner = {"checkpoint": CUTS, "clip_through_time": CUTS}.get(name, CUTS[:2])
+    borders = dict.fromkeys(inner, "borders would be counted anew in every window")
+    refuse_inside(name, rule, reverse="a reversed rule begins at the last step and cannot be cut there", **borders)
     rule, form = selective(rule), form_of(rule)
     takes_first = "first" in signature(rule).parameters
 
-    def windowed(*arguments, wanted=None, **static):
-        wanted = wanted or (True,) * len(arguments)
+    def windowed(*arguments, wanted, **static):
         chosen = {key: static.pop(key, default) for key, default in settings.items()}
         xs, states, weights = form.split(arguments)
-        T = len(xs[0])
+        (static, _), T = checked_lengths(static, xs, states), len(xs[0])
         if window >= T:  # nothing to cut
             return rule(*arguments, wanted=wanted, **static)
-        inside = (*wanted[: form.sequences], *(any(wanted),) * form.states, *wanted[sum(form) :])
+        if static.get("probe") is not None and not probed:
+            raise ValueError(f"{name} takes no probe with back > window: a step has one gradient for each stretch then")
         ys, windows = None, []
         for start in range(0, T, window):
             now = slice(start, min(start + window, T))
-            there = _static_in_window(static, now, takes_first)
+            there = part_of(static, now, takes_first)
             run = partial(rule, *(x[now] for x in xs), *states, *weights, **there)
-            asked = inside if start else wanted
+            asked = form.with_states(wanted) if start else wanted
             (ys_now, *states), pullback = run(wanted=(False,) * len(wanted) if again else asked)
             if any(wanted):
                 pull_now = partial(_pull_again, partial(run, wanted=asked)) if again else pullback
@@ -199,16 +222,16 @@ def _in_windows(rule, window, name, pull, again=False, **settings):
             if ys is None:
                 ys = xp_of(ys_now).empty((T, *ys_now.shape[1:]), ys_now.dtype)
             ys[now] = ys_now
-        xp, asked_for = xp_of(ys), outline(arguments, wanted)
+        xp, shapes = xp_of(ys), outline(arguments, wanted)
 
         def windowed_pullback(dys, *dends):
-            gathered = Gradients(form, asked_for, xp)
+            gathered = Gradients(form, shapes, xp)
             dstates = pull(reversed(windows), gathered, dys, dends, **chosen) if windows else (None,) * form.states
             return gathered.entries(dstates)
 
         return (ys, *states), windowed_pullback
 
-    return named(windowed, f"{name}({rule.__name__})", positional(rule), rule, **settings)
+    return named(name, windowed, positional(rule), rule, **settings)
 
 
 def _pull_again(run, *cotangents):
@@ -220,15 +243,3 @@ def _running(static, state):
     """Whether the columns have steps in a window called with these static arguments: ``(B,)``, ``(1,)`` if all have."""
     lengths = static.get("lengths")
     return xp_of(state).asarray([True] if lengths is None else [n > 0 for n in lengths])
-
-
-def _static_in_window(static, now, takes_first):
-    """The static arguments as a window has to see them: those that count steps count from its start."""
-    there = dict(static)
-    if static.get("lengths") is not None:
-        there["lengths"] = [min(max(n - now.start, 0), now.stop - now.start) for n in static["lengths"]]
-    if static.get("probe") is not None:
-        there["probe"] = elsewhere(static["probe"], lambda t: t + now.start)
-    if takes_first:
-        there["first"] = static.get("first", 0) + now.start
-    return there

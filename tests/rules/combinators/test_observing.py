@@ -5,12 +5,14 @@ import pytest
 from cells import CELLS, B, H, T, arguments, run
 
 from minirnn import rules
+from minirnn.arrays import to_numpy, xp_of
 from minirnn.rules.combinators import Record, checkpoint, observe, projected, ragged, reverse, scan, truncate
 
+ORDER = ("da", "da_i", "da_f", "da_g", "da_o", "da_r", "da_z", "da_n")
 every_cell = pytest.mark.parametrize("name", CELLS)
 COMBINED = {
     "itself": lambda rule: rule,
-    "in windows": lambda rule: truncate(rule, 2, 6),
+    "in windows": lambda rule: truncate(rule, 4),
     "run again": lambda rule: checkpoint(rule, 4),
     "reversed": reverse,
 }
@@ -29,7 +31,7 @@ def test_recording_changes_no_bit(backend, name, how):
 
 
 @every_cell
-@pytest.mark.parametrize("how", ["run again", "reversed"])
+@pytest.mark.parametrize("how", COMBINED)
 def test_a_step_is_shown_under_its_own_number(name, how):
     cell = CELLS[name]
     inputs = arguments(cell)
@@ -39,13 +41,8 @@ def test_a_step_is_shown_under_its_own_number(name, how):
     np.testing.assert_array_equal(record["h"], outputs[0])
     dys = [np.random.default_rng(2).normal(size=y.shape) for y in outputs]
     da_xs = pullback(*dys)[0]
-    parts = [record[key] for key in record.names if key.startswith("da")]
-    assert sum(part.size for part in parts) == da_xs.size
-    order = {"da_i": 0, "da_f": 1, "da_g": 2, "da_o": 3, "da_r": 0, "da_z": 1, "da_n": 2, "da": 0}
-    for key in record.names:
-        if key.startswith("da"):
-            block = da_xs[:, order[key] * H : (order[key] + 1) * H]
-            np.testing.assert_array_equal(record[key], block)
+    shown = [record[key] for key in ORDER if key in record.names]
+    np.testing.assert_array_equal(np.concatenate(shown, axis=1), da_xs)
 
 
 @every_cell
@@ -58,6 +55,24 @@ def test_columns_that_ended_are_shown_as_zeros(name):
     np.testing.assert_array_equal(record["h"], outputs[0])
     for b, n in enumerate(lengths):
         assert not record["dh"][n:, :, b].any() and record["dh"][:n, :, b].all()
+
+
+@every_cell
+@pytest.mark.parametrize("lengths", [[T] * B, [2, 6, 3, 6], [1, 2, 3, 4]])
+def test_reversed_sequences_of_any_length_are_shown_where_they_stand(backend, name, lengths):
+    cell = CELLS[name]
+    record = Record()
+    outputs, pullback = observe(reverse(ragged(cell.rule)), record)(*arguments(cell), lengths=lengths)
+    gradients = pullback(*(xp_of(y).ones_like(y) for y in outputs))
+    np.testing.assert_array_equal(to_numpy(record["h"]), to_numpy(outputs[0]))
+    parts = [to_numpy(record[key]) for key in ORDER if key in record.names]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), to_numpy(gradients[0]))
+
+
+def test_where_a_step_has_several_gradients_none_is_shown():
+    cell = CELLS["rnn"]
+    with pytest.raises(ValueError, match="truncate takes no probe with back > window"):
+        observe(truncate(cell.rule, 2, 4), Record())(*arguments(cell))
 
 
 def test_the_last_dh_is_what_was_asked_of_h_T():
@@ -77,6 +92,14 @@ def gru_rest():
 def test_what_takes_no_probe_is_refused():
     with pytest.raises(TypeError, match=r"scan\(lstm_step\) takes no probe: only the sequence rules rnn, lstm, gru"):
         observe(scan(rules.lstm_step), Record())
+
+
+def test_a_record_holds_one_pass():
+    cell, record = CELLS["gru"], Record()
+    for length in (T, 3):
+        outputs, pullback = observe(cell.rule, record)(*arguments(cell, T=length))
+        pullback(*outputs)
+        assert record["h"].shape[0] == record["dh"].shape[0] == length
 
 
 def test_a_record_says_what_it_has():

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from minirnn.arrays import asarray, to_numpy
 from minirnn.checking import check_rule
-from minirnn.rules.combinators import checkpoint, projected, ragged, reverse, scan, truncate
+from minirnn.rules.combinators import (
+    checkpoint,
+    clip_through_time,
+    projected,
+    ragged,
+    reverse,
+    scan,
+    truncate,
+    truncate_randomly,
+)
+from minirnn.rules.rtrl import rtrl
 from minirnn.testing import check_laws, saved_bytes
 
 every_cell = pytest.mark.parametrize("name", CELLS)
@@ -113,6 +123,64 @@ def test_more_padding_changes_no_bit(name, more):
         np.testing.assert_array_equal(x, y)
 
 
+@every_cell
+@pytest.mark.parametrize("lengths", [None, [6, 2, 0, 4], [3, 3, 1, 5]])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_forward_mode_agrees_in_both_directions_and_at_all_lengths(name, lengths, backwards):
+    """Real-time recurrent learning shares no line with any pullback."""
+    cell = CELLS[name]
+    inputs, static = projected_arguments(cell), {} if lengths is None else {"lengths": lengths}
+    turned = reverse if backwards else lambda rule: rule
+    explicit = run(turned(ragged(projected(cell.rule))), inputs, **static)
+    assert_close(run(turned(ragged(projected(rtrl(cell.rule)))), inputs, **static), explicit)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda rule: checkpoint(reverse(rule), 2),
+            r"checkpoint\(reverse\(rnn\)\): a reversed rule begins",
+        ),
+        (lambda rule: truncate(reverse(rule), 2), r"write reverse\(truncate\(...\)\)"),
+        (lambda rule: truncate(ragged(reverse(rule)), 2), r"ragged\(reverse\(rnn\)\): sequences of different lengths"),
+        (
+            lambda rule: ragged(truncate(rule, 2)),
+            r"ragged\(truncate\(rnn\)\): borders .* write truncate\(ragged",
+        ),
+        (lambda rule: ragged(projected(truncate(rule, 2))), r"borders would be counted anew"),
+        (
+            lambda rule: checkpoint(truncate(rule, 2), 3),
+            r"checkpoint\(truncate\(rnn\)\): .* write truncate\(checkpoint",
+        ),
+        (lambda rule: checkpoint(clip_through_time(rule, 1), 3), r"write clip_through_time\(checkpoint"),
+        (lambda rule: clip_through_time(truncate(rule, 2), 1), r"write truncate\(clip_through_time"),
+        (lambda rule: truncate(truncate_randomly(rule, 2, 0.5), 4), r"write truncate_randomly\(truncate"),
+        (
+            lambda rule: projected(ragged(rule)),
+            r"projected\(ragged\(rnn\)\): padding .* write ragged\(projected",
+        ),
+    ],
+)
+def test_orders_that_would_mean_something_else_are_refused(make, message):
+    with pytest.raises(TypeError, match=message):
+        make(CELLS["rnn"].rule)
+
+
+def test_a_run_is_told_where_it_begins():
+    seen = []
+
+    def told(xs, h_0, *, first=0, wanted=(True, True)):
+        seen.append((first, len(xs)))
+        return (xs * 0 + h_0, h_0), lambda dys, dh: (dys * 0, dh + dys.sum(axis=0))
+
+    ragged(told)(np.zeros((6, H, 3)), np.zeros((H, 3)), lengths=[2, 6, 3], first=10)
+    assert seen == [(10, 2), (12, 1), (13, 3)]
+    seen.clear()
+    checkpoint(ragged(told), 4)(np.zeros((6, H, 3)), np.zeros((H, 3)), lengths=[2, 6, 3])
+    assert seen == [(0, 2), (2, 1), (3, 1), (4, 2)]
+
+
 def test_no_step_is_computed_past_an_end():
     cell, seen = CELLS["lstm"], []
 
@@ -160,10 +228,11 @@ def test_windows_and_lengths_go_together(name, lengths, window):
     assert_close(run(checkpoint(ragged(cell.rule), window), inputs, lengths=lengths), expected)
     back = window * -(-T // window)
     assert_close(run(truncate(ragged(cell.rule), window, back), inputs, lengths=lengths), expected)
-    outputs, pullback = truncate(ragged(cell.rule), window)(*inputs, lengths=lengths)
-    dys = cotangents(outputs)
-    found = [*outputs, *pullback(*dys)[: len(inputs)]]
-    assert_close(found, one_by_one(truncate(cell.rule, window), inputs, dys, lengths))
+    for back in (window, 2 * window):
+        outputs, pullback = truncate(ragged(cell.rule), window, back)(*inputs, lengths=lengths)
+        dys = cotangents(outputs)
+        found = [*outputs, *pullback(*dys)[: len(inputs)]]
+        assert_close(found, one_by_one(truncate(cell.rule, window, back), inputs, dys, lengths))
 
 
 @every_cell
@@ -209,10 +278,44 @@ def test_nothing_wanted_is_nothing_kept():
     assert saved_bytes(pullback) == 0 and set(pullback(*cotangents(outputs))) == {None}
 
 
-@pytest.mark.parametrize("lengths", [[1, 2, 3], [1, 2, 3, 7], [1, 2, 3, -1], [1, 2, 3, 2.0], np.ones((2, 2), int)])
-def test_lengths_that_do_not_fit_are_refused(lengths):
-    with pytest.raises(ValueError, match="lengths must be 4 integers from 0 to 6, got"):
-        ragged(CELLS["lstm"].rule)(*arguments(CELLS["lstm"]), lengths=lengths)
+@pytest.mark.parametrize(
+    "make", [ragged, lambda r: reverse(ragged(r)), lambda r: truncate(ragged(r), 2), lambda r: checkpoint(ragged(r), 2)]
+)
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        [1, 2, 3],
+        [1, 2, 3, 7],
+        [100, 2, 3, 4],
+        [1, 2, 3, -1],
+        [1, 2, 3, 2.0],
+        [1, 2, 3, True],
+        ["1", "2", "3", "4"],
+        np.ones((2, 2), int),
+        6,
+    ],
+)
+def test_lengths_that_do_not_fit_are_refused(make, lengths):
+    with pytest.raises(ValueError, match="lengths must be 4 integers from 0 to 6, got") as error:
+        make(CELLS["lstm"].rule)(*arguments(CELLS["lstm"]), lengths=lengths)
+    assert str(lengths) in str(error.value)
+
+
+def test_columns_that_do_not_fit_are_refused_and_none_is_dropped():
+    a_xs, h_0, *weights = arguments(CELLS["gru"])
+    with pytest.raises(ValueError, match="sequences and states must have the same number of columns, got 4, 2"):
+        ragged(CELLS["gru"].rule)(a_xs, h_0[:, :2], *weights, lengths=[3, 6])
+
+
+def test_lengths_are_read_at_the_call_and_not_later():
+    cell = CELLS["gru"]
+    lengths = np.array([3, 6, 2, 1])
+    for make in (ragged, lambda r: reverse(ragged(r)), lambda r: checkpoint(ragged(r), 2)):
+        expected = run(make(cell.rule), arguments(cell), lengths=list(lengths))
+        changing = lengths.copy()
+        outputs, pullback = make(cell.rule)(*arguments(cell), lengths=changing)
+        changing[:] = 1
+        assert_close([*outputs, *pullback(*cotangents(outputs))[: len(expected) - len(outputs)]], expected)
 
 
 def test_lengths_may_be_an_array_of_the_host():

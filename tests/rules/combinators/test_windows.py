@@ -1,6 +1,7 @@
 """Windows: truncation against numbers with frozen states, its random kin in expectation, clipping, checkpointing."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,11 +9,18 @@ from cells import CELLS, B, H, T, arguments, cotangents, projected_arguments, ru
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirnn import rules
+from minirnn import nn, ops, rules
 from minirnn.arrays import asarray, random_generator, to_numpy
 from minirnn.checking import check_rule
-from minirnn.rules.combinators import checkpoint, clip_through_time, projected, scan, truncate, truncate_randomly
-from minirnn.rules.combinators.windows import _in_windows
+from minirnn.rules.combinators import (
+    checkpoint,
+    clip_through_time,
+    projected,
+    scan,
+    truncate,
+    truncate_randomly,
+    windows,
+)
 from minirnn.testing import check_laws, saved_bytes
 
 every_cell = pytest.mark.parametrize("name", CELLS)
@@ -148,29 +156,29 @@ def test_a_window_run_again_draws_the_masks_it_drew_before(window):
     check_rule(checkpoint(rule, window), inputs, max_entries=10)
 
 
+class Scripted:
+    """A generator whose draws cut, or do not, as written down."""
+
+    def __init__(self, cuts):
+        self.cuts = iter(cuts)
+
+    def random(self):
+        return 0.0 if next(self.cuts) else 1 - 2.0**-53
+
+
 @every_cell
-def test_random_truncation_is_unbiased_exactly(name):
+def test_random_truncation_is_unbiased_exactly(monkeypatch, name):
     """The expectation, by adding up all patterns of cuts, each as often as it comes: the whole gradient."""
     cell, p, window = CELLS[name], 0.3, 2
     inputs = arguments(cell)
-    borders = T // window - 1
     expected = run(cell.rule, inputs)
     total = [np.zeros_like(x) for x in expected]
-    for cuts in itertools.product([True, False], repeat=borders):
+    for cuts in itertools.product([True, False], repeat=T // window - 1):
+        monkeypatch.setattr(windows, "random_generator", lambda *_, cuts=cuts: Scripted(cuts))
         weight = np.prod([p if cut else 1 - p for cut in cuts])
-
-        def pull(windows, gathered, dys, dends, cuts=cuts):
-            remaining = iter(cuts)
-            for now, _, pullback in windows:
-                dends = gathered.put(now, pullback(dys[now], *dends))
-                if now.start:
-                    factor = 0.0 if next(remaining) else 1 / (1 - p)
-                    dends = [d * factor for d in dends]
-            return dends
-
-        found = run(_in_windows(cell.rule, window, "by_hand", pull), inputs)
+        found = run(truncate_randomly(cell.rule, window, p), inputs)
         total = [t + weight * f for t, f in zip(total, found, strict=True)]
-    assert_close(total, expected, 1e-11)
+    assert_close(total, expected, 1e-12)
 
 
 def test_random_truncation_cuts_as_drawn_and_averages_to_the_gradient():
@@ -256,6 +264,26 @@ def test_nothing_wanted_is_nothing_kept(name):
         assert set(pullback(*cotangents(outputs))) == {None}
 
 
+def test_clipping_neither_overflows_nor_divides_nothing_by_nothing():
+    def identity(xs, h_0, *, wanted=(True, True)):
+        return (xs * 0 + h_0, h_0), lambda dys, dh: (xs * 0, dh + dys.sum(axis=0))
+
+    xs, h_0 = np.zeros((3, 2, 2), "float32"), np.ones((2, 2), "float32")
+    _, pullback = clip_through_time(identity, max_norm=np.float64(1.0))(xs, h_0)
+    dh = np.array([[3e25, 0.0], [4e25, 0.0]], "float32")
+    found = pullback(np.zeros_like(xs), dh)[1]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [[0.6, 0.0], [0.8, 0.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("p", [np.float64(0.5), np.float32(0.5), 0.5])
+def test_random_truncation_keeps_the_precision(p):
+    cell = CELLS["gru"]
+    inputs = [x.astype("float32") for x in arguments(cell)]
+    outputs, pullback = truncate_randomly(cell.rule, 2, p)(*inputs)
+    assert {g.dtype for g in pullback(*(np.ones_like(y) for y in outputs))} == {np.dtype("float32")}
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -267,6 +295,7 @@ def test_nothing_wanted_is_nothing_kept(name):
         (lambda: truncate_randomly(rules.lstm, 4, 1), "probability must be a number from 0 to below 1, got 1"),
         (lambda: truncate_randomly(rules.lstm, -1, 0.5), "window must be a positive number of steps, got -1"),
         (lambda: clip_through_time(rules.lstm, 0), "max_norm must be a positive number, got 0"),
+        (lambda: clip_through_time(rules.lstm, np.inf), "max_norm must be a positive number, got inf"),
         (lambda: clip_through_time(rules.lstm, 1, every=True), "every must be a positive number of steps, got True"),
         (lambda: checkpoint(rules.lstm, "10"), "every must be a positive number of steps, got '10'"),
     ],
@@ -274,6 +303,32 @@ def test_nothing_wanted_is_nothing_kept(name):
 def test_what_cannot_be_used_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_rule_with_a_choice_made_is_a_rule():
+    relu = partial(rules.rnn, nonlinearity="relu")
+    assert_close(run(checkpoint(relu, 2), arguments(CELLS["rnn"])), run(relu, arguments(CELLS["rnn"])))
+    assert checkpoint(relu, 2).__name__ == "checkpoint(rnn)"
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (ops.rnn, r"expected a rule, a function of arrays, got an operation on tensors; use rules\.rnn"),
+        (nn.RNN(3, 3), "expected a rule, a function of arrays that returns"),
+        (None, "expected a rule, a function of arrays that returns .* got None"),
+    ],
+)
+def test_what_is_no_rule_is_refused(rule, message):
+    with pytest.raises(TypeError, match=message):
+        truncate(rule, 2)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 7])
+def test_too_few_or_too_many_arrays_are_refused(count):
+    cell = CELLS["lstm"]
+    with pytest.raises(TypeError, match=rf"truncate\(lstm\) takes the arrays a_xs, h_0, c_0, .*; got {count} of them"):
+        truncate(cell.rule, 2)(*(arguments(CELLS["lstm with everything"]) * 2)[:count])
 
 
 def test_a_rule_whose_names_do_not_tell_its_states_is_refused():
