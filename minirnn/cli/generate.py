@@ -11,7 +11,7 @@ from minirnn.arrays import use_backend
 from minirnn.cli.building import read_source
 from minirnn.cli.console import Console, for_stdout
 from minirnn.cli.settings import BACKENDS, UsageError, one_of, read_config, real, whole
-from minirnn.decoding import longest_training_substring, novel_ngram_share, stream_characters
+from minirnn.decoding import generate, longest_training_substring, novel_ngram_share, stream_characters
 from minirnn.text import read_text
 from minirnn.text.vocabulary import POLICIES
 from minirnn.training import load
@@ -73,28 +73,36 @@ def run(options: argparse.Namespace, console: Console) -> int:
     }
     with use_backend(options.backend):
         lm = load(options.checkpoint)
+        streaming = options.stream and not console.json
+        texts = [] if streaming else together(lm, prompt, options, settings)
         for k in range(options.num):
             seed = options.seed + k
             if options.num > 1:
                 console.say(f"{'' if k == 0 else chr(10)}--- sample {k + 1} of {options.num}, seed {seed} ---")
-            characters = stream_characters(lm, prompt, options.length, seed=seed, **settings)
-            written = []
-            if options.stream and not console.json:
+            if streaming:
+                written = []
                 sys.stdout.write(for_stdout(prompt))
-                for character in characters:
+                for character in stream_characters(lm, prompt, options.length, seed=seed, **settings):
                     written.append(character)
                     sys.stdout.write(for_stdout(character))
                     sys.stdout.flush()
                 console.say()
+                text = "".join(written)
             else:
-                written.extend(characters)
-                console.say(for_stdout(prompt + "".join(written)))
-            text = "".join(written)
+                text = texts[k][len(prompt) :]
+                console.say(for_stdout(prompt + text))
             copied = {} if corpus is None else memorised(text, corpus)
             console.record(prompt=prompt, text=text, seed=seed, **settings, **copied)
             if copied and not console.json:
                 console.note(in_words(copied, len(text)))
     return 0
+
+
+def together(lm: Any, prompt: str, options: argparse.Namespace, settings: dict[str, Any]) -> list[str]:
+    """All samples, the one at index k with seed SEED + k."""
+    if options.num == 1:
+        return [generate(lm, prompt, options.length, seed=options.seed, **settings)]
+    return generate(lm, [prompt] * options.num, options.length, seed=options.seed, **settings)
 
 
 def read_prompt(options: argparse.Namespace) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -13,7 +13,7 @@ from minirnn.arrays import random_generator
 
 
 def sampler(
-    *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, seed: int = 0
+    *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, seed: int | Sequence[int] = 0
 ) -> Callable[[np.ndarray], Any]:
     """A function that chooses the next token from the logits, one call after the other.
 
@@ -29,14 +29,16 @@ def sampler(
     top_p : float
         Keep the smallest set of tokens whose probabilities reach this sum, in (0, 1]; 1 keeps all. With ``top_k``, the
         probabilities are those after it.
-    seed : int
-        Same seed, same logits: same choices.
+    seed : int, or sequence of int
+        Same seed, same logits: same choices. With B seeds there is a stream of draws for each row of a batch: row b is
+        chosen as by a sampler of its own with ``seed[b]``.
 
     Returns
     -------
     choose : callable
         ``choose(logits)`` gives an int for logits of shape (V,), and an int64 array of shape (B,) for (B, V). Each call
-        takes the next draw. Logits are NumPy arrays; NaN and infinity are refused with a ValueError.
+        takes the next draw, or the next B. Logits are NumPy arrays; NaN and infinity are refused with a ValueError, and
+        so is another number of rows than there are seeds.
 
     Raises
     ------
@@ -55,19 +57,24 @@ def sampler(
     [1, 2]
     """
     _check_settings(temperature, top_k, top_p)
-    rng = random_generator(seed, "sampling")
+    several = isinstance(seed, Sequence) and not isinstance(seed, str)
+    seeds: Any = seed if several else [seed]
+    streams = [random_generator(s, "sampling") for s in seeds]
 
     def choose(logits: np.ndarray) -> Any:
         weights = _weights(logits, temperature, top_k, top_p)
+        if several and weights.shape[:-1] != (len(streams),):
+            raise ValueError(f"logits must have a row for each of {len(streams)} seeds, got shape {weights.shape}")
         if temperature == 0:
             chosen = weights.argmax(axis=-1)
-        else:
-            # Inverse of the cumulative distribution: the first id whose cumulative weight exceeds the draw. A draw is
-            # below 1, hence below the total even when rounded, and an id of weight 0 never exceeds what came before it.
-            cumulative = weights.cumsum(axis=-1)
-            draws = rng.random(weights.shape[:-1]) * cumulative[..., -1]
-            chosen = (cumulative <= draws[..., None]).sum(axis=-1)
-        return int(chosen) if weights.ndim == 1 else chosen
+            return int(chosen) if weights.ndim == 1 else chosen
+        # Inverse of the cumulative distribution: the first id whose cumulative weight exceeds the draw. A draw is below
+        # 1, hence below the total even when rounded, and an id of weight 0 never exceeds what came before it.
+        cumulative = np.add.accumulate(weights, axis=-1)
+        if weights.ndim == 1:
+            return int(cumulative.searchsorted(streams[0].random() * cumulative[-1], side="right"))
+        draws = np.array([s.random() for s in streams]) if several else streams[0].random(len(weights))
+        return (cumulative <= (draws * cumulative[:, -1])[:, None]).sum(axis=-1)
 
     return choose
 
@@ -108,14 +115,21 @@ def _weights(logits: np.ndarray, temperature: float, top_k: int, top_p: float) -
         raise ValueError(
             f"logits must be real numbers of shape (V,) or (B, V), got {logits.dtype} of shape {logits.shape}"
         )
-    logits = logits.astype(np.float64)
-    if not np.isfinite(logits).all():
-        place = tuple(int(k) for k in np.argwhere(~np.isfinite(logits))[0])
+    narrow = logits.dtype.itemsize <= 4
+    logits = logits.astype(np.float64, order="C")
+    finite = np.isfinite(logits)
+    first = finite.argmin()  # of the bad ones, if there are any; quicker than asking whether all are good
+    if not finite.item(first):
+        place = tuple(int(k) for k in np.unravel_index(first, logits.shape))
         raise ValueError(f"logits must be finite, got {logits[place]} at {place}; the model has diverged")
     if temperature == 0:
         return np.arange(logits.shape[-1]) == logits.argmax(axis=-1, keepdims=True)
-    with np.errstate(over="ignore"):  # a tiny temperature sends all but the highest to -inf, and their weight to 0
-        weights = np.exp((logits - logits.max(axis=-1, keepdims=True)) / float(temperature))
+    highest = logits[logits.argmax()] if logits.ndim == 1 else logits.max(axis=-1, keepdims=True)  # argmax is quicker
+    if narrow and temperature > 1e-200:  # numbers of float32 are 7e38 apart at most
+        weights = np.exp((logits - highest) / float(temperature))
+    else:
+        with np.errstate(over="ignore"):  # all but the highest may go to -inf, and their weight to 0
+            weights = np.exp((logits - highest) / float(temperature))
     if top_k or top_p < 1:
         weights[_dropped(logits, weights, top_k, top_p)] = 0
     return weights

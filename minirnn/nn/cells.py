@@ -9,31 +9,32 @@ from minirnn.arrays import float_dtype, xp_of
 from minirnn.nn.init import uniform_by_fan
 from minirnn.nn.inputs import booleans, floats_like, positive, states_like
 from minirnn.nn.module import Module, Parameter
-from minirnn.nn.recurrent import NONLINEARITIES, gru_biases
+from minirnn.nn.recurrent import NONLINEARITIES, gru_input_bias
+from minirnn.nn.weights import with_options
 from minirnn.tape import Tensor
+
+# What every cell takes and has; `with_options` puts it into the docstring of each, where help() shows it.
+OPTIONS = """\
+input_size, hidden_size : int
+    ``D`` and ``H``.
+bias : bool, default True
+    Whether there are ``bias_ih`` and ``bias_hh``.
+dtype : dtype, default "float32"
+    float32 or float64.
+seed : int, default 0
+    Draws the initial weights. Cells of the same shapes and seed start equal: give each its own.
+
+Attributes
+----------
+weight_ih, weight_hh : Parameter
+    ``(G, D)`` and ``(G, H)``, with G the number of gates times H.
+bias_ih, bias_hh : Parameter or None
+    ``(G,)``.\
+"""
 
 
 class Cell(Module):
-    """One step, with the parameters of one layer; base of `RNNCell`, `LSTMCell` and `GRUCell`.
-
-    Parameters
-    ----------
-    input_size, hidden_size : int
-        ``D`` and ``H``.
-    bias : bool
-        Whether there are ``bias_ih`` and ``bias_hh``.
-    dtype : dtype
-        float32 or float64.
-    seed : int
-        Of the initial weights.
-
-    Attributes
-    ----------
-    weight_ih, weight_hh : Parameter
-        ``(G, D)`` and ``(G, H)``, with G the number of gates times H.
-    bias_ih, bias_hh : Parameter or None
-        ``(G,)``.
-    """
+    """One step, with the parameters of one layer; base of `RNNCell`, `LSTMCell` and `GRUCell`."""
 
     GATES: int
     STATES: tuple[str, ...]
@@ -41,6 +42,11 @@ class Cell(Module):
     weight_hh: Parameter
     bias_ih: Any
     bias_hh: Any
+
+    def __init_subclass__(cls, **keywords: Any):
+        """Writes the options into the docstring of the cell."""
+        super().__init_subclass__(**keywords)
+        cls.__doc__ = with_options(cls.__doc__, OPTIONS)
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool, dtype: Any, seed: int):
         positive(input_size=input_size, hidden_size=hidden_size)
@@ -67,9 +73,9 @@ class RNNCell(Cell):
 
     Parameters
     ----------
-    input_size, hidden_size, bias, dtype, seed
-        See `Cell`.
-    nonlinearity : {"tanh", "relu"}
+    nonlinearity : {"tanh", "relu"}, default "tanh"
+        The function that makes the new state of its pre-activation.
+    {OPTIONS}
 
     Examples
     --------
@@ -108,8 +114,7 @@ class LSTMCell(Cell):
 
     Parameters
     ----------
-    input_size, hidden_size, bias, dtype, seed
-        See `Cell`.
+    {OPTIONS}
 
     Examples
     --------
@@ -141,10 +146,9 @@ class GRUCell(Cell):
 
     Parameters
     ----------
-    input_size, hidden_size, bias, dtype, seed
-        See `Cell`.
-    reset_after : bool
+    reset_after : bool, default True
         Whether the reset gate acts on the projection of the state (PyTorch), or on the state (Cho et al. 2014).
+    {OPTIONS}
 
     Examples
     --------
@@ -173,6 +177,7 @@ class GRUCell(Cell):
     def forward(self, x: Any, state: Any = None) -> Tensor:
         """``x (B, D)`` and ``h (B, H)``, or zeros without it, to the new ``h (B, H)``."""
         x, (h,) = self._columns(x, state)
-        b, b_hn = gru_biases(self.bias_ih, self.bias_hh, self.reset_after) if self.bias else (None, None)
+        b = gru_input_bias(self.bias_ih, self.bias_hh, self.reset_after) if self.bias else None
+        b_hn = self.bias_hh[2 * self.hidden_size :] if self.bias and self.reset_after else None
         a = ops.affine(x, self.weight_ih, b)
         return ops.gru_step(a, h, self.weight_hh, b_hn, reset_after=self.reset_after).T

@@ -7,15 +7,16 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from minirnn import ops, rules
+from minirnn import rules
+from minirnn.arrays import Array, xp_of
 from minirnn.nn.inputs import at_least_0, booleans
 from minirnn.nn.layer_norm import layer_norm_gru_step, layer_norm_lstm_step, layer_norm_rnn_step
 from minirnn.nn.stack import Recurrent, State
 from minirnn.nn.weights import Options
 from minirnn.rules.combinators import scan
-from minirnn.tape import Tensor
+from minirnn.tape import Tensor, differentiable
 
-__all__ = ["GRU", "LSTM", "NONLINEARITIES", "RNN", "State", "gru_biases"]
+__all__ = ["GRU", "LSTM", "NONLINEARITIES", "RNN", "State", "gru_input_bias"]
 
 NONLINEARITIES = ("tanh", "relu")
 
@@ -25,10 +26,9 @@ class RNN(Recurrent):
 
     Parameters
     ----------
-    nonlinearity : {"tanh", "relu"}
-        Of the new state.
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options
-        As of every recurrent layer: see `Recurrent`.
+    nonlinearity : {"tanh", "relu"}, default "tanh"
+        The function that makes the new state of its pre-activation.
+    {OPTIONS}
 
     Attributes
     ----------
@@ -85,16 +85,15 @@ class LSTM(Recurrent):
 
     Parameters
     ----------
-    proj_size : int
+    proj_size : int, default 0
         Size P of the outputs and of h, if it is to be smaller than H: h_t is projected by ``weight_hr`` (Sak et al.
         2014). 0 for none.
-    peepholes : bool
+    peepholes : bool, default False
         Lets the gates see the cell state, one weight per unit and gate (Gers & Schmidhuber 2000).
     forget_bias : float, optional
         What the biases of the forget gate add up to at first: 1 keeps gradients alive from the start (Gers et al. 2000,
         Jozefowicz et al. 2015).
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options
-        As of every recurrent layer: see `Recurrent`.
+    {OPTIONS}
 
     Attributes
     ----------
@@ -187,11 +186,10 @@ class GRU(Recurrent):
 
     Parameters
     ----------
-    reset_after : bool
+    reset_after : bool, default True
         Where the reset gate acts: on the projection of the state (True: PyTorch, cuDNN), or on the state before it is
         projected (False: Cho et al. 2014).
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options
-        As of every recurrent layer: see `Recurrent`.
+    {OPTIONS}
 
     Attributes
     ----------
@@ -199,7 +197,8 @@ class GRU(Recurrent):
         ``(3H, D)``, from layer 1 on ``(3H, directions * H)``, and ``(3H, H)``; gates in the order r z n. With the
         ending ``_reverse`` those of the other direction.
     bias_ih_l{k}, bias_hh_l{k} : Parameter
-        ``(3H,)``; they are added up, but for that of n inside of the reset gate with ``reset_after``.
+        ``(3H,)``; they are added up, but for the last block of ``bias_hh``, b_hn: with ``reset_after`` it is added
+        inside the reset gate, ``n = tanh(a_n + r * (W_hn h_prev + b_hn))``.
     gain_ih_l{k}, gain_hh_l{k} : Parameter
         ``(3H,)``, with ``layer_norm``.
     initial_h : Parameter
@@ -244,20 +243,29 @@ class GRU(Recurrent):
         return {} if self.layer_norm else {"reset_after": self.reset_after}
 
     def _input_bias(self, at: str) -> Tensor:
-        return gru_biases(self._of("bias_ih", at), self._of("bias_hh", at), self.reset_after)[0]
+        return gru_input_bias(self._of("bias_ih", at), self._of("bias_hh", at), self.reset_after)
 
     def _more_weights(self, at: str) -> tuple[Tensor | None, ...]:
         if self.layer_norm:
             return ()
-        if not self.bias:
-            return (None,)
-        return (gru_biases(self._of("bias_ih", at), self._of("bias_hh", at), self.reset_after)[1],)
+        return (self._of("bias_hh", at)[2 * self.hidden_size :] if self.bias and self.reset_after else None,)
 
 
-def gru_biases(bias_ih: Tensor, bias_hh: Tensor, reset_after: bool) -> tuple[Tensor, Tensor | None]:
-    """The bias of the input projection, and ``b_hn``, the part that the reset gate acts on, if there is one."""
-    if not reset_after:
-        return bias_ih + bias_hh, None
-    outside = 2 * len(bias_hh) // 3  # r and z
-    b_hh, b_hn = ops.split(bias_hh, sections=[outside])
-    return bias_ih + ops.pad(b_hh, widths=((0, len(b_hn)),)), b_hn
+def gru_input_bias(bias_ih: Tensor, bias_hh: Tensor, reset_after: bool) -> Tensor:
+    """The bias of the input projection: all of both, but with ``reset_after`` not b_hn, which the reset gate scales."""
+    return outside_of_reset(bias_ih, bias_hh) if reset_after else bias_ih + bias_hh
+
+
+@differentiable
+def outside_of_reset(
+    bias_ih: Array,  # (3H,) rows r z n
+    bias_hh: Array,  # (3H,)
+) -> tuple[Array, Callable]:
+    """``bias_ih`` plus the r and z of ``bias_hh``; one rule, as cells add them up anew at every step."""
+    xp, rz = xp_of(bias_ih, bias_hh), 2 * len(bias_hh) // 3
+    b = xp.concatenate([bias_ih[:rz] + bias_hh[:rz], bias_ih[rz:]])
+
+    def outside_of_reset_pullback(db: Array) -> tuple[Array, Array]:
+        return db, xp.concatenate([db[:rz], xp.zeros_like(db[rz:])])
+
+    return b, outside_of_reset_pullback

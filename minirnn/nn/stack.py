@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from inspect import signature
 from typing import Any
 
 from minirnn import ops
-from minirnn.arrays import asarray, random_generator, xp_of
+from minirnn.arrays import Array, asarray, random_generator, xp_of
 from minirnn.nn.inputs import floats_like, states_like
 from minirnn.nn.sequences import checked_lengths
 from minirnn.nn.weights import RecurrentWeights
@@ -15,6 +16,7 @@ from minirnn.rules.combinators import projected, ragged, reverse, scan, zoneout
 from minirnn.tape import Tensor, differentiable
 
 State = Tensor | tuple[Tensor, ...]  # h, or (h, c), each (num_layers * directions, B, H)
+Probe = Callable[[str, str, int, Array], Any]  # (place, name, t, array)
 
 
 class Recurrent(RecurrentWeights):
@@ -22,26 +24,38 @@ class Recurrent(RecurrentWeights):
 
     Parameters
     ----------
-    *sizes, **options
-        See `RecurrentWeights`.
-    through_time : callable, optional
-        A combinator for the sequence rule of every layer, such as ``lambda rule: truncate(rule, 20)``.
+    {OPTIONS}
     """
 
     def __init__(self, *sizes: Any, through_time: Callable[[Callable], Callable] | None = None, **options: Any):
         if through_time is not None and not callable(through_time):
             raise ValueError(f"through_time must be a combinator, a function of a sequence rule, got {through_time!r}")
         super().__init__(*sizes, **options)
+        self.through_time = through_time
+        self._lift()
+
+    def _lift(self) -> None:
+        """Puts together the rules of both directions, with the input projection and without, and lifts them."""
         step, sequence = self._cell()
         if self.zoneout:
             sequence = scan(zoneout(step))
 
         def both_ways(rule: Callable) -> tuple[Callable, Callable]:
-            rule = through_time(ragged(rule)) if through_time else ragged(rule)
+            rule = self.through_time(ragged(rule)) if self.through_time else ragged(rule)
             return differentiable(rule), differentiable(reverse(rule))
 
         self._projecting, self._plain = both_ways(projected(sequence)), both_ways(sequence)
-        self._counts_calls = "step" in signature(self._plain[0]).parameters  # truncate_randomly draws anew each time
+        keywords = signature(self._plain[0]).parameters
+        self._counts_calls = "step" in keywords  # truncate_randomly draws anew each time
+        self._takes_probe = "probe" in keywords
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key not in ("_projecting", "_plain")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What was pickled or copied, with new rules: those are functions within functions, which pickle refuses."""
+        vars(self).update(state)
+        self._lift()
 
     def _cell(self) -> tuple[Callable, Callable]:
         """The rules of the cell: one step, and a sequence."""
@@ -51,7 +65,9 @@ class Recurrent(RecurrentWeights):
         """Keywords of these rules."""
         return {}
 
-    def forward(self, x: Any, state: State | None = None, lengths: Any = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Any, state: State | None = None, lengths: Any = None, *, probe: Probe | None = None
+    ) -> tuple[Tensor, Any]:
         """Outputs of the last layer, and the final state of every layer and direction.
 
         Parameters
@@ -64,6 +80,11 @@ class Recurrent(RecurrentWeights):
             ``learned_state`` has learned.
         lengths : list, array or tensor of int, optional
             ``(B,)``: how many steps of each sequence are real, at least 1. What comes after them is never read.
+        probe : callable, optional
+            Called as ``probe(place, name, t, array)`` with every gate, state and, once ``backward`` passes, gradient of
+            every step. The place is ``"l0"``, ``"l0_reverse"``, ``"l1"``, ... as in the names of the parameters, the
+            array ``(features, B)``, valid only during the call. A `minirnn.rules.combinators.Record` keeps those of
+            one place.
 
         Returns
         -------
@@ -75,14 +96,29 @@ class Recurrent(RecurrentWeights):
         Raises
         ------
         ValueError
-            If a shape does not fit, ``x`` has no step, or a length does not lie in 1..T.
+            If a shape does not fit, ``x`` has no step, or a length does not lie in 1..T; or if a probe is given to a
+            layer with zoneout or layer norm, which show nothing.
         TypeError
-            If a dtype is not that of the weights, something lives on another backend, or lengths are not integers.
+            If a dtype is not that of the weights, something lives on another backend, lengths are not integers, or the
+            probe is no function.
+
+        Examples
+        --------
+        >>> from collections import defaultdict
+        >>> import numpy as np
+        >>> from minirnn.nn import GRU
+        >>> from minirnn.rules.combinators import Record
+        >>> records, gru = defaultdict(Record), GRU(3, 5, num_layers=2)
+        >>> x = np.ones((7, 4, 3), "float32")
+        >>> out, h_n = gru(x, probe=lambda place, name, t, array: records[place](name, t, array))
+        >>> out.sum().backward()
+        >>> sorted(records), records["l0"]["z"].shape, records["l1"]["dh"].shape
+        (['l0', 'l1'], (7, 5, 4), (7, 5, 4))
         """
         shape = ("B", "T", self.input_size) if self.batch_first else ("T", "B", self.input_size)
         x = floats_like(self._of("weight_ih", "l0"), x, "x", shape)
         xs = x.transpose(1, 2, 0) if self.batch_first else x.transpose(0, 2, 1)  # (T, D, B): columns are the batch
-        hs, state = self._run((xs,) * self._directions, state, lengths, projecting=True)
+        hs, state = self._run((xs,) * self._directions, state, lengths, probe, projecting=True)
         return hs.transpose(2, 0, 1) if self.batch_first else hs.transpose(0, 2, 1), state
 
     def project(self, xs: Tensor) -> tuple[Tensor, ...]:
@@ -93,14 +129,16 @@ class Recurrent(RecurrentWeights):
         """
         return tuple(ops.affine(xs, *self._input_weights(at)) for at in self._suffixes(0))
 
-    def run(self, a_xs: Sequence[Tensor], state: State | None = None, lengths: Any = None) -> tuple[Tensor, Any]:
+    def run(
+        self, a_xs: Sequence[Tensor], state: State | None = None, lengths: Any = None, *, probe: Probe | None = None
+    ) -> tuple[Tensor, Any]:
         """All layers over a sequence whose input to the lowest is projected already, all in columns.
 
         Parameters
         ----------
         a_xs : sequence of Tensor
             ``(T, G, B)`` for each direction, from ``project``; G is the number of gates times H.
-        state, lengths : optional
+        state, lengths, probe : optional
             As in ``forward``.
 
         Returns
@@ -112,32 +150,54 @@ class Recurrent(RecurrentWeights):
         """
         if isinstance(a_xs, Tensor) or len(a_xs) != self._directions:
             raise ValueError(f"a_xs must be what project() returns, a tuple of {self._directions}, one per direction")
-        return self._run(a_xs, state, lengths, projecting=False)
+        return self._run(a_xs, state, lengths, probe, projecting=False)
 
-    def _run(self, inputs: Sequence[Tensor], state: Any, lengths: Any, projecting: bool) -> tuple[Tensor, Any]:
+    def _run(
+        self, inputs: Sequence[Tensor], state: Any, lengths: Any, probe: Probe | None, projecting: bool
+    ) -> tuple[Tensor, Any]:
         T, _, B = inputs[0].shape
         if T == 0:
             raise ValueError("x must have at least one step, got none")
+        if probe is not None:
+            self._check(probe)
         lengths = None if lengths is None else checked_lengths(lengths, B, T)
         states = self._state_as_columns(state, B)
-        self.draws += self.training and (self.dropout or self.weight_drop or self.zoneout or self._counts_calls) > 0
-        hs, ends = self._layer(0, inputs, states, lengths, projecting)
+        if self.training and (self.dropout or self.weight_drop or self.zoneout or self._counts_calls):
+            self.draws += 1
+        hs, ends = self._layer(0, inputs, states, lengths, probe, projecting)
         for layer in range(1, self.num_layers):
             below, read = hs, self._dropped(hs, layer)
-            hs, more = self._layer(layer, (read,) * self._directions, states, lengths)
+            hs, more = self._layer(layer, (read,) * self._directions, states, lengths, probe)
             hs, ends = hs + below if self.residual else hs, ends + more
         lasts = tuple(ops.stack(*parts).swapaxes(1, 2) for parts in zip(*ends, strict=True))
         return hs, lasts if len(lasts) > 1 else lasts[0]
 
+    def _check(self, probe: Any) -> None:
+        if not callable(probe):
+            raise TypeError(f"probe must be None or a function of (place, name, t, array), got {probe!r}")
+        if not self._takes_probe:
+            rule = self._plain[0].__name__
+            raise ValueError(f"probe must be None for {rule}: with zoneout and layer_norm a layer shows nothing")
+
     def _layer(
-        self, layer: int, inputs: Sequence[Tensor], states: list[Tensor], lengths: Any, projecting: bool = True
+        self,
+        layer: int,
+        inputs: Sequence[Tensor],
+        states: list[Tensor],
+        lengths: Any,
+        probe: Probe | None,
+        projecting: bool = True,
     ) -> tuple[Tensor, list[list[Tensor]]]:
         """One layer in all its directions: outputs side by side, and of each direction the states at its end."""
         outputs, ends = [], []
         lifted = self._projecting if projecting else self._plain
         for k, (op, xs, at) in enumerate(zip(lifted, inputs, self._suffixes(layer), strict=False)):
             place = layer * self._directions + k
-            static = self._static() | ({"step": self.draws * len(states[0]) + place} if self._counts_calls else {})
+            static = self._static()
+            if self._counts_calls:
+                static["step"] = self.draws * len(states[0]) + place
+            if probe is not None:
+                static["probe"] = partial(probe, at)
             hs, *last = op(
                 xs,
                 *self._keeps(at, xs.shape[0], xs.shape[2]),

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minirnn import CharLM, DataError, Vocabulary, generate, sampler, stream_characters
+from minirnn.decoding.stepping import stepper
+from minirnn.nn import LSTM
 
 CHARACTERS = "\n abcdefgh"
 
@@ -70,14 +72,77 @@ def test_streaming_gives_the_characters_of_generate(backend, prompt, sampling):
     assert prompt + "".join(pieces) == generate(lm, prompt, 7, **sampling)
 
 
+@settings(max_examples=15)
+@given(st.lists(st.text(CHARACTERS, max_size=6), min_size=1, max_size=4), samplings)
+def test_texts_written_together_are_those_written_alone(backend, texts, sampling):
+    lm, seed = model(), sampling.pop("seed")
+    together = generate(lm, texts, 8, **sampling, seed=seed)
+    assert together == [generate(lm, text, 8, **sampling, seed=seed + k) for k, text in enumerate(texts)]
+    assert generate(lm, tuple(texts), 8, **sampling, seed=seed) == together
+
+
+def test_few_or_no_texts_and_characters():
+    lm = model()
+    assert generate(lm, []) == generate(lm, [], 0) == []
+    assert generate(lm, ["ab", ""], 0) == ["ab", ""]
+    assert generate(lm, ["ab"], 9, seed=3) == [generate(lm, "ab", 9, seed=3)]
+
+
+def test_texts_written_together_by_a_model_that_must_be_called(backend):
+    lm = model(num_layers=1)
+    lm.rnn = LSTM(5, 8, peepholes=True, dtype="float64")
+    lm.to("cupy" if backend.__name__ == "cupy" else "numpy")
+    lm.load_state_dict({name: 8 * array for name, array in lm.state_dict().items()})
+    assert generate(lm, ["a", "bcd"], 8, seed=4) == [generate(lm, "a", 8, seed=4), generate(lm, "bcd", 8, seed=5)]
+
+
+def test_of_several_prompts_the_bad_one_is_named():
+    lm = model()
+    with pytest.raises(DataError, match=r"prompt 1: text has 'X' at position 2"):
+        generate(lm, ["ab", "abX"], 3)
+    with pytest.raises(TypeError, match="text must be a str, got int"):
+        generate(lm, ["ab", 5], 3)
+    with pytest.raises(TypeError, match="text must be a str, got list"):
+        stream_characters(lm, ["ab"], 3)
+    with pytest.raises(ValueError, match="seed must be an integer"):
+        generate(lm, ["ab"], 3, seed="x")
+    skipped = generate(lm, ["aXb", "XX"], 5, unknown="skip")
+    assert skipped == ["aXb" + generate(lm, "ab", 5)[2:], "XX" + generate(lm, "", 5, seed=1)]
+
+
+def test_training_goes_on_beside_a_text_that_was_begun():
+    lm, untouched = model(), model()
+    stream = stream_characters(lm, "a", 20)
+    begun = next(stream)
+    for parameter in lm.parameters():
+        parameter.array *= -1
+    assert begun + "".join(stream) == generate(untouched, "a", 20)[1:] != generate(lm, "a", 20)[1:]
+
+
 def test_a_character_is_there_as_soon_as_it_is_chosen():
     lm, calls = model(), []
     forward = lm.forward
-    lm.forward = lambda *inputs: calls.append(inputs[0].shape) or forward(*inputs)
+    lm.forward = lambda *inputs: calls.append(inputs[0].shape) or forward(*inputs)  # now it has to be called
     stream = stream_characters(lm, "abc", 1_000_000)
     assert calls == []
     list(itertools.islice(stream, 3))
     assert calls == [(1, 3), (1, 1), (1, 1)]  # the prompt once, then one character at a time
+
+
+def test_in_place_too_a_character_is_there_as_soon_as_it_is_chosen(monkeypatch):
+    calls = []
+
+    def counted(lm, prompts, steps):
+        scores, step = stepper(lm, prompts, steps)
+        calls.append([ids.tolist() for ids in prompts])
+        return scores, lambda ids: calls.append(ids) or step(ids)
+
+    monkeypatch.setattr("minirnn.decoding.generation.stepper", counted)
+    lm = model()
+    stream = stream_characters(lm, "abc", 1_000_000)
+    assert calls == []
+    first, second, _ = itertools.islice(stream, 3)
+    assert calls == [[[2, 3, 4]], lm.vocabulary.encode(first), lm.vocabulary.encode(second)]
 
 
 def test_two_streams_do_not_disturb_each_other():

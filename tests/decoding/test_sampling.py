@@ -106,6 +106,22 @@ def test_a_batch_is_its_rows(logits, top_k, top_p, temperature):
     assert (np.take_along_axis(p, ids[:, None], axis=1) > 0).all()
 
 
+@given(batches, st.sampled_from([{}, {"temperature": 0}, {"top_k": 2, "temperature": 0.7}, {"top_p": 0.6}]))
+def test_with_a_seed_for_each_row_every_row_has_a_stream_of_its_own(logits, settings):
+    seeds = [5, 3, 5, 8][: len(logits)]
+    together, alone = sampler(**settings, seed=seeds), [sampler(**settings, seed=seed) for seed in seeds]
+    for turn in logits, -logits, logits:
+        ids = together(turn)
+        assert ids.dtype == np.int64 and ids.tolist() == [choose(row) for choose, row in zip(alone, turn, strict=True)]
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (1, 5), (5,)])
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_as_many_rows_as_seeds(shape, temperature):
+    with pytest.raises(ValueError, match="logits must have a row for each of 2 seeds, got shape"):
+        sampler(seed=[1, 2], temperature=temperature)(np.zeros(shape))
+
+
 @pytest.mark.parametrize(
     "settings",
     [{}, {"temperature": 0.5}, {"temperature": 2.0}, {"top_k": 4}, {"top_p": 0.8}, {"top_k": 5, "top_p": 0.7}],
@@ -162,11 +178,12 @@ def test_tokens_without_probability_are_never_drawn():
 @pytest.mark.parametrize(("draw", "chosen"), [(0.0, 1), (0.5, 2), (1 - 2**-53, 2)])
 def test_the_ends_of_the_draw_fall_on_tokens_with_probability(monkeypatch, draw, chosen):
     class Fixed:
-        def random(self, size):
+        def random(self, size=()):
             return np.full(size, draw)
 
     monkeypatch.setattr("minirnn.decoding.sampling.random_generator", lambda seed, stream: Fixed())
-    assert sampler()(np.array([-1e4, 0.0, 0.0, -1e4])) == chosen
+    logits = np.array([-1e4, 0.0, 0.0, -1e4])
+    assert sampler()(logits) == sampler()(logits[None]) == sampler(seed=[0])(logits[None]) == chosen
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -202,8 +219,9 @@ def test_refuses_bad_settings(make, name, value):
 
 
 def test_refuses_a_bad_seed():
-    with pytest.raises(ValueError, match="seed must be an integer"):
-        sampler(seed=-1)
+    for bad in (-1, [1, -1], "12", ["1"], None, 1.0):
+        with pytest.raises(ValueError, match="seed must be an integer"):
+            sampler(seed=bad)
 
 
 def test_one_choice_takes_microseconds():
