@@ -147,9 +147,9 @@ def show_baseline(console: Console, corpus: str, trainer: Trainer) -> None:
     heading(console, "What to beat")
     blind, entropy = trainer.model.vocab_size.bit_length(), entropy_of_characters(corpus)
     console.say(
-        f"Loss is measured in bits per character. Who only knows how often each character\n"
-        f"appears needs {entropy:.2f} bits: their entropy. Below that, the order was learned.\n"
-        f"(A code of fixed length takes {blind}.)"
+        f"Loss is measured in bits per character. Someone who only knows how often each\n"
+        f"character appears needs {entropy:.2f} bits: their entropy. Below that, the order was\n"
+        f"learned. (A code of fixed length takes {blind}.)"
     )
 
 

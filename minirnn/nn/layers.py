@@ -24,7 +24,7 @@ class Linear(Module):
     dtype : dtype
         float32 or float64.
     seed : int
-        Of the initial weights: two layers of the same shape and seed start the same, so give each its own.
+        Draws the initial weights. Layers of the same shape and seed start equal: give each its own.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Embedding(Module):
     dtype : dtype
         float32 or float64.
     seed : int
-        Of the initial weights.
+        Draws the initial weights. Layers of the same shape and seed start equal: give each its own.
 
     Attributes
     ----------
@@ -91,15 +91,15 @@ class Dropout(Module):
     Parameters
     ----------
     p : float
-        In [0, 1).
+        A number from 0 to below 1.
     seed : int
-        Of the masks: the n-th call draws the n-th mask of its stream, the same on every backend. Two layers of the same
-        seed drop the same units, so give each its own.
+        Draws the masks: the n-th call the n-th mask of its stream, the same on every backend. Two layers of the same
+        seed drop the same units: give each its own.
     """
 
     def __init__(self, p: float = 0.5, *, seed: int = 0):
         at_least_0(below=1, p=p)
-        self.p, self.seed = p, seed
+        self.p, self.seed = float(p), seed
 
     def forward(self, x: Any) -> Tensor:
         x = tensor_of(x, "x")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import cleandoc
 from typing import Any, TypedDict
 
 import numpy as np
@@ -14,9 +15,50 @@ from minirnn.nn.inputs import at_least_0, booleans, positive
 from minirnn.nn.module import Module, Parameter
 from minirnn.tape import Tensor
 
+# What every recurrent layer takes; `with_options` puts it into the docstring of each, where help() shows it.
+OPTIONS = """\
+input_size, hidden_size : int
+    ``D`` and ``H``.
+num_layers : int, default 1
+    How many layers; each reads the outputs of the one below.
+bias : bool, default True
+    Whether there are ``bias_ih_l{k}`` and ``bias_hh_l{k}``; PyTorch has both.
+batch_first : bool, default False
+    Whether inputs and outputs are ``(B, T, ...)`` rather than ``(T, B, ...)``; states never are.
+dropout : float, default 0
+    Probability, below 1, with which outputs of a layer are dropped on their way to the next, while training; with one
+    layer there is no such way, and nothing is dropped.
+bidirectional : bool, default False
+    Whether each layer also reads every sequence from its end; the outputs of both stand side by side.
+locked_dropout : bool, default False
+    Drops the same units at every step of a sequence (Gal & Ghahramani 2016).
+weight_drop : float, default 0
+    Probability with which entries of ``weight_hh`` are dropped, the same for all steps of a call, while training
+    (DropConnect; Merity et al. 2017). The parameter itself is not touched.
+zoneout : float, default 0
+    Probability with which a unit keeps its old state, h and c apart, while training; at evaluation the expectation
+    (Krueger et al. 2017).
+layer_norm : bool, default False
+    Normalises both projections, and the LSTM's cell state where it is read (Ba et al. 2016); the equations stand in
+    ``minirnn/nn/layer_norm.py``.
+residual : bool, default False
+    From the second layer on, adds to the outputs of a layer those of the one below, before dropout.
+learned_state : bool, default False
+    Makes the state that is used where none is given a parameter, ``initial_h`` (and ``initial_c``), zero at first.
+init : {"uniform", "orthogonal"}, default "uniform"
+    PyTorch's initial weights; or orthogonal recurrent blocks, Glorot uniform input blocks, and biases of zero.
+through_time : callable, optional
+    A combinator for the sequence rule of every layer, such as ``lambda rule: truncate(rule, 20)``. Pickle refuses a
+    layer with a lambda; it takes functions of a module, and such as ``functools.partial(truncate, window=20)``.
+dtype : dtype, default "float32"
+    float32 or float64.
+seed : int, default 0
+    Draws the initial weights and all masks. Layers of the same shapes and seed start equal: give each its own.\
+"""
+
 
 class Options(TypedDict, total=False):
-    """What every recurrent layer takes by keyword; `RecurrentWeights` and `Recurrent` say what each means."""
+    """What every recurrent layer takes by keyword; ``OPTIONS`` says what each means."""
 
     locked_dropout: bool
     weight_drop: float
@@ -30,45 +72,15 @@ class Options(TypedDict, total=False):
     seed: int
 
 
+def with_options(doc: str | None, options: str) -> str | None:
+    """A docstring with ``options`` in the place of ``{OPTIONS}``: written once, shown wherever they are taken."""
+    return doc and cleandoc(doc).replace("{OPTIONS}", options)
+
+
 class RecurrentWeights(Module):
     """Options and parameters of recurrent layers one above the other, in one direction or both.
 
-    Parameters
-    ----------
-    input_size, hidden_size : int
-        ``D`` and ``H``.
-    num_layers : int
-        Each layer reads the outputs of the one below.
-    bias : bool
-        Whether there are ``bias_ih_l{k}`` and ``bias_hh_l{k}``; PyTorch has both.
-    batch_first : bool
-        Whether inputs and outputs are ``(B, T, ...)`` rather than ``(T, B, ...)``; states never are.
-    dropout : float
-        Probability with which outputs of a layer are dropped on their way to the next, while training; with one layer
-        there is no such way, and nothing is dropped.
-    bidirectional : bool
-        Whether each layer also reads every sequence from its end; the outputs of both stand side by side.
-    locked_dropout : bool
-        Drops the same units at every step of a sequence (Gal & Ghahramani 2016).
-    weight_drop : float
-        Probability with which entries of ``weight_hh`` are dropped, the same for all steps of a call, while training
-        (DropConnect; Merity et al. 2017). The parameter itself is not touched.
-    zoneout : float
-        Probability with which a unit keeps its old state, h and c apart, while training; at evaluation the expectation
-        (Krueger et al. 2017).
-    layer_norm : bool
-        Normalises both projections, and the LSTM's cell state where it is read (Ba et al. 2016); the equations stand in
-        ``minirnn/nn/layer_norm.py``.
-    residual : bool
-        From the second layer on, adds to the outputs of a layer those of the one below, before dropout.
-    learned_state : bool
-        Makes the state that is used where none is given a parameter, ``initial_h`` (and ``initial_c``), zero at first.
-    init : {"uniform", "orthogonal"}
-        PyTorch's initial weights; or orthogonal recurrent blocks, Glorot uniform input blocks, and biases of zero.
-    dtype : dtype
-        float32 or float64.
-    seed : int
-        Of the initial weights and of all masks; give each layer of a model its own.
+    Its parameters are the ``OPTIONS`` above, all but ``through_time``, which `Recurrent` takes.
 
     Raises
     ------
@@ -81,6 +93,11 @@ class RecurrentWeights(Module):
     GATES: int  # blocks of H rows in a pre-activation
     STATES: tuple[str, ...]
     proj_size: int = 0  # the size of the outputs, if it is not H
+
+    def __init_subclass__(cls, **keywords: Any):
+        """Writes the options into the docstring of the layer."""
+        super().__init_subclass__(**keywords)
+        cls.__doc__ = with_options(cls.__doc__, OPTIONS)
 
     def __init__(
         self,
@@ -111,8 +128,8 @@ class RecurrentWeights(Module):
         if locked_dropout and not dropout:
             raise ValueError("locked_dropout=True needs dropout above 0, got dropout=0: there is no mask to lock")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, dropout, bidirectional
-        self.locked_dropout, self.weight_drop, self.zoneout = locked_dropout, weight_drop, zoneout
+        self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
+        self.locked_dropout, self.weight_drop, self.zoneout = locked_dropout, float(weight_drop), float(zoneout)
         self.layer_norm, self.residual, self.learned_state, self.init = layer_norm, residual, learned_state, init
         self.seed = seed
         self._make_parameters(float_dtype(dtype))

@@ -1,7 +1,7 @@
 """Calculus: every differentiable function as a rule, from ``tanh`` to a whole LSTM sequence.
 
-The problem. A backward pass needs two things of every function: its value, and, later, how a change of the loss with
-respect to the value becomes a change with respect to the arguments. The second needs things that only the first knows.
+The problem. A backward pass needs two things of every function: its value, and, later, how the derivative of the loss
+with respect to the value becomes that with respect to the arguments. The second needs things that only the first knows.
 So both come from one call: a *rule* is a plain function of arrays that returns its value and its pullback.
 
     def tanh(x):
@@ -11,6 +11,21 @@ So both come from one call: a *rule* is a plain function of arrays that returns 
             return (dy * (1 - y * y),)
 
         return y, tanh_pullback
+
+Words:
+
+    rule        a function of arrays that returns (output, pullback)
+    cotangent   the derivative of the loss with respect to some value, in the shape of that value; PyTorch's ``.grad``.
+                Named after what it belongs to: ``dy`` is the cotangent of ``y``
+    pullback    from cotangents of the outputs to those of the arguments: what PyTorch calls backward, and mathematics
+                the vector-Jacobian product. Of a recurrent rule it is backpropagation through time (BPTT)
+    static      what is given by keyword and has no derivative, such as an axis or an option
+    wanted      whose cotangents the caller will ask for: one flag per positional argument
+    column      one sequence of the batch: inside rules the batch is the last axis, and an array is ``(features, B)``
+    slope       the derivative inside one step, known before any cotangent is
+    probe       a function that is shown what passes at every step, on the way there and on the way back
+    tape        the record of which rule made which tensor, which ``backward`` follows: ``tape.py``, not needed here
+    influence   the derivative of a state with respect to an argument, carried forward in time: ``rtrl.py``
 
 The contract:
 
@@ -27,9 +42,6 @@ The contract:
 8. A rule with costly parts takes the static keyword ``wanted`` (one flag per positional argument, default all): it
    neither saves nor computes what nobody will ask for, and returns ``None`` in its place. Nothing wanted = inference:
    nothing is saved.
-
-Cotangents are named after what they belong to: ``dy`` is the derivative of the loss with respect to ``y``, and has the
-shape of ``y``.
 """
 
 from minirnn.rules.elementwise import (

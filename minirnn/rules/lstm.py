@@ -18,9 +18,16 @@ t + 1 sends back; dc is what step t + 1 asks of c_t. Every line undoes the forwa
 
 dc_prev = dc * f is why LSTMs remember: a product of gates near one, not of matrices.
 
-Everything in da but the factors dc and dh is known before time runs backward: these *slopes* are computed for a run of
-steps at once, and the loop is left with a handful of products and one matrix product per step. The arithmetic of the
-gates stands in ``kernels/lstm.py``, under the same names and numbers.
+Everything in da but the factors dc and dh is known before time runs backward. These known parts are the *slopes*, here
+lines (3) or (4) and (2) in one, what c_t or h_t gains when a pre-activation grows:
+
+    s_i = g * i (1 - i)                     da_i = dc * s_i                     (3, 2)
+    s_f = c_prev * f (1 - f)                da_f = dc * s_f                     (3, 2)
+    s_g = i * (1 - g**2)                    da_g = dc * s_g                     (3, 2)
+    s_o = tanh(c_t) * o (1 - o)             da_o = dh * s_o                     (4, 2)
+
+They are computed for a run of steps at once, and the loop is left with a handful of products and one matrix product per
+step. The arithmetic of the gates stands in ``kernels/lstm.py``, under the same names and numbers.
 
 Two variants, alone or together. *Peepholes* (Gers & Schmidhuber 2000; Gers et al. 2002) show each unit's cell to its
 gates, weighted by the rows p_i, p_f, p_o of ``peepholes``. A *projection* (Sak et al. 2014; ``proj_size`` in PyTorch)
@@ -30,12 +37,15 @@ makes h_t shorter than the cell: P rows, where (4) gave m_t with H. The lines fo
     a_o += p_o * c_t                        so o is activated after (3)         (3a)
     h_t  = W_hr m_t                         m_t = o * tanh(c_t)                 (4a)
 
-    dm = W_hr.T dh, for dh in (4) and do,   dW_hr = sum over t of dh_t m_t.T    (4a)
+    dm = W_hr.T dh,                         dW_hr = sum over t of dh_t m_t.T    (4a)
     dc += p_o * da_o,                       dp_o = sum of da_o * c_t            (3a)
     dc_prev += p_i * da_i + p_f * da_f,     dp_i, dp_f = sums of da * c_prev    (1a)
 
-With slopes s, da_i = dc * s_i, da_f = dc * s_f and da_o = dm * s_o. So (3a) adds p_o s_o to the slope of dc in (4), and
-(1a) makes f + p_i s_i + p_f s_f of the factor f of the highway: peepholes change the slopes, and the loop not at all.
+dm stands where dh stood in (4). And order counts, for c_t is now read by o too: dc is whole only when da_o is known. So
+backward come (4a); (4); of (2) the part of o, which gives da_o; (3a); (3); the rest of (2); (1a); (1).
+
+In slopes, da_o = dm * s_o: (3a) adds p_o s_o to the factor o (1 - tanh(c_t)**2) of dm in (4), and (1a) makes the factor
+f of the highway f + p_i s_i + p_f s_f. Peepholes change what is known beforehand, and the loop not at all.
 """
 
 from __future__ import annotations
@@ -58,7 +68,13 @@ def lstm_step(
     W_hr=None,  # (P, H) projection
     peepholes=None,  # (3, H) rows p_i, p_f, p_o
 ):
-    """One step: the new state ``h_t (P, B)`` and ``c_t (H, B)``; its pullback is one step of BPTT."""
+    """One step: the new state ``h_t (P, B)`` and ``c_t (H, B)``; its pullback is one step of BPTT.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other.
+    """
     arrays = a, h_prev, c_prev, W_hh, W_hr, peepholes
     check_shapes(*arrays)
     xp, kernels = xp_of(*arrays), kernels_of(a)
@@ -97,8 +113,21 @@ def lstm(
     """LSTM over a sequence: ``hs (T, P, B)``, ``h_T`` and ``c_T``; its pullback is backpropagation through time.
 
     What BPTT keeps of every step: its gates, its cell state, and its output, ``6 * H * B`` numbers, or
-    ``(5 * H + P) * B`` with a projection. ``probe(name, t, array)`` is shown every step under the names in ``FORWARD``
-    and ``BACKWARD``; dh and dc are all that is asked of h_t and c_t. An array is valid during the call only.
+    ``(5 * H + P) * B`` with a projection.
+
+    Parameters
+    ----------
+    probe : callable, optional
+        Called as ``probe(name, t, array)`` at every step: ``"i", "f", "g", "o", "c", "h"`` forward; backward ``"dh"``
+        and ``"dc"``, all that is asked of ``h_t`` and ``c_t``, and ``"da_i", "da_f", "da_g", "da_o"``. The array is
+        valid during the call only.
+    wanted : tuple of bool
+        Whose gradients are asked for.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other.
     """
     arrays = a_xs, h_0, c_0, W_hh, W_hr, peepholes
     check_shapes(*arrays, steps=a_xs.shape[:1])

@@ -38,7 +38,7 @@ class TextStream:
     lanes : bool
         Lanes, or random windows.
     seed : int
-        Of the random windows; lanes draw nothing.
+        Draws the random windows; lanes draw nothing.
     unknown : {"error", "skip", "replace"}
         What to do with characters that the vocabulary given does not know, see :meth:`Vocabulary.encode`.
 

@@ -238,7 +238,7 @@ class Trainer:
                 for callback in self.callbacks:
                     callback.on_epoch(self, record)
             if time.monotonic() > deadline:
-                self.stop(f"max_minutes {max_minutes:g} are over")
+                self.stop(f"the {max_minutes:g} minutes of max_minutes are over")
             for callback in self.callbacks:
                 callback.on_step(self)
         for callback in self.callbacks:

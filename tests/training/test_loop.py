@@ -169,7 +169,7 @@ def test_max_minutes_ends_with_the_step_that_passes_it(monkeypatch):
     stream = tiny_stream()
     trainer = Trainer(tiny_model(stream), stream)
     trainer.run(max_minutes=1.5)
-    assert (trainer.step, trainer.stopping) == (4, "max_minutes 1.5 are over")  # at 25, 50, 75, 100 seconds
+    assert (trainer.step, trainer.stopping) == (4, "the 1.5 minutes of max_minutes are over")  # of 25 s each
 
 
 def test_callbacks_are_called_in_order():
