@@ -170,7 +170,7 @@ def rules_defined(folder):
         if name.partition(".")[0] in MAKE_RULES:
             continue
         functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-        helpers = {f.name for f in functions if any(isinstance(node, ast.FunctionDef) for node in f.body)}
+        helpers = {f.name for f in functions if any(getattr(n, "name", "").endswith("_pullback") for n in f.body)}
         for f in functions:
             handed_on = (node.value for node in own_returns(f) if isinstance(node.value, ast.Call))
             if not f.name.startswith("_") and (f.name in helpers or any(called(c) in helpers for c in handed_on)):
