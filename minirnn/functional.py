@@ -7,6 +7,7 @@ from typing import Any
 
 from minirnn.arrays import Array, asarray, home_of
 from minirnn.checking import GradcheckReport, check_rule
+from minirnn.checking.contract import argument_names
 from minirnn.checking.hessian import hessian_product
 from minirnn.nn import Module
 from minirnn.tape import Tensor, rule_of
@@ -40,7 +41,7 @@ def gradcheck(
     tolerance : float, optional
         Largest relative error allowed; by default it follows from method and dtype.
     seed : int
-        Of the random cotangents and directions.
+        Draws the random cotangents and directions.
     allow_float32 : bool
         Checks float32 at loose tolerances instead of refusing it.
     max_entries : int
@@ -97,8 +98,9 @@ def hvp(fn: Callable, inputs: Sequence[Any], vectors: Sequence[Any], *, check: b
         The vector v, in one part for each input (for a module: each parameter, then each floating input), of its shape.
         ``None`` stands for zeros, and belongs to integers and masks.
     check : bool
-        Compare the product with a difference of two gradients, for the price of one more, and refuse if they have
-        nothing to do with each other, as where a function inside takes the ``.real`` or the ``abs`` of its numbers.
+        Compare every entry of the product with differences of gradients, for the price of four more, and refuse where
+        they have nothing to do with each other, as where a function inside takes the ``.real`` or the ``abs`` of its
+        numbers. Entries that stay in doubt are looked at over steps of many lengths, at up to 42 gradients.
 
     Returns
     -------
@@ -108,13 +110,16 @@ def hvp(fn: Callable, inputs: Sequence[Any], vectors: Sequence[Any], *, check: b
     Raises
     ------
     TypeError
-        If a floating input is not float64, or ``fn`` cannot take complex numbers or loses their imaginary part.
+        If an input is not made of numbers, a floating one or the output is not float64, or ``fn`` cannot take complex
+        numbers or loses their imaginary part.
     ValueError
-        If the output has not one element, a vector does not fit its input, a number is not finite, or the check fails.
+        If the output has not one element, a vector does not fit its input, a number is not finite, or the check fails:
+        ``fn`` gives other gradients when it is called again (dropout in training mode), or an entry is wrong.
 
     Notes
     -----
-    Functions with kinks (relu, max, abs, clip) have a Hessian between the kinks, and there it is right.
+    Functions with kinks (relu, max, abs, clip) have a Hessian between the kinks, and there it is right. The check moves
+    all inputs in proportion to max(1, the largest entry): a function that bends on a scale of 1e-12 wants other units.
 
     Examples
     --------
@@ -124,7 +129,7 @@ def hvp(fn: Callable, inputs: Sequence[Any], vectors: Sequence[Any], *, check: b
     (array([2., 1.]),)
     """
     rule, arrays, names = _as_rule(fn, inputs)
-    parts = [v.array if isinstance(v, Tensor) else _as_array(v) for v in vectors]
+    parts = [_as_array(v, f"part {k} of the vector") for k, v in enumerate(vectors)]
     return hessian_product(rule, arrays, parts, names=names, check=check)
 
 
@@ -132,16 +137,23 @@ def _as_rule(fn: Callable, inputs: Sequence[Any]) -> tuple[Callable, tuple[Array
     """A rule that computes what ``fn`` does, its arguments, and their names if the rule does not tell them itself."""
     if isinstance(fn, Module):
         return fn.as_rule(*inputs)
-    arrays = tuple(x.array if isinstance(x, Tensor) else _as_array(x) for x in inputs)
+    given = zip(argument_names(fn, len(inputs)), inputs, strict=True)
+    arrays = tuple(_as_array(x, f"input {name!r}") for name, x in given)
     return _rule_behind(fn, inputs, arrays), arrays, None
 
 
-def _as_array(x: Any) -> Array:
+def _as_array(x: Any, what: str) -> Array | None:
+    """The array of a tensor, ``None`` and arrays as they are, of anything else the array of its numbers."""
+    if x is None or isinstance(x, Tensor):
+        return None if x is None else x.array
     try:
-        home_of(x)
-    except TypeError:
-        return None if x is None else asarray(x)
-    return x
+        array = x if hasattr(x, "dtype") else asarray(x)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{what} must be made of numbers, got {type(x).__name__} ({error})") from None
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"{what} must be made of numbers, got {type(x).__name__} of dtype {array.dtype}")
+    home_of(array)  # raises if it is of another library
+    return array
 
 
 def _rule_behind(fn: Callable, inputs: Sequence[Any], arrays: Sequence[Array]) -> Callable:

@@ -12,7 +12,7 @@ import inspect
 import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ import numpy as np
 from minirnn.arrays import Array, asarray, home_of, to_numpy, xp_of
 
 _recording: ContextVar[bool] = ContextVar("minirnn_recording", default=True)
+_inside_rule: ContextVar[bool] = ContextVar("minirnn_inside_rule", default=False)
 _serials = itertools.count()
 
 NUMBERS = (bool, int, float, complex)
@@ -492,14 +493,19 @@ def differentiable(rule: Callable) -> Callable:
         share_counts(tensors, outputs)
         if any(wanted):
             node = Node(name, tensors, pullback, outputs)
-            kinds = {edge.dtype.kind for edge in node.inputs if edge is not None and edge.requires_grad}
             for k, t in enumerate(outputs):
-                if t.dtype.kind in {"f", *kinds}:  # complex only where a complex input comes from rule_of
+                kind = t.dtype.kind
+                if kind == "f" or (kind == "c" and follows_complex(node)):
                     t.requires_grad, t.node, t.index = True, node, k
         return tuple(outputs) if several else outputs[0]
 
     op.rule = rule  # type: ignore[attr-defined]
     return op
+
+
+def follows_complex(node: Node) -> bool:
+    """Whether the gradient of a complex input is asked for, as only `rule_of` does."""
+    return any(edge is not None and edge.requires_grad and edge.dtype.kind == "c" for edge in node.inputs)
 
 
 def lift(inputs: Sequence[Any]) -> list[Tensor | None]:
@@ -528,33 +534,53 @@ def rule_of(function: Callable) -> Callable:
     """A function of tensors as a rule: its pullback is the tape's.
 
     With it the largest scale is the same kind of thing as the smallest: a whole model can be gradient-checked, or used
-    inside another rule, like ``tanh``. Complex arrays are differentiated too, as if they were real: a complex step
-    through this pullback is a second derivative (``minirnn.hvp``).
+    inside another rule, like ``tanh``. It takes ``wanted``, and where nothing is wanted nothing is recorded. Complex
+    arrays are differentiated too, as if they were real: a complex step through this pullback is a second derivative
+    (``minirnn.hvp``).
     """
 
     @wraps(function)
-    def rule(*arrays: Array) -> tuple[Any, Callable]:
-        inputs = [Tensor.around(a) for a in arrays]
-        for t in inputs:
-            t.requires_grad = t.dtype.kind in "fc"
-        token = _recording.set(True)
+    def rule(*arrays: Array | None, wanted: Sequence[bool] | None = None) -> tuple[Any, Callable]:
+        n = len(arrays)
+        wanted = (True,) * n if wanted is None else wanted
+        inputs = [None if a is None else Tensor.around(a) for a in arrays]
+        for t, flag in zip(inputs, wanted, strict=True):
+            if t is not None:
+                t.requires_grad = flag and t.dtype.kind in "fc"
+        recording, inside = _recording.set(any(wanted)), _inside_rule.set(True)
         try:
             output = function(*inputs)
         finally:
-            _recording.reset(token)
+            _inside_rule.reset(inside)
+            _recording.reset(recording)
         outputs = list(output) if isinstance(output, (tuple, list)) else [output]
         if not all(isinstance(t, Tensor) for t in outputs):
             raise TypeError(
                 f"a function of tensors must return a tensor or a tuple of them, got {type(output).__name__}"
             )
+        saved = (inputs, outputs) if any(wanted) else None
 
         def rule_pullback(*cotangents: Array) -> tuple[Array | None, ...]:
+            if saved is None:
+                return (None,) * n
+            inputs, outputs = saved
             used = [(t, c) for t, c in zip(outputs, cotangents, strict=True) if t.requires_grad]
             leaves = pull_back([t for t, _ in used], [c for _, c in used], retain_graph=True)
-            zeros = {id(t): (t, xp_of(t.array).zeros(t.shape, t.dtype)) for t in inputs if t.requires_grad}
-            return tuple({**zeros, **leaves}.get(id(t), (t, None))[1] for t in inputs)
+            asked = [t if t is not None and t.requires_grad else None for t in inputs]
+            zeros = {id(t): (t, xp_of(t.array).zeros(t.shape, t.dtype)) for t in asked if t is not None}
+            return tuple({**zeros, **leaves}.get(id(t), (t, None))[1] for t in asked)
 
         values = tuple(t.array for t in outputs)
         return values if isinstance(output, (tuple, list)) else values[0], rule_pullback
 
+    with suppress(ValueError):  # of builtins without a signature, or if ``wanted`` is one of the arrays
+        form = inspect.signature(function)
+        own = inspect.Parameter("wanted", inspect.Parameter.KEYWORD_ONLY, default=None)
+        places = [p for p in form.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        rule.__signature__ = form.replace(parameters=[*places, own])  # type: ignore[attr-defined]
     return rule
+
+
+def inside_rule() -> bool:
+    """Whether the call comes from a rule made by `rule_of`: only there complex numbers stand for real ones."""
+    return _inside_rule.get()

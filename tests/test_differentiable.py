@@ -1,12 +1,15 @@
 """Rules of one's own on the tape, faults in them explained, and functions of tensors as rules again."""
 
+import inspect
+
 import numpy as np
 import pytest
 
 from minirnn import ops, rules
 from minirnn.arrays import asarray, to_numpy, xp_of
 from minirnn.checking import check_rule
-from minirnn.tape import Tensor, differentiable, no_grad, rule_of
+from minirnn.tape import Tensor, differentiable, inside_rule, no_grad, rule_of
+from minirnn.testing import arrays_in
 
 
 def numbers(*shape, seed=0):
@@ -157,6 +160,56 @@ def test_a_rule_of_a_function_can_be_lifted_again(backend):
     sum(part.sum() for part in differentiable(rule_of(network))(*inputs)).backward()
     for t, expected in zip(inputs, direct, strict=True):
         assert np.allclose(to_numpy(t.grad), expected, rtol=1e-14)
+
+
+def test_a_rule_of_a_function_records_what_is_wanted_and_nothing_else(backend):
+    inputs = [asarray(numbers(*shape)) for shape in ((2, 3), (3, 4), (4,))]
+    recorded = []
+
+    def watched(x, W, b):
+        recorded.append([t.requires_grad for t in (x, W, b)])
+        h, y = network(x, W, b)
+        recorded.append(y.requires_grad)
+        return h, y
+
+    rule = rule_of(watched)
+    (h, y), pullback = rule(*inputs)
+    every = pullback(xp_of(h).ones_like(h), xp_of(h).ones_like(y))
+    for wanted in ((False, True, False), (True, False, True)):
+        (h, y), pullback = rule(*inputs, wanted=wanted)
+        some = pullback(xp_of(h).ones_like(h), xp_of(h).ones_like(y))
+        assert recorded[-2:] == [list(wanted), True]
+        for dx, expected, flag in zip(some, every, wanted, strict=True):
+            assert np.array_equal(to_numpy(dx), to_numpy(expected)) if flag else dx is None
+    (h_quiet, _), pullback = rule(*inputs, wanted=(False,) * 3)
+    assert recorded[-1] is False and arrays_in(pullback) == []
+    assert pullback(h, y) == (None,) * 3 and np.array_equal(to_numpy(h_quiet), to_numpy(h))
+
+
+def test_nothing_wanted_stops_the_parameters_outside_too():
+    outside = Tensor([2.0], requires_grad=True)
+    made = []
+    rule_of(lambda x: made.append(x * outside) or made[-1])(np.array([3.0]), wanted=(False,))
+    assert not made[0].requires_grad
+
+
+def test_wanted_belongs_to_the_signature_unless_it_is_an_argument():
+    assert list(inspect.signature(rule_of(network)).parameters) == ["x", "W", "b", "wanted"]
+    assert list(inspect.signature(rule_of(lambda *xs, **kw: xs[0])).parameters) == ["xs", "wanted"]
+    rule = rule_of(lambda wanted: wanted * wanted)
+    assert check_rule(rule, [numbers(3)]).arguments[0].name == "wanted"
+
+
+def test_an_optional_array_may_be_left_out_as_none():
+    value, pullback = rule_of(lambda x, y: x * 2 if y is None else x * y)(np.array([3.0]), None)
+    assert value.tolist() == [6.0] and pullback(np.ones(1))[1] is None
+
+
+def test_inside_a_rule_is_known():
+    seen = []
+    rule = rule_of(lambda x: seen.append(inside_rule()) or x * 2)
+    rule(np.ones(1))
+    assert seen == [True] and not inside_rule()
 
 
 def test_a_function_that_returns_no_tensor_is_explained():

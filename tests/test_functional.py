@@ -98,6 +98,31 @@ def test_methods_names_and_seed_reach_the_check():
     assert gradcheck(WRONG["one entry"], (X,), tolerance=1e-3).max_error > 1e-5
 
 
+def test_numbers_are_made_without_recording():
+    """Once with all gradients, to be compared; all the values by which they are judged without a tape."""
+    seen = []
+
+    def rule(x, y, *, wanted=(True, True)):
+        seen.append(wanted)
+        return x * y, lambda dz: (dz * y, dz * x)
+
+    assert gradcheck(rule, (X, Y)).ok
+    told = [wanted for wanted in seen if wanted != (True, True)]
+    assert set(told) == {(False, False)} and len(told) > len(seen) - 5
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU, nn.Linear, nn.LSTMCell])
+def test_complex_numbers_are_let_through_by_layers_in_a_check_only(kind):
+    layer, x = kind(3, 4, dtype="float64"), random.normal(size=(2, 3) if kind is nn.LSTMCell else (4, 2, 3))
+    assert {a.method for a in gradcheck(lambda x: layer(x)[0], (x,)).arguments} == {"complex"}
+    with pytest.raises(
+        TypeError, match="must have the dtype of the weights, float64, got complex128; layers take real"
+    ):
+        layer(x + 0j)
+    with pytest.raises(TypeError, match="h_0 must have the dtype of the weights, float64, got complex128"):
+        nn.RNN(3, 4, dtype="float64")(XS, np.zeros((1, 2, 4), complex))
+
+
 @pytest.mark.parametrize("layers", [1, 2])
 def test_a_module_is_checked_parameter_by_parameter(backend, layers):
     lstm = nn.LSTM(3, 4, layers, dtype="float64")

@@ -28,6 +28,15 @@ def argument_names(rule: Callable, count: int) -> list[str]:
     return names[:count] + [f"{rest}[{k}]" for k in range(count - len(names))]
 
 
+def takes_wanted(rule: Callable) -> bool:
+    """Whether the rule can be told which gradients are wanted (the keyword ``wanted``)."""
+    try:
+        wanted = inspect.signature(rule).parameters.get("wanted")
+    except ValueError:  # builtins may have no signature
+        return False
+    return wanted is not None and wanted.kind is wanted.KEYWORD_ONLY
+
+
 def refuse_bad_inputs(inputs: Sequence, names: Sequence[str], allow_float32: bool) -> None:
     """Raise unless every input is an array that can be checked, and at least one of them has a gradient."""
     if len(names) != len(inputs):

@@ -15,10 +15,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from minirnn.arrays import Array, to_numpy, xp_of
-from minirnn.checking.contract import argument_names, call_rule, is_differentiable
-from minirnn.checking.differences import COMPLEX_STEP, DOUBLE, best_step
-
-GROSS = 1e-3  # relative errors beyond this are no rounding of a difference
+from minirnn.checking.contract import argument_names, call_rule, is_differentiable, name_of
+from minirnn.checking.differences import COMPLEX_STEP
+from minirnn.checking.slopes import refuse_wrong_slopes
 
 
 def hessian_product(
@@ -40,7 +39,7 @@ def hessian_product(
     names : sequence of str, optional
         What to call the arguments in errors.
     check : bool
-        Compare with a difference of gradients.
+        Compare every entry with differences of gradients, after a look whether the gradient is the same twice.
 
     Returns
     -------
@@ -59,74 +58,76 @@ def hessian_product(
     >>> hessian_product(cubes, (np.array([1.0, 2.0]),), (np.array([1.0, 10.0]),))
     (array([  6., 120.]),)
     """
-    vectors = _fitting(arrays, vectors, names or argument_names(rule, len(arrays)))
+    names = names or argument_names(rule, len(arrays))
+    vectors = _fitting(arrays, vectors, names)
     length = max(_largest(vectors), np.finfo(float).tiny)
     directions = [None if v is None else v / length for v in vectors]
+    floating = [name for name, u in zip(names, directions, strict=True) if u is not None]
 
-    def gradient_at(t: complex) -> list[Array]:
-        """The gradient, by floating arguments only, with these moved by ``t`` times their direction."""
-        moved = [x if u is None else x + t * u for x, u in zip(arrays, directions, strict=True)]
-        return [g for g, u in zip(_gradient(rule, moved), directions, strict=True) if u is not None]
+    def gradient_at(t: complex) -> tuple[float, list[Array]]:
+        """Value and gradient, by floating arguments only, with these moved by ``t`` times their direction."""
+        moved = arrays
+        if t:
+            moved = [x if u is None else x + t * u for x, u in zip(arrays, directions, strict=True)]
+        value, gradient = _gradient(rule, moved)
+        return value, [g for g, u in zip(gradient, directions, strict=True) if u is not None]
 
+    if check:
+        value, gradient = gradient_at(0.0)
+        _refuse_not_finite(gradient, floating)
+        for name, g, again in zip(floating, gradient, gradient_at(0.0)[1], strict=True):
+            if to_numpy(g).tobytes() != to_numpy(again).tobytes():
+                raise ValueError(
+                    f"{name_of(rule)} called twice gives other bits in the gradient of {name!r}; second derivatives "
+                    "need a function that answers alike every time: put layers with dropout in evaluation mode"
+                )
+    slopes = _slopes(gradient_at, floating)
+    if check:
+        unit = max(1.0, _largest(arrays))
+        refuse_wrong_slopes(floating, slopes, value, gradient, lambda t: gradient_at(t)[1], unit)
+    products = iter(slopes)
+    return tuple(None if u is None else xp_of(u).asarray(next(products) * length) for u in directions)
+
+
+def _gradient(rule: Callable, arrays: Sequence[Array | None]) -> tuple[float, Sequence[Array]]:
+    """The one number that the rule returns, or its real part, and its gradient."""
+    outputs, pullback = call_rule(rule, arrays, {})
+    if len(outputs) != 1 or outputs[0].size != 1:
+        shapes = ", ".join(str(y.shape) for y in outputs)
+        raise ValueError(f"a Hessian belongs to a function with one output of one element, got {shapes}")
+    y = outputs[0]
+    if y.dtype not in (np.float64, np.complex128):
+        raise TypeError(f"the output is {y.dtype}; second derivatives are taken in float64 throughout")
+    gradient = pullback(xp_of(y).ones(y.shape, y.dtype))[: len(arrays)]
+    for x, g in zip(arrays, gradient, strict=True):
+        lost = x is not None and x.dtype.kind == "c" and not y.dtype.kind == g.dtype.kind == "c"
+        if lost and to_numpy(g).any():  # a gradient of zeros has lost nothing: the output is constant
+            raise TypeError(f"the imaginary part is lost: the output became {y.dtype}, a gradient {g.dtype}")
+    return float(to_numpy(y).real.item()), gradient
+
+
+def _slopes(gradient_at: Callable, names: Sequence[str]) -> list[Array]:
+    """How fast the gradient changes, by one complex step."""
     try:
-        gradient = gradient_at(1j * COMPLEX_STEP)
+        _, gradient = gradient_at(1j * COMPLEX_STEP)
     except Exception as refusal:
         gradient_at(0.0)  # raises again what is not the complex numbers' fault
         raise TypeError(
             "second derivatives need a function of complex numbers, and this one does not take them "
             f"({type(refusal).__name__}: {refusal})"
         ) from refusal
-    slopes = [g.imag / COMPLEX_STEP for g in gradient]
-    if check:
-        step = best_step(1) * max(1.0, _largest(arrays))
-        _refuse_gross_errors(slopes, [g.real for g in gradient], gradient_at, step)
-    products = iter(slopes)
-    return tuple(None if u is None else xp_of(u).asarray(next(products) * length) for u in directions)
+    _refuse_not_finite(gradient, names)
+    return [g.imag / COMPLEX_STEP for g in gradient]
 
 
-def _gradient(rule: Callable, arrays: Sequence[Array | None]) -> Sequence[Array]:
-    """The gradient of the one number that the rule returns."""
-    outputs, pullback = call_rule(rule, arrays, {})
-    if len(outputs) != 1 or outputs[0].size != 1:
-        shapes = ", ".join(str(y.shape) for y in outputs)
-        raise ValueError(f"a Hessian belongs to a function with one output of one element, got {shapes}")
-    y = outputs[0]
-    gradient = pullback(xp_of(y).ones(y.shape, y.dtype))[: len(arrays)]
-    for x, g in zip(arrays, gradient, strict=True):
-        if x is not None and x.dtype.kind == "c" and not y.dtype.kind == g.dtype.kind == "c":
-            raise TypeError(f"the imaginary part is lost: the output became {y.dtype}, a gradient {g.dtype}")
-    return gradient
-
-
-def _refuse_gross_errors(
-    slopes: Sequence[Array], gradient: Sequence[Array], gradient_at: Callable, step: float
-) -> None:
-    """Raises where the slopes of the gradient have nothing to do with differences of it over a real step.
-
-    A difference is off too: by rounding, where the function bends sharply, and at a kink. Then the one ahead and the
-    one behind are not alike. So an error is what departs from both of them, by more than they do from each other.
-    """
-    norm = np.linalg.norm
-    rounding = 64 * DOUBLE / step * sum(norm(to_numpy(g)) for g in gradient)
-
-    def differences(t: float) -> list[np.ndarray]:
-        return [to_numpy(g - g_0) / t for g, g_0 in zip(gradient_at(t), gradient, strict=True)]
-
-    def gaps(found: Sequence[np.ndarray]) -> np.ndarray:
-        return np.array([norm(s - d) for s, d in zip(exact, found, strict=True)])
-
-    exact, ahead = [to_numpy(s) for s in slopes], differences(step)
-    allowed = np.array([GROSS * (norm(s) + norm(d)) for s, d in zip(exact, ahead, strict=True)]) + rounding
-    if (gaps(ahead) <= allowed).all():
-        return
-    behind = differences(-step)
-    allowed += [norm(d - e) for d, e in zip(ahead, behind, strict=True)]
-    if not (np.minimum(gaps(ahead), gaps(behind)) <= allowed).all():
-        raise ValueError(
-            f"the complex step gives a Hessian product of norm {norm([norm(s) for s in exact]):.3g}, a difference of "
-            f"gradients one of {norm([norm(d) for d in ahead]):.3g}: somewhere in the function or in a pullback the "
-            "imaginary part is lost, as by .real or by the abs of a complex number"
-        )
+def _refuse_not_finite(gradient: Sequence[Array], names: Sequence[str]) -> None:
+    for name, x in zip(names, gradient, strict=True):
+        finite = np.isfinite(to_numpy(x))
+        if not finite.all():
+            first = tuple(map(int, np.argwhere(~finite)[0]))
+            raise ValueError(
+                f"the gradient of {name!r} is not finite at this point, first at {first}: no second derivative is there"
+            )
 
 
 def _fitting(

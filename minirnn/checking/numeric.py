@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.arrays import Array, to_numpy, xp_of
-from minirnn.checking.contract import call_rule, is_differentiable
+from minirnn.checking.contract import call_rule, is_differentiable, takes_wanted
 from minirnn.checking.differences import COMPLEX_STEP, along, best_step, central, complex_step, forward, richardson
 
 _warning_filter = threading.RLock()  # the filter belongs to the process, not to the thread
@@ -36,7 +36,7 @@ class Number:
             inputs = [*self.inputs[:k], xp.asarray(moved), *self.inputs[k + 1 :]]
             if moved.dtype.kind == "c":  # then all are: a rule may take the dtype of its buffers from any of them
                 inputs = [_as_complex(z) if is_differentiable(z) else z for z in inputs]
-            return [to_numpy(y) for y in call_rule(self.rule, inputs, self.static)[0]]
+            return [to_numpy(y) for y in call_rule(self.rule, inputs, self.values_only)[0]]
 
         return along(outputs, self.inputs[k], xp.asarray(direction.astype(self.inputs[k].dtype)))
 
@@ -49,6 +49,11 @@ class Number:
             return sum(np.sum(c * (y - y_0), dtype=np.result_type(y, np.float64)) for c, y, y_0 in terms)
 
         return value
+
+    @cached_property
+    def values_only(self) -> Mapping[str, Any]:
+        """The keyword arguments with which the rule saves nothing, if it can be told so: no pullback is asked for."""
+        return {**self.static, "wanted": (False,) * len(self.inputs)} if takes_wanted(self.rule) else self.static
 
     @cached_property
     def eps(self) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 from minirnn import ops
 from minirnn.arrays import float_dtype
 from minirnn.nn import GRU, LSTM, RNN, Embedding, Linear, Module
-from minirnn.nn.inputs import ids_on, positive
+from minirnn.nn.inputs import booleans, ids_on, positive
 from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor
 from minirnn.text import Vocabulary
@@ -31,7 +31,7 @@ class CharLM(Module):
     tie_weights : bool
         Uses the embedding as the weight of the scores too (Press & Wolf 2017); needs ``embedding_size == hidden_size``.
     seed : int
-        Of initial weights and dropout masks.
+        Draws initial weights and dropout masks.
     dtype : dtype
         float32 or float64.
 
@@ -67,25 +67,25 @@ class CharLM(Module):
         self.vocabulary = vocab_size if isinstance(vocab_size, Vocabulary) else None
         V: int = len(vocab_size) if isinstance(vocab_size, Vocabulary) else vocab_size
         positive(vocab_size=V, embedding_size=embedding_size, hidden_size=hidden_size, num_layers=num_layers)
-        if cell not in CELLS:
-            raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
+        booleans(tie_weights=tie_weights)
+        check_cell(cell)
         if tie_weights and embedding_size != hidden_size:
             raise ValueError(f"tie_weights needs embedding_size == hidden_size, got {embedding_size} and {hidden_size}")
-        self.config = {
-            "vocab_size": V,
-            "embedding_size": embedding_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "cell": cell,
-            "dropout": dropout,
-            "tie_weights": tie_weights,
-            "seed": seed,
-            "dtype": str(float_dtype(dtype)),
-        }
-        self.dropout, self.seed = dropout, seed
         self.embedding = Embedding(V, embedding_size, dtype=dtype, seed=seed)
         self.rnn = CELLS[cell](embedding_size, hidden_size, num_layers, dropout=dropout, dtype=dtype, seed=seed)
         self.head = Linear(hidden_size, V, dtype=dtype, seed=seed)
+        self.dropout, self.seed = self.rnn.dropout, int(seed)
+        self.config = {  # of Python's own types, for JSON knows no others
+            "vocab_size": int(V),
+            "embedding_size": int(embedding_size),
+            "hidden_size": int(hidden_size),
+            "num_layers": int(num_layers),
+            "cell": str(cell),
+            "dropout": self.dropout,
+            "tie_weights": bool(tie_weights),
+            "seed": self.seed,
+            "dtype": str(float_dtype(dtype)),
+        }
         if tie_weights:
             self.head.weight = self.embedding.weight
         for name, parameter in self.named_parameters():
@@ -147,6 +147,17 @@ class CharLM(Module):
             raise ValueError(f"targets must have the shape of inputs, {inputs.shape}, got {targets.shape}")
         scores, state = self._scores(inputs.T, state)
         return ops.cross_entropy(scores, targets.T, axis=1), state
+
+
+def check_cell(cell: Any) -> None:
+    """Refuses what is no name of a cell.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not isinstance(cell, str) or cell not in CELLS:
+        raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
 
 
 def detached(state: State) -> State:

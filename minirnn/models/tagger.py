@@ -8,7 +8,7 @@ import numpy as np
 
 from minirnn import ops
 from minirnn.arrays import Array, asarray, to_numpy
-from minirnn.models.char_lm import CELLS
+from minirnn.models.char_lm import CELLS, check_cell
 from minirnn.nn import Embedding, Linear, Module
 from minirnn.nn.inputs import ids_on, positive
 from minirnn.nn.sequences import checked_lengths
@@ -36,7 +36,7 @@ class Tagger(Module):
     locked_dropout : bool
         Drops the same units at every word of a sentence (Gal & Ghahramani 2016).
     seed : int
-        Of initial weights and dropout masks.
+        Draws initial weights and dropout masks.
     dtype : dtype
         float32 or float64.
 
@@ -68,9 +68,7 @@ class Tagger(Module):
         dtype: Any = "float32",
     ):
         positive(vocab_size=vocab_size, num_tags=num_tags, embedding_size=embedding_size)
-        if cell not in CELLS:
-            raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
-        self.dropout, self.locked_dropout, self.seed = dropout, locked_dropout, seed
+        check_cell(cell)
         self.embedding = Embedding(vocab_size, embedding_size, dtype=dtype, seed=seed)
         self.rnn = CELLS[cell](
             embedding_size,
@@ -82,7 +80,8 @@ class Tagger(Module):
             dtype=dtype,
             seed=seed,
         )
-        self.head = Linear(hidden_size * (2 if bidirectional else 1), num_tags, dtype=dtype, seed=seed)
+        self.dropout, self.locked_dropout, self.seed = self.rnn.dropout, locked_dropout, seed
+        self.head = Linear(self.rnn.hidden_size * (2 if bidirectional else 1), num_tags, dtype=dtype, seed=seed)
         for name, parameter in self.named_parameters():
             parameter.name = name  # what errors call it
 

@@ -51,11 +51,12 @@ class Cell(Module):
     def __init__(self, input_size: int, hidden_size: int, bias: bool, dtype: Any, seed: int):
         positive(input_size=input_size, hidden_size=hidden_size)
         booleans(bias=bias)
-        dtype, G, self.bias = float_dtype(dtype), self.GATES * hidden_size, bias
-        self.input_size, self.hidden_size, self.seed = input_size, hidden_size, seed
-        shapes = {"weight_ih": (G, input_size), "weight_hh": (G, hidden_size), "bias_ih": (G,), "bias_hh": (G,)}
+        D, H, dtype = int(input_size), int(hidden_size), float_dtype(dtype)  # a NumPy integer could overflow below
+        self.input_size, self.hidden_size, self.bias, self.seed = D, H, bias, seed
+        G = self.GATES * H
+        shapes = {"weight_ih": (G, D), "weight_hh": (G, H), "bias_ih": (G,), "bias_hh": (G,)}
         for name, shape in shapes.items():
-            drawn = uniform_by_fan(shape, hidden_size, seed, name)
+            drawn = uniform_by_fan(shape, H, seed, name)
             setattr(self, name, Parameter(drawn, dtype, name) if bias or name.startswith("weight") else None)
 
     def _columns(self, x: Any, state: Any) -> tuple[Tensor, list[Tensor]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from minirnn.arrays import Array, asarray, to_numpy
 from minirnn.kernels import numpy as host
-from minirnn.tape import Tensor
+from minirnn.tape import Tensor, inside_rule
 
 
 def positive(**sizes: Any) -> None:
@@ -103,6 +103,24 @@ def tensor_of(x: Any, name: str) -> Tensor:
         raise TypeError(f"{name}: {error}") from None
 
 
+def numbers(x: Any, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """``x`` as an array of real numbers on the host, of ``shape`` if one is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+    """
+    try:
+        found = to_numpy(x.array if isinstance(x, Tensor) else x)
+    except (TypeError, ValueError, RuntimeError) as error:  # a ragged list; PyTorch's tensor that has a gradient
+        raise TypeError(f"{name} must be an array of real numbers, got {type(x).__name__}: {error}") from None
+    if found.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must be an array of real numbers, got dtype {found.dtype}")
+    if shape is not None and found.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {found.shape}")
+    return found
+
+
 def floats_like(
     parameter: Tensor, x: Any, name: str, shape: tuple[int | str, ...], axes: tuple[str, ...] = ()
 ) -> Tensor:
@@ -121,11 +139,12 @@ def floats_like(
         If the shape does not fit.
     """
     found = tensor_of(x, name)
-    if found.dtype != parameter.dtype and found.dtype.kind != "c":  # a complex step passes through
-        build = f", or build the layer with dtype={str(found.dtype)!r}" if found.dtype.kind == "f" else ""
-        raise TypeError(
-            f"{name} must have the dtype of the weights, {parameter.dtype}, got {found.dtype}; convert it{build}"
-        )
+    complex_step = found.dtype.kind == "c" and inside_rule()
+    if found.dtype != parameter.dtype and not complex_step:
+        buildable = found.dtype in (np.dtype("float32"), np.dtype("float64"))
+        build = f", or build the layer with dtype={str(found.dtype)!r}" if buildable else ""
+        convert = "layers take real numbers" if found.dtype.kind == "c" else f"convert it{build}"
+        raise TypeError(f"{name} must have the dtype of the weights, {parameter.dtype}, got {found.dtype}; {convert}")
     if found.backend != parameter.backend:
         raise TypeError(
             f"{name} and the weights live in different places: {name} on {found.backend}, the weights on "

@@ -7,7 +7,7 @@ from typing import Any
 from minirnn import ops
 from minirnn.arrays import float_dtype
 from minirnn.nn.init import normal, uniform_by_fan
-from minirnn.nn.inputs import at_least_0, floats_like, ids_on, positive, tensor_of
+from minirnn.nn.inputs import at_least_0, booleans, floats_like, ids_on, positive, tensor_of
 from minirnn.nn.module import Module, Parameter
 from minirnn.tape import Tensor
 
@@ -38,13 +38,10 @@ class Linear(Module):
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = "float32", seed: int = 0
     ):
         positive(in_features=in_features, out_features=out_features)
-        dtype = float_dtype(dtype)
-        self.weight = Parameter(
-            uniform_by_fan((out_features, in_features), in_features, seed, "weight"), dtype, "weight"
-        )
-        self.bias = (
-            Parameter(uniform_by_fan((out_features,), in_features, seed, "bias"), dtype, "bias") if bias else None
-        )
+        booleans(bias=bias)
+        D, F, dtype = int(in_features), int(out_features), float_dtype(dtype)
+        self.weight = Parameter(uniform_by_fan((F, D), D, seed, "weight"), dtype, "weight")
+        self.bias = Parameter(uniform_by_fan((F,), D, seed, "bias"), dtype, "bias") if bias else None
 
     def forward(self, x: Any) -> Tensor:
         """``x`` of shape ``(..., in_features)`` to ``(..., out_features)``."""
@@ -76,9 +73,8 @@ class Embedding(Module):
 
     def __init__(self, num_embeddings: int, embedding_dim: int, *, dtype: Any = "float32", seed: int = 0):
         positive(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        self.weight = Parameter(
-            normal((num_embeddings, embedding_dim), seed, "embedding"), float_dtype(dtype), "weight"
-        )
+        drawn = normal((int(num_embeddings), int(embedding_dim)), seed, "embedding")
+        self.weight = Parameter(drawn, float_dtype(dtype), "weight")
 
     def forward(self, ids: Any) -> Tensor:
         """``ids``, integers of any shape, to ``(*ids.shape, embedding_dim)``."""

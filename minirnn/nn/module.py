@@ -5,12 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Self
 
 import numpy as np
 
 from minirnn.arrays import Array, asarray, float_dtype
+from minirnn.nn.inputs import booleans, numbers
 from minirnn.tape import Tensor, rule_of
+
+# By id the modules that are in evaluation mode here, whatever their own mode is; each id stays taken while it is a key.
+_evaluated: ContextVar[Mapping[int, Module]] = ContextVar("minirnn_evaluated")
 
 
 class Parameter(Tensor):
@@ -39,7 +44,7 @@ class Module:
     (['factor'], 6.0)
     """
 
-    training: bool = True
+    _training: bool = True
     draws: int = 0  # random masks drawn so far while training: the position in the module's random stream
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
@@ -85,6 +90,16 @@ class Module:
         for parameter in self.parameters():
             parameter.grad = None
 
+    @property
+    def training(self) -> bool:
+        """Whether dropout and the like act: from the start on, until `eval` is called, and not within `evaluating`."""
+        return self._training and id(self) not in _evaluated.get({})
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        booleans(training=mode)
+        self._training = mode
+
     def train(self, mode: bool = True) -> Self:
         """Switches what behaves differently while training (dropout) on, in this module and all below it."""
         for _, module in self.named_modules():
@@ -96,14 +111,17 @@ class Module:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Evaluation mode for the length of a block; afterwards every module is in the mode it was in."""
-        modes = [(module, module.training) for _, module in self.named_modules()]
-        self.eval()
+        """Evaluation mode for the length of a block, in this module and all below it, whatever mode they are in.
+
+        The mode belongs to the current context; another thread is never affected. What `train` or `eval` switch within
+        the block counts from its end on.
+        """
+        below = {id(module): module for _, module in self.named_modules()}
+        token = _evaluated.set({**_evaluated.get({}), **below})
         try:
             yield
         finally:
-            for module, mode in modes:
-                module.training = mode
+            _evaluated.reset(token)
 
     def seek(self, step: int) -> None:
         """Moves every random stream below to ``step``: the same step draws the same masks, whatever happened before."""
@@ -129,17 +147,19 @@ class Module:
         ------
         KeyError
             If names are missing or unknown; all are listed.
+        TypeError
+            If the state is no mapping, or something in it no array or tensor of real numbers.
         ValueError
-            If a shape differs. Nothing is changed in either case.
+            If a shape differs, or a number overflows in the dtype of the parameter. Whatever is raised, nothing has
+            changed.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be a mapping from names to arrays, got {type(state).__name__}")
         own = dict(self._entries())
         missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
         if missing or unknown:
             raise KeyError(f"state does not fit: missing {missing}, unknown {unknown}; the module has {list(own)}")
-        arrays = {name: np.asarray(state[name]) for name in own}
-        for name, parameter in own.items():
-            if arrays[name].shape != parameter.shape:
-                raise ValueError(f"{name} must have shape {parameter.shape}, got {arrays[name].shape}")
+        arrays = {name: _converted(numbers(state[name], name, p.shape), p.dtype, name) for name, p in own.items()}
         converted = [(p, asarray(arrays[name], p.dtype, p.backend)) for name, p in own.items()]
         for parameter, array in converted:
             parameter.array, parameter.writes = array, [0]
@@ -178,6 +198,22 @@ class Module:
         arrays = [p.array for p in parameters.values()]
         arrays += [x.array if isinstance(x, Tensor) else x for _, x in floating]
         return rule_of(function), tuple(arrays), [*parameters, *(name for name, _ in floating)]
+
+
+def _converted(x: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
+    """``x`` in another dtype.
+
+    Raises
+    ------
+    ValueError
+        If a finite number is none there.
+    """
+    with np.errstate(over="ignore"):
+        converted = x.astype(dtype, copy=False)
+    overflown = np.isfinite(x) & ~np.isfinite(converted)
+    if overflown.any():
+        raise ValueError(f"{name} must fit into {dtype}, the dtype of the parameter, got {x[overflown][0]}")
+    return converted
 
 
 def flatten(output: Any) -> Iterator[Tensor]:
@@ -219,6 +255,7 @@ def twin(module: Module, stand_ins: Mapping[int, Tensor]) -> Any:
         if id(value) not in copies:
             copies[id(value)] = copy = object.__new__(type(value))
             vars(copy).update({key: copied(part) for key, part in vars(value).items()})
+            copy.training = value.training  # which a copy, unlike what it copies, has to itself in every context
         return copies[id(value)]
 
     return copied(module)

@@ -9,7 +9,7 @@ import numpy as np
 
 from minirnn import ops
 from minirnn.arrays import to_numpy
-from minirnn.nn.inputs import tensor_of
+from minirnn.nn.inputs import booleans, tensor_of
 from minirnn.tape import Tensor
 
 
@@ -33,7 +33,7 @@ def pad_sequences(sequences: Sequence[Any], batch_first: bool = False) -> tuple[
     Raises
     ------
     TypeError
-        If a sequence is not made of numbers, or they differ in dtype.
+        If a sequence is not made of numbers, they differ in dtype, or ``batch_first`` is not ``True`` or ``False``.
     ValueError
         If there is none, one is empty, or they differ in shape after the first axis.
 
@@ -44,6 +44,7 @@ def pad_sequences(sequences: Sequence[Any], batch_first: bool = False) -> tuple[
     (Tensor([[1, 2, 3],
             [4, 0, 0]]), [3, 1])
     """
+    booleans(batch_first=batch_first)
     if not isinstance(sequences, (list, tuple)) or not sequences:
         raise ValueError(f"sequences must be a list of at least one, got {sequences!r}")
     tensors = [tensor_of(x, f"sequences[{k}]") for k, x in enumerate(sequences)]
@@ -74,7 +75,7 @@ def unpad_sequences(padded: Any, lengths: Any, batch_first: bool = False) -> lis
     Raises
     ------
     TypeError
-        If lengths are not integers.
+        If lengths are not integers, or ``batch_first`` is not ``True`` or ``False``.
     ValueError
         If their number or one of them does not fit, or ``padded`` has fewer than two axes.
 
@@ -83,6 +84,7 @@ def unpad_sequences(padded: Any, lengths: Any, batch_first: bool = False) -> lis
     >>> unpad_sequences([[1, 2, 3], [4, 0, 0]], [3, 1], batch_first=True)
     [Tensor([1, 2, 3]), Tensor([4])]
     """
+    booleans(batch_first=batch_first)
     padded = tensor_of(padded, "padded")
     if padded.ndim < 2:
         raise ValueError(f"padded must have shape (T, B, ...), or (B, T, ...) with batch_first, got {padded.shape}")
@@ -112,7 +114,7 @@ def checked_lengths(lengths: Any, B: int, T: int) -> np.ndarray:
         found = to_numpy(lengths.array if isinstance(lengths, Tensor) else lengths)
     except ValueError:  # lists in lists, of different lengths
         raise TypeError(f"lengths must be integers, one for each sequence, got {lengths!r}") from None
-    if found.dtype.kind not in "iu":
+    if found.dtype.kind not in "iu" and found.size:  # NumPy takes an empty list for one of floats
         raise TypeError(f"lengths must be integers, got {lengths!r} of dtype {found.dtype}")
     if found.shape != (B,):
         raise ValueError(f"lengths must hold one integer for each of {B} sequences, got shape {found.shape}")

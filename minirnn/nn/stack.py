@@ -11,8 +11,9 @@ from minirnn import ops
 from minirnn.arrays import Array, asarray, random_generator, xp_of
 from minirnn.nn.inputs import floats_like, states_like
 from minirnn.nn.sequences import checked_lengths
-from minirnn.nn.weights import RecurrentWeights
+from minirnn.nn.weights import RecurrentWeights, refuse_unknown
 from minirnn.rules.combinators import projected, ragged, reverse, scan, zoneout
+from minirnn.rules.combinators.form import name_of, positional
 from minirnn.tape import Tensor, differentiable
 
 State = Tensor | tuple[Tensor, ...]  # h, or (h, c), each (num_layers * directions, B, H)
@@ -30,6 +31,7 @@ class Recurrent(RecurrentWeights):
     def __init__(self, *sizes: Any, through_time: Callable[[Callable], Callable] | None = None, **options: Any):
         if through_time is not None and not callable(through_time):
             raise ValueError(f"through_time must be a combinator, a function of a sequence rule, got {through_time!r}")
+        refuse_unknown(type(self), options)
         super().__init__(*sizes, **options)
         self.through_time = through_time
         self._lift()
@@ -41,13 +43,26 @@ class Recurrent(RecurrentWeights):
             sequence = scan(zoneout(step))
 
         def both_ways(rule: Callable) -> tuple[Callable, Callable]:
-            rule = self.through_time(ragged(rule)) if self.through_time else ragged(rule)
+            rule = self._through_time(ragged(rule))
             return differentiable(rule), differentiable(reverse(rule))
 
         self._projecting, self._plain = both_ways(projected(sequence)), both_ways(sequence)
         keywords = signature(self._plain[0]).parameters
         self._counts_calls = "step" in keywords  # truncate_randomly draws anew each time
         self._takes_probe = "probe" in keywords
+
+    def _through_time(self, rule: Callable) -> Callable:
+        """What ``through_time`` makes of a rule: one that takes the same arrays, and lengths."""
+        if self.through_time is None:
+            return rule
+        made: Any = self.through_time(rule)
+        form = signature(made).parameters if callable(made) and not hasattr(made, "rule") else {}
+        if "lengths" not in form or positional(made) != positional(rule):
+            raise TypeError(
+                f"through_time must return a sequence rule made of the one that it is given, {name_of(rule)}, "
+                f"got {getattr(made, '__name__', made)!s}"
+            )
+        return made
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key not in ("_projecting", "_plain")}
@@ -125,7 +140,8 @@ class Recurrent(RecurrentWeights):
         """What ``run`` starts from: the input part of the lowest layer's pre-activations, one for each direction.
 
         ``xs`` is ``(T, D, B)``, or one matrix ``(D, B)``: the projection of a table of embeddings serves every token
-        that is looked up in it.
+        that is looked up in it. Padding is projected too: it must be finite, lest NaN in it reach the gradient of
+        ``weight_ih``; only ``forward`` never reads it.
         """
         return tuple(ops.affine(xs, *self._input_weights(at)) for at in self._suffixes(0))
 
@@ -147,10 +163,19 @@ class Recurrent(RecurrentWeights):
             ``(T, directions * H, B)``, outputs of the last layer as columns.
         state : Tensor, for the LSTM a pair of them
             As from ``forward``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As from ``forward``, of ``a_xs`` too.
         """
-        if isinstance(a_xs, Tensor) or len(a_xs) != self._directions:
+        if not isinstance(a_xs, (tuple, list)) or len(a_xs) != self._directions:
             raise ValueError(f"a_xs must be what project() returns, a tuple of {self._directions}, one per direction")
-        return self._run(a_xs, state, lengths, probe, projecting=False)
+        weight, shape = self._of("weight_hh", "l0"), ("T", self.GATES * self.hidden_size, "B")
+        found: list[Tensor] = []
+        for k, a in enumerate(a_xs):
+            found.append(floats_like(weight, a, f"a_xs[{k}]", found[0].shape if found else shape))
+        return self._run(found, state, lengths, probe, projecting=False)
 
     def _run(
         self, inputs: Sequence[Tensor], state: Any, lengths: Any, probe: Probe | None, projecting: bool

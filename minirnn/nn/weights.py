@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from inspect import cleandoc
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from inspect import cleandoc, signature
 from typing import Any, TypedDict
 
 import numpy as np
@@ -77,6 +78,21 @@ def with_options(doc: str | None, options: str) -> str | None:
     return doc and cleandoc(doc).replace("{OPTIONS}", options)
 
 
+def refuse_unknown(layer: type, options: Iterable[str]) -> None:
+    """Refuses options that ``layer`` does not have, naming the first, and the one that may have been meant.
+
+    Raises
+    ------
+    TypeError
+    """
+    known = [name for name in signature(layer).parameters if name != "options"] + list(Options.__annotations__)
+    for name in options:
+        if name not in known:
+            near = [f"did you mean {other!r}?" for other in get_close_matches(name, known, n=1, cutoff=0.75)]
+            hint = "arrays live where use_backend says" if name == "device" else "".join(near)
+            raise TypeError(f"{layer.__name__} has no option {name!r}; {hint or 'it has ' + ', '.join(known)}")
+
+
 class RecurrentWeights(Module):
     """Options and parameters of recurrent layers one above the other, in one direction or both.
 
@@ -127,7 +143,8 @@ class RecurrentWeights(Module):
             raise ValueError(f"init must be one of {', '.join(RECURRENT)}, got {init!r}")
         if locked_dropout and not dropout:
             raise ValueError("locked_dropout=True needs dropout above 0, got dropout=0: there is no mask to lock")
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        # a NumPy integer of a few bits would overflow where sizes are multiplied
+        self.input_size, self.hidden_size, self.num_layers = int(input_size), int(hidden_size), int(num_layers)
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
         self.locked_dropout, self.weight_drop, self.zoneout = locked_dropout, float(weight_drop), float(zoneout)
         self.layer_norm, self.residual, self.learned_state, self.init = layer_norm, residual, learned_state, init

@@ -242,6 +242,7 @@ def dropout(x, *, p, seed, stream="dropout", step=0, over=(), first=0):
         raise ValueError(f"p must lie between 0 and 1, got {p}")
     if not isinstance(first, Integral) or first < 0:
         raise ValueError(f"first must be an integer that is not negative, got {first!r}")
+    p = float(p)  # a scalar of NumPy would make float64 of float32
     shared = {normalize_axis_index(axis, x.ndim) for axis in over}
     shape = tuple(1 if k in shared else n for k, n in enumerate(x.shape))
     blocks, before = divmod(0 if 0 in shared else int(first) * math.prod(shape[1:]), PER_BLOCK)

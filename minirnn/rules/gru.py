@@ -13,7 +13,8 @@ by three blocks of W_hh in (1): its cotangent is a sum, too. Every line undoes t
     dn = dh * (1 - z),  dz = dh * (h_prev - n),  dh_prev = dh * z                                 (4)
     da_n = dn * (1 - n**2),  ds_n = da_n * r,  dr = da_n * s_n                                    (3)
     da_r = ds_r = dr * r (1 - r),  da_z = ds_z = dz * z (1 - z)                                   (2)
-    dh_prev += W_hh.T ds,   dW_hh = sum over t of ds_t h_prev.T,   db_hn = sum over t of ds_n     (1)
+    dh_prev += W_hh.T ds,   dW_hh = sum over t of ds_t h_prev.T                                   (1)
+    db_hn = sum over t and over columns, which are the batch, of ds_n                             (1)
 
 dh_prev = dh * z is why GRUs remember: a product of gates near one, not of matrices. And da and ds differ in the rows n
 only, where the reset gate stands between what comes from the input and what comes from the state.
@@ -38,14 +39,18 @@ only be a bias in a_n:
     dh_prev += W_hr.T da_r + W_hz.T da_z,   dW_hr, dW_hz = sums over t of da_r, da_z h_prev.T     (1)
 
 The forms are different functions: no weights of one give the other. That z is the share of the old state is the
-convention of the paper, of PyTorch, cuDNN and Keras. Chung et al. (2014), and the article that this project follows,
-write z for 1 - z, h_t = (1 - z) * h_prev + z * n. That is the same function of other weights: negate all that makes a_z
-and s_z, for sigmoid(-x) = 1 - sigmoid(x).
+convention of the paper, of PyTorch, cuDNN and Keras. Chung et al. (2014), and many tutorials after them, write z for
+1 - z, h_t = (1 - z) * h_prev + z * n. That is the same function of other weights: negate all that makes a_z and s_z,
+for sigmoid(-x) = 1 - sigmoid(x).
 
 Everything in da and ds but the factor dh (for da_r of the second form: dk) is known before time runs backward. These
 *slopes* are written for a run of steps at once to where the cotangents will stand, and the loop is left with a handful
 of products and one matrix product per step, two without ``reset_after``. The arithmetic of the gates, and in which rows
 each stands, is in ``kernels/gru.py``, under the same names and numbers.
+
+In code. Each form is three functions, with the lines from above: ``step_`` goes there, ``way_back_`` makes what goes
+back, ``weights_`` is the sum over t. ``gru_step`` and ``gru`` choose once; else the forms differ in how many gates they
+keep, and in the slopes.
 """
 
 from __future__ import annotations
@@ -54,6 +59,75 @@ from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
 from minirnn.rules.linear import sum_of_columns, sum_of_products
 from minirnn.rules.recurrence import joint_dtype, show, steps_back
+
+# --- reset_after=True, the first equations above ----------------------------------------------------------------------
+
+
+def step_after(a, h_prev, W_hh, b, gates, h):
+    """One step: fills ``gates (4H, B)`` with r z s_n n, and ``h``."""
+    xp, kernels, H = xp_of(h), kernels_of(h), len(h)
+    s = xp.matmul(W_hh, h_prev, out=gates[: 3 * H])
+    if b is not None:
+        s[2 * H :] += b  # (1)
+    kernels.gru_gates(a, h_prev, gates, h)  # (2, 3, 4)
+
+
+def way_back_after(W_hh):
+    """What goes a step back: ``dh`` becomes that of h_prev, the slopes in ``dgates (4H, B)`` ds_n da_r da_z da_n."""
+    xp, kernels, H = xp_of(W_hh), kernels_of(W_hh), W_hh.shape[1]
+    W_back = xp.ascontiguousarray(xp.roll(W_hh, H, axis=0).T)  # every step reads it; its columns are n r z, as ds
+
+    def back(dh, gates, dgates, scratch):
+        kernels.gru_gates_back(dh, gates, dgates)  # (4, 3, 2)
+        dh += xp.matmul(W_back, dgates[: 3 * H], out=scratch)  # (1)
+
+    return back
+
+
+def weights_after(gates, h_prevs, dgates):
+    """dW_hh of one step or, with an axis of time in front, of all steps in one product."""
+    H = h_prevs.shape[-2]
+    ds = dgates[..., : 3 * H, :]  # its rows n r z
+    return xp_of(ds).roll(sum_of_products(ds, h_prevs), -H, axis=0)  # (1)
+
+
+# --- reset_after=False, the second equations --------------------------------------------------------------------------
+
+
+def step_before(a, h_prev, W_hh, _, gates, h):
+    """One step: fills ``gates (3H, B)`` with r z n, and ``h``. There is no bias."""
+    xp, kernels, H = xp_of(h), kernels_of(h), len(h)
+    xp.matmul(W_hh[: 2 * H], h_prev, out=gates[: 2 * H])  # (1)
+    k = h  # lends its memory
+    kernels.gru_reset(a, h_prev, gates, k)  # (2, 3a)
+    xp.matmul(W_hh[2 * H :], k, out=gates[2 * H :])  # (3b)
+    kernels.gru_candidate(a, h_prev, gates, h)  # (3c, 4)
+
+
+def way_back_before(W_hh):
+    """What goes a step back: ``dh`` becomes that of h_prev, the slopes in ``dgates (3H, B)`` da_r da_z da_n."""
+    xp, kernels, H = xp_of(W_hh), kernels_of(W_hh), W_hh.shape[1]
+    W_rz, W_n = xp.ascontiguousarray(W_hh[: 2 * H].T), xp.ascontiguousarray(W_hh[2 * H :].T)  # every step reads them
+
+    def back(dh, gates, dgates, scratch):
+        kernels.gru_candidate_back(dh, gates, dgates)  # (4, 3c) and, for z, (2)
+        dk = xp.matmul(W_n, dgates[2 * H :], out=scratch)  # (3b)
+        kernels.gru_reset_back(dk, dh, gates, dgates)  # (3a) and, for r, (2)
+        dh += xp.matmul(W_rz, dgates[: 2 * H], out=scratch)  # (1)
+
+    return back
+
+
+def weights_before(gates, h_prevs, dgates):
+    """dW_hh of one step or of all steps, in two products."""
+    H = h_prevs.shape[-2]
+    k = gates[..., :H, :] * h_prevs  # (3a), computed again rather than kept
+    dW_n = sum_of_products(dgates[..., 2 * H :, :], k)  # (3b)
+    dW_rz = sum_of_products(dgates[..., : 2 * H, :], h_prevs)  # (1)
+    return xp_of(k).concatenate([dW_rz, dW_n])
+
+
+# --- the rules --------------------------------------------------------------------------------------------------------
 
 
 def gru_step(
@@ -73,17 +147,18 @@ def gru_step(
     """
     check_arguments(a, h_prev, W_hh, b_hn, reset_after)
     xp, kernels, (H, B), has_bias = xp_of(a, h_prev, W_hh, b_hn), kernels_of(a), h_prev.shape, b_hn is not None
-    dtype, blocks = joint_dtype(a, h_prev, W_hh, b_hn), 4 if reset_after else 3
-    gates, h = xp.empty((blocks * H, B), dtype), xp.empty((H, B), dtype)
-    forward_step(a, h_prev, W_hh, columns(b_hn, B), gates, h, reset_after)  # (1, 2, 3, 4)
+    dtype, (step, kept) = joint_dtype(a, h_prev, W_hh, b_hn), (step_after, 4) if reset_after else (step_before, 3)
+    gates, h = xp.empty((kept * H, B), dtype), xp.empty((H, B), dtype)
+    step(a, h_prev, W_hh, columns(b_hn, B), gates, h)  # (1, 2, 3, 4)
 
     def gru_step_pullback(dh):
+        way_back, weights = (way_back_after, weights_after) if reset_after else (way_back_before, weights_before)
         dtype = joint_dtype(gates, dh)
         dgates, dh_prev = xp.empty(gates.shape, dtype), dh.astype(dtype, order="C")
         kernels.gru_slopes(gates, h_prev, dgates, reset_after)
-        W_back, scratch = transposed(W_hh, reset_after), xp.empty_like(dh_prev)
-        backward_step(dh_prev, gates, dgates, W_back, scratch, reset_after)  # (4, 3, 2, 1)
-        dW_hh = gradient_of_W(gates, h_prev, dgates, reset_after)
+        back = way_back(W_hh)
+        back(dh_prev, gates, dgates, xp.empty_like(dh_prev))  # (4, 3, 2, 1)
+        dW_hh = weights(gates, h_prev, dgates)
         return dgates[-3 * H :], dh_prev, dW_hh, sum_of_columns(dgates[:H]) if has_bias else None
 
     return h, gru_step_pullback
@@ -121,16 +196,16 @@ def gru(
     """
     check_arguments(a_xs, h_0, W_hh, b_hn, reset_after, steps=a_xs.shape[:1])
     xp, kernels, (T, _, B), H = xp_of(a_xs, h_0, W_hh, b_hn), kernels_of(a_xs), a_xs.shape, len(h_0)
-    dtype, blocks = joint_dtype(a_xs, h_0, W_hh, b_hn), 4 if reset_after else 3
+    dtype, (step, kept) = joint_dtype(a_xs, h_0, W_hh, b_hn), (step_after, 4) if reset_after else (step_before, 3)
     wanted = (*wanted[:3], b_hn is not None and wanted[3])
     saving = any(wanted)  # without, one set of gates serves all steps
-    gates = xp.empty((T if saving else 1, blocks * H, B), dtype)
+    gates = xp.empty((T if saving else 1, kept * H, B), dtype)
     hs = xp.empty((T + 1, H, B), dtype)  # hs[t] enters step t, hs[t + 1] leaves it
     hs[0] = h_0
     b = columns(b_hn, B)
     for t in range(T):
         now, h = gates[t if saving else 0], hs[t + 1]
-        forward_step(a_xs[t], hs[t], W_hh, b, now, h, reset_after)  # (1, 2, 3, 4)
+        step(a_xs[t], hs[t], W_hh, b, now, h)  # (1, 2, 3, 4)
         if probe is not None:
             show(probe, t, ("r", "z", "n", "h"), (now[:H], now[H : 2 * H], now[-H:], h))
 
@@ -140,10 +215,11 @@ def gru(
         if saved is None:
             return None, None, None, None
         gates, h_prevs, W_hh = saved
+        way_back, weights = (way_back_after, weights_after) if reset_after else (way_back_before, weights_before)
         dtype = joint_dtype(gates, dhs, dh_T)
         dgates, dh = xp.empty(gates.shape, dtype), dh_T.astype(dtype, order="C")
         da = dgates[:, -3 * H :]  # with reset_after its rows are ds_n da_r da_z da_n, else those of da alone
-        W_back, scratch = transposed(W_hh, reset_after), xp.empty_like(dh)
+        back, scratch = way_back(W_hh), xp.empty_like(dh)
 
         def slopes(run):
             kernels.gru_slopes(gates[run], h_prevs[run], dgates[run], reset_after)
@@ -152,10 +228,10 @@ def gru(
             dh += dhs[t]  # h_t is read twice
             if probe is not None:
                 probe("dh", t, dh)
-            backward_step(dh, gates[t], dgates[t], W_back, scratch, reset_after)  # (4, 3, 2, 1)
+            back(dh, gates[t], dgates[t], scratch)  # (4, 3, 2, 1)
             if probe is not None:
                 show(probe, t, ("da_r", "da_z", "da_n"), da[t].reshape(3, H, B))
-        dW_hh = gradient_of_W(gates, h_prevs, dgates, reset_after) if wanted[2] else None
+        dW_hh = weights(gates, h_prevs, dgates) if wanted[2] else None
         db_hn = sum_of_columns(dgates[:, :H]) if wanted[3] else None
         return da if wanted[0] else None, dh if wanted[1] else None, dW_hh, db_hn
 
@@ -164,51 +240,9 @@ def gru(
 
 
 def forward_step(a, h_prev, W_hh, b, gates, h, reset_after):
-    """One step forward: fills ``gates`` and ``h``."""
-    xp, kernels, H = xp_of(h), kernels_of(h), len(h)
-    if reset_after:
-        s = xp.matmul(W_hh, h_prev, out=gates[: 3 * H])
-        if b is not None:
-            s[2 * H :] += b  # (1)
-        kernels.gru_gates(a, h_prev, gates, h)  # (2, 3, 4)
-    else:
-        xp.matmul(W_hh[: 2 * H], h_prev, out=gates[: 2 * H])  # (1)
-        kernels.gru_reset(a, h_prev, gates, h)  # (2, 3a), h lends its memory to k
-        xp.matmul(W_hh[2 * H :], h, out=gates[2 * H :])  # (3b)
-        kernels.gru_candidate(a, h_prev, gates, h)  # (3c, 4)
-
-
-def backward_step(dh, gates, dgates, W_back, scratch, reset_after):
-    """One step backward: ``dh`` of h_t becomes that of h_prev, the slopes in ``dgates`` become cotangents."""
-    xp, kernels, H = xp_of(dh), kernels_of(dh), len(dh)
-    if reset_after:
-        kernels.gru_gates_back(dh, gates, dgates)  # (4, 3, 2)
-        dh += xp.matmul(W_back, dgates[: 3 * H], out=scratch)  # (1)
-    else:
-        W_rz, W_n = W_back
-        kernels.gru_candidate_back(dh, gates, dgates)  # (4, 3c, 2)
-        dk = xp.matmul(W_n, dgates[2 * H :], out=scratch)  # (3b)
-        kernels.gru_reset_back(dk, dh, gates, dgates)  # (3a, 2)
-        dh += xp.matmul(W_rz, dgates[: 2 * H], out=scratch)  # (1)
-
-
-def transposed(W_hh, reset_after):
-    """``W_hh.T`` as every step backward reads it: its columns in the order n r z, or those of r z apart from n."""
-    xp, H = xp_of(W_hh), W_hh.shape[1]
-    if reset_after:
-        return xp.ascontiguousarray(xp.roll(W_hh, H, axis=0).T)
-    return xp.ascontiguousarray(W_hh[: 2 * H].T), xp.ascontiguousarray(W_hh[2 * H :].T)
-
-
-def gradient_of_W(gates, h_prev, dgates, reset_after):
-    """dW_hh of one step or, with an axis of time in front, of all steps in one product, or in two."""
-    xp, H = xp_of(gates), h_prev.shape[-2]
-    if reset_after:
-        return xp.roll(sum_of_products(dgates[..., : 3 * H, :], h_prev), -H, axis=0)  # (1) rows n r z
-    k = gates[..., :H, :] * h_prev  # (3a), computed again rather than kept
-    dW_rz = sum_of_products(dgates[..., : 2 * H, :], h_prev)  # (1)
-    dW_n = sum_of_products(dgates[..., 2 * H :, :], k)  # (3b)
-    return xp.concatenate([dW_rz, dW_n])
+    """A step of either form, for those who go forward only, as a text does that writes itself."""
+    step = step_after if reset_after else step_before
+    step(a, h_prev, W_hh, b, gates, h)
 
 
 def columns(b, B):

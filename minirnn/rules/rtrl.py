@@ -12,18 +12,25 @@ and one step of it is the derivative of one step, term by term:
                          + (k == i) h_prev[j, b]                                 directly: entry i, j feeds row i
     h_by_W = (1 - h_t**2) * a_by_W
 
-A state begins as its own influence, the identity; weights have had none yet. As columns never mix, an argument that has
-columns itself (h_0, or the pre-activations of a step) leaves out their axis in front. The steps of all cells in this
-mode are in ``tangents.py``; here they are put in a row.
+A state begins as its own influence, the identity; weights have had none yet. Columns never mix: column b of h_0 has an
+influence on column b alone, and it is kept once. So, for an RNN, the shapes are
+
+    argument                shape      influence on h_t (H, B)
+    W_hh                    (H, H)     (H, H, H, B)
+    b                       (H,)       (H, H, B)
+    h_0, a_xs[t]            (H, B)     (H, H, B)       entry i, k, b: what row i of column b did to row k of column b
+
+The steps of all cells in this mode are in ``tangents.py``; here they are put in a row.
 
 Once the loss of step t says dh_t = d loss_t / d h_t, the gradient is there, and nothing has to be remembered:
 
     dW_hh += sum over k and b of h_by_W[..., k, b] * dh_t[k, b]
 
-What it costs, for an LSTM: 4 H**2 weights influence 2 H numbers of every column, 8 B H**3 in all, and every step takes
-16 B H**4 multiplications to move them on, where BPTT takes 12 B H**2 and keeps 6 B H for every step. So RTRL is for a
-learner that must learn while it acts, for streams that have no end (its memory does not grow with T, but is the smaller
-one only from T = 4/3 H**2 on), and for checking BPTT: it is exact, and shares no line with any pullback.
+What it costs, for an LSTM: 4 H**2 weights influence 2 H numbers of every column, 8 B H**3 in all, and three times that
+while a step makes the new ones of the old. Every step takes 16 B H**4 multiplications to move them on, where BPTT takes
+12 B H**2 and keeps 6 B H for every step. So RTRL is for a learner that must learn while it acts, for streams that have
+no end (its memory does not grow with T, but is the smaller one only from T = 4 H**2 on), and for checking BPTT: it is
+exact, and shares no line with any pullback.
 """
 
 from __future__ import annotations
@@ -35,7 +42,7 @@ from minirnn.rules.combinators.form import form_of, positional
 from minirnn.rules.gru import gru
 from minirnn.rules.lstm import lstm
 from minirnn.rules.rnn import rnn
-from minirnn.rules.tangents import gru_tangent, lstm_tangent, of_matrix, of_vector, rnn_tangent
+from minirnn.rules.tangents import gru_tangent, lstm_tangent, rnn_tangent
 
 TANGENTS = {rnn: rnn_tangent, lstm: lstm_tangent, gru: gru_tangent}
 
@@ -70,9 +77,9 @@ def influences(rule, xs, *others, of=None, W_ih=None, b=None, **static):
     Raises
     ------
     TypeError
-        If the rule is none of the three.
+        If the rule is none of the three, states or weights are missing, or ``of`` is a string.
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, or ``of`` names what is not there.
 
     Examples
     --------
@@ -93,33 +100,64 @@ def influences(rule, xs, *others, of=None, W_ih=None, b=None, **static):
     True
     """
     tangent, (sequence, *names), n = tangent_of(rule), positional(rule), form_of(rule).states
+    check_given(rule, others, W_ih, b)
     given = {**dict(zip(names, others, strict=False)), "W_ih": W_ih, "b": b}
     given = {name: x for name, x in given.items() if x is not None}
+    if isinstance(of, str):
+        raise TypeError(f"of must be a collection of names, such as [{of!r}], got the string {of!r}")
     of = set(given if of is None else of)
-    if unknown := sorted(of - {sequence, *given}):
+    if unknown := sorted(map(str, of - {sequence, *given})):
         raise ValueError(f"of must name arguments that are there ({', '.join([sequence, *given])}), got {unknown}")
     states, weights, by = others[:n], others[n:], at_the_start(of, given, names[:n])
     for t, a in enumerate(xs):
         direct = {}
         if W_ih is not None:
-            a, direct["W_ih"] = W_ih @ a, of_matrix(W_ih, a)
+            if a.ndim != 2 or len(a) != W_ih.shape[1]:
+                raise ValueError(f"with W_ih {W_ih.shape}, xs[{t}] must have shape ({W_ih.shape[1]}, B), got {a.shape}")
+            a, direct["W_ih"] = W_ih @ a, a
         if b is not None:
             a = a + b[:, None]
-            direct["b"] = of_vector(xp_of(a).ones_like(a))
+            direct["b"] = xp_of(a).ones_like(a[:1])
         if sequence in of:
-            direct[t] = of_vector(xp_of(a).ones_like(a))
+            direct[t] = xp_of(a).ones_like(a[:1])
             by[t] = tuple(xp_of(s).zeros((len(a), *s.shape), s.dtype) for s in states)
         states, by = tangent(a, *states, *weights, by=by, direct=direct, **static)
         yield states, by
 
 
+def check_given(rule, others, W_ih, b):
+    """Refuses states and weights that are missing or too many, and a projection that does not fit to them."""
+    names, form = positional(rule), form_of(rule)
+    needed = [name for name in names[1:] if signature(rule).parameters[name].default is not None]
+    given = {name: x for name, x in zip(names[1:], others, strict=False) if x is not None}
+    missing = [name for name in needed if name not in given]
+    if missing or len(others) >= len(names):
+        raise TypeError(
+            f"{rule.__name__} takes the arrays {', '.join(names)}; "
+            + (f"{', '.join(missing)} must be given" if missing else f"got {1 + len(others)} of them")
+        )
+    for name in needed:
+        if given[name].ndim != 2:
+            raise ValueError(f"{name} must have two axes, got shape {given[name].shape}")
+    G = len(others[form.states])
+    if W_ih is not None and (W_ih.ndim != 2 or len(W_ih) != G):
+        raise ValueError(f"W_ih must have shape (G, D) with G = {G}, the rows of W_hh, got {W_ih.shape}")
+    if b is not None and b.shape != (G,):
+        raise ValueError(f"b must have shape (G,) with G = {G}, the rows of W_hh, got {b.shape}")
+
+
 def at_the_start(of, given, names):
-    """The influences of the arguments ``of`` before the first step, on the states ``names``: each state is its own."""
+    """The influences of the arguments ``of`` before the first step, on the states ``names``: each state is its own.
+
+    That is the identity, the same in every column, so one column serves all.
+    """
     states, by = [(name, given[name]) for name in names], {}
     for name in of & given.keys():
         shape = given[name].shape[:-1] if name in names else given[name].shape
         by[name] = tuple(
-            of_vector(xp_of(s).ones_like(s)) if name == own else xp_of(s).zeros((*shape, *s.shape), s.dtype)
+            xp_of(s).eye(len(s), dtype=s.dtype)[:, :, None]
+            if name == own
+            else xp_of(s).zeros((*shape, *s.shape), s.dtype)
             for own, s in states
         )
     return by
@@ -167,9 +205,15 @@ def rtrl(rule):
             hs.append(ends[0])
         xp, h_0, saved = xp_of(a_xs), others[0], (a_xs, others) if of else None
 
-        def rtrl_pullback(dhs, *dends):
+        def rtrl_pullback(*cotangents):
+            if len(cotangents) != 1 + n:
+                raise TypeError(
+                    f"the pullback of rtrl({rule.__name__}) takes one cotangent for each of its {1 + n} outputs, "
+                    f"got {len(cotangents)}"
+                )
             if saved is None:
                 return (None,) * (1 + len(names))
+            dhs, *dends = cotangents
             a_xs, others = saved
             found, by = {}, at_the_start(of, dict(zip(names, others, strict=False)), names[:n])
             for t, (_, by) in enumerate(influences(rule, a_xs, *others, of=of, **static)):
@@ -198,7 +242,8 @@ def add_up(found, by, cotangents, weights):
 
 def tangent_of(rule):
     """The function that does one step of the rule and of the influences on it."""
-    if rule not in TANGENTS:
-        known = ", ".join(r.__name__ for r in TANGENTS)
-        raise TypeError(f"RTRL is written out for the rules {known}; got {getattr(rule, '__name__', rule)!r}")
-    return TANGENTS[rule]
+    for known, tangent in TANGENTS.items():
+        if rule is known:  # what is asked may be anything, not hashable too
+            return tangent
+    names = ", ".join(known.__name__ for known in TANGENTS)
+    raise TypeError(f"RTRL is written out for the rules {names}; got {getattr(rule, '__name__', rule)!r}")

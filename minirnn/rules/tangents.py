@@ -3,6 +3,9 @@
 ``rtrl.py`` says what an influence is, and what it is good for. Here a dot marks one: ``h_dot (..., H, B)`` has the axes
 of some argument in front. Every line with dots is the derivative of a line of the step, in the order of the step;
 matrices act on the last two axes, and what has no axes in front broadcasts.
+
+Influences are large, and nearly all of what a step does directly is zero: entry i, j of a weight feeds row i and no
+other. So that part is never made as an array, but added where it belongs, gate by gate (``fed``).
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 from minirnn.arrays import xp_of
 from minirnn.rules.gru import check_arguments as check_gru
 from minirnn.rules.lstm import check_shapes as check_lstm
+from minirnn.rules.recurrence import joint_dtype
 from minirnn.rules.rnn import check_arguments as check_rnn
 
 
@@ -21,7 +25,7 @@ def rnn_tangent(a, h_prev, W_hh, *, by, direct, nonlinearity="tanh"):
     by : dict
         Name of an argument -> its influence on each state before the step, a tuple.
     direct : dict
-        Name of an argument that feeds ``a`` -> its influence on ``a``.
+        Name of an argument that feeds ``a`` -> ``x (..., B)``, what its entry i, ... gives to row i of ``a``.
 
     Returns
     -------
@@ -34,14 +38,11 @@ def rnn_tangent(a, h_prev, W_hh, *, by, direct, nonlinearity="tanh"):
     xp = xp_of(a)
     a = a + W_hh @ h_prev  # (1)
     h = xp.maximum(a, 0) if nonlinearity == "relu" else xp.tanh(a)  # (2)
-    if not by:
-        return (h,), {}
-
     slope = h != 0 if nonlinearity == "relu" else 1 - h * h
-    direct = {"W_hh": of_matrix(W_hh, h_prev), **direct}
+    feeds = per_gate({"W_hh": h_prev, **direct}, "a", len(a))
     moved = {}
     for name, (h_dot,) in by.items():
-        a_dot = W_hh @ h_dot + direct.get(name, 0)  # (1)
+        a_dot = fed(W_hh @ h_dot, feeds.get((name, "a")))  # (1)
         moved[name] = (slope * a_dot,)  # (2)
     return (h,), moved
 
@@ -49,32 +50,32 @@ def rnn_tangent(a, h_prev, W_hh, *, by, direct, nonlinearity="tanh"):
 def lstm_tangent(a, h_prev, c_prev, W_hh, W_hr=None, peepholes=None, *, by, direct):
     """One step of an LSTM, likewise; the numbers are those of ``rules/lstm.py``."""
     check_lstm(a, h_prev, c_prev, W_hh, W_hr, peepholes)
-    xp, (H, B) = xp_of(a), c_prev.shape
+    xp, H = xp_of(a), len(c_prev)
+    W_hi, W_hf, W_hg, W_ho = xp.split(W_hh, 4)
     p_i, p_f, p_o = (0, 0, 0) if peepholes is None else peepholes[:, :, None]
-    a_i, a_f, a_g, a_o = blocks(a + W_hh @ h_prev, 4)  # (1)
+    a_i, a_f, a_g, a_o = xp.split(a + W_hh @ h_prev, 4)  # (1)
     i, f, g = sigmoid(a_i + p_i * c_prev), sigmoid(a_f + p_f * c_prev), xp.tanh(a_g)  # (1a, 2)
     c = f * c_prev + i * g  # (3)
     o, tanh_c = sigmoid(a_o + p_o * c), xp.tanh(c)  # (3a, 2)
     m = o * tanh_c  # (4)
     h = m if W_hr is None else W_hr @ m  # (4a)
-    if not by:
-        return (h, c), {}
 
-    direct = {"W_hh": of_matrix(W_hh, h_prev), **direct}
-    if peepholes is not None:
-        of_i, of_f, _, of_o = of_vector(xp.concatenate([c_prev, c_prev, c, c])).reshape(4, H, 4 * H, B)
-        direct["peepholes"] = xp.stack([of_i, of_f, of_o])
+    feeds = per_gate({"W_hh": h_prev, **direct}, "ifgo", H)
+    feeds |= {("peepholes", "i"): (0, c_prev), ("peepholes", "f"): (1, c_prev), ("peepholes", "o"): (2, c)}
+    feeds |= {("W_hr", "h"): (slice(None), m)}
     moved = {}
     for name, (h_dot, c_dot) in by.items():
-        a_i_dot, a_f_dot, a_g_dot, a_o_dot = blocks(W_hh @ h_dot + direct.get(name, 0), 4)  # (1)
-        i_dot = i * (1 - i) * (a_i_dot + p_i * c_dot)  # (1a, 2)
-        f_dot = f * (1 - f) * (a_f_dot + p_f * c_dot)  # (1a, 2)
-        g_dot = (1 - g * g) * a_g_dot  # (2)
-        c_dot = f_dot * c_prev + f * c_dot + i_dot * g + i * g_dot  # (3)
-        o_dot = o * (1 - o) * (a_o_dot + p_o * c_dot)  # (3a, 2)
-        h_dot = o_dot * tanh_c + o * (1 - tanh_c * tanh_c) * c_dot  # (4)
+        # a sum gate by gate: side by side, the influences on four gates would take twice the memory of all that is kept
+        c_dot = (
+            f * c_dot
+            + c_prev * f * (1 - f) * (fed(W_hf @ h_dot, feeds.get((name, "f"))) + p_f * c_dot)  # (1, 1a, 2)
+            + g * i * (1 - i) * (fed(W_hi @ h_dot, feeds.get((name, "i"))) + p_i * c_dot)  # (1, 1a, 2)
+            + i * (1 - g * g) * fed(W_hg @ h_dot, feeds.get((name, "g")))  # (1, 2)
+        )  # (3)
+        a_o_dot = fed(W_ho @ h_dot, feeds.get((name, "o"))) + p_o * c_dot  # (1, 3a)
+        h_dot = tanh_c * o * (1 - o) * a_o_dot + o * (1 - tanh_c * tanh_c) * c_dot  # (2, 4)
         if W_hr is not None:
-            h_dot = W_hr @ h_dot + (of_matrix(W_hr, m) if name == "W_hr" else 0)  # (4a)
+            h_dot = fed(W_hr @ h_dot, feeds.get((name, "h")))  # (4a)
         moved[name] = h_dot, c_dot
     return (h, c), moved
 
@@ -82,51 +83,55 @@ def lstm_tangent(a, h_prev, c_prev, W_hh, W_hr=None, peepholes=None, *, by, dire
 def gru_tangent(a, h_prev, W_hh, b_hn=None, *, by, direct, reset_after=True):
     """One step of a GRU, likewise; the numbers are those of ``rules/gru.py``."""
     check_gru(a, h_prev, W_hh, b_hn, reset_after)
-    xp, (H, B) = xp_of(a), h_prev.shape
-    (a_r, a_z, a_n), (W_hr, W_hz, W_hn) = blocks(a, 3), blocks(W_hh, 3)
+    xp, H = xp_of(a), len(h_prev)
+    (a_r, a_z, a_n), (W_hr, W_hz, W_hn) = xp.split(a, 3), xp.split(W_hh, 3)
     r, z = sigmoid(a_r + W_hr @ h_prev), sigmoid(a_z + W_hz @ h_prev)  # (1, 2)
     k = r * h_prev  # (3a)
     s_n = W_hn @ (h_prev if reset_after else k) + (0 if b_hn is None else b_hn[:, None])  # (1 or 3b)
     n = xp.tanh(a_n + (r * s_n if reset_after else s_n))  # (3 or 3c)
     h = (1 - z) * n + z * h_prev  # (4)
-    if not by:
-        return (h,), {}
 
-    of_r, of_z, of_n = blocks(of_matrix(W_hh, h_prev), 3)  # directly, while the gates stay as they are
-    of_n = r * of_n if reset_after else blocks(of_matrix(W_hh, k), 3)[2]
-    nothing = xp.zeros((H, H, B), a.dtype)
-    direct = {
-        "W_hh": xp.concatenate([of_r, of_z, of_n], axis=-2),
-        "b_hn": xp.concatenate([nothing, nothing, of_vector(r)], axis=-2),
-        **direct,
-    }
+    feeds = per_gate({"W_hh": h_prev, **direct}, "rzn", H)
+    feeds["W_hh", "n"] = slice(2 * H, None), r[:, None] * h_prev if reset_after else k
+    feeds["b_hn", "n"] = slice(None), r
     moved = {}
     for name, (h_dot,) in by.items():
-        a_r_dot, a_z_dot, a_n_dot = blocks(direct.get(name, xp.zeros_like(a)), 3)
-        r_dot = r * (1 - r) * (a_r_dot + W_hr @ h_dot)  # (1, 2)
-        z_dot = z * (1 - z) * (a_z_dot + W_hz @ h_dot)  # (1, 2)
+        a_r_dot = fed(W_hr @ h_dot, feeds.get((name, "r")))  # (1)
         if reset_after:
-            n_dot = (1 - n * n) * (a_n_dot + r_dot * s_n + r * (W_hn @ h_dot))  # (1, 3)
+            a_n_dot = s_n * r * (1 - r) * a_r_dot + r * (W_hn @ h_dot)  # (2, 1, 3)
         else:
-            n_dot = (1 - n * n) * (a_n_dot + W_hn @ (r_dot * h_prev + r * h_dot))  # (3a, 3b, 3c)
-        moved[name] = ((1 - z) * n_dot + z_dot * (h_prev - n) + z * h_dot,)  # (4)
+            a_n_dot = W_hn @ (h_prev * r * (1 - r) * a_r_dot + r * h_dot)  # (2, 3a, 3b)
+        h_dot = (
+            (1 - z) * (1 - n * n) * fed(a_n_dot, feeds.get((name, "n")))  # (3 or 3c)
+            + (h_prev - n) * z * (1 - z) * fed(W_hz @ h_dot, feeds.get((name, "z")))  # (1, 2)
+            + z * h_dot
+        )  # (4)
+        moved[name] = (h_dot,)
     return (h,), moved
 
 
-def of_matrix(W, x):
-    """The direct influence of the entries of ``W (G, D)`` on ``W @ x``: entry i, j gives x_j to row i."""
-    xp, G = xp_of(W, x), len(W)
-    return xp.eye(G, dtype=x.dtype)[:, None, :, None] * x[:, None, :]  # (G, 1, G, 1) * (D, 1, B)
+def per_gate(direct, gates, H):
+    """What feeds all gates, gate by gate: name and gate -> the rows of the argument that feed this gate, and x."""
+    rows = {gate: slice(k * H, (k + 1) * H) for k, gate in enumerate(gates)}
+    return {(name, gate): (rows[gate], x) for name, x in direct.items() for gate in gates}
 
 
-def of_vector(x):
-    """The direct influence of ``v (G,)`` on ``v * x``, for ``x (G, B)``: entry i gives x_i to row i."""
-    return xp_of(x).eye(len(x), dtype=x.dtype)[:, :, None] * x  # (G, G, 1) * (G, B)
+def fed(dot, feed):
+    """The influence ``dot`` on the pre-activations of a gate and, in place, what the step itself adds to it.
 
-
-def blocks(x, count):
-    """The gates' equal blocks of rows."""
-    return xp_of(x).split(x, count, axis=-2)
+    Parameters
+    ----------
+    dot : array, (*shape of the argument, H, B)
+    feed : tuple or None
+        The H rows of the argument that feed this gate, and ``x (H, ..., B)`` or what broadcasts to it: the entries in
+        row i of them, such as i, j, give ``x[i, j]`` to row i of the gate, and nothing to others.
+    """
+    if feed is None:
+        return dot
+    (rows, x), i = feed, xp_of(dot).arange(dot.shape[-2])
+    dot = dot.astype(joint_dtype(dot, x), copy=False)
+    dot[rows][i, ..., i, :] += x
+    return dot
 
 
 def sigmoid(x):

@@ -45,7 +45,7 @@ def check_laws(
     without : sequence of str
         Names of laws that the rule is not meant to keep, such as ``"float32_stays_float32"`` for a cast.
     seed : int
-        Of the random cotangents.
+        Draws the random cotangents.
 
     Raises
     ------

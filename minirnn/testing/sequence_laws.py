@@ -33,7 +33,7 @@ def check_sequence_laws(rule: Callable, inputs: Sequence, static: Static | None 
     static : mapping, optional
         Keyword arguments of the rule.
     seed : int
-        Of cotangents, and of where sequences are cut.
+        Draws the cotangents, and where sequences are cut.
 
     Raises
     ------

@@ -1,5 +1,7 @@
 """What the character model refuses, in words that name the argument, and with nothing changed."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,7 @@ def test_a_state_that_does_not_fit_is_explained():
         ({"hidden_size": None}, "hidden_size must be a positive integer, got None"),
         ({"num_layers": 0}, "num_layers must be a positive integer, got 0"),
         ({"cell": "gru9"}, "cell must be one of rnn, lstm, gru, got 'gru9'"),
+        ({"cell": []}, r"cell must be one of rnn, lstm, gru, got \[\]"),
         ({"dropout": 1}, r"dropout must be a number from 0 to below 1, got 1"),
         ({"seed": -1}, "seed must be an integer that is not negative, got -1"),
         ({"dtype": "int8"}, "dtype must be float32 or float64, got 'int8'"),
@@ -68,3 +71,19 @@ def test_a_state_that_does_not_fit_is_explained():
 def test_bad_options_are_explained(options, words):
     with pytest.raises(ValueError, match=words):
         model(**options)
+
+
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_tie_weights_is_a_flag(value):
+    with pytest.raises(TypeError, match=f"tie_weights must be True or False, got {value!r}"):
+        model(tie_weights=value)
+
+
+def test_the_configuration_is_of_pythons_own_types():
+    sizes = {"vocab_size": np.uint8(200), "embedding_size": np.int16(4), "hidden_size": np.uint8(4)}
+    lm = CharLM(**sizes, num_layers=np.int8(2), dropout=np.float32(0.5), tie_weights=np.bool_(True), seed=np.uint8(7))
+    assert lm.config["seed"] == 7 and lm.config["tie_weights"] and lm.head.weight is lm.embedding.weight
+    same = CharLM(**json.loads(json.dumps(lm.config)))
+    assert {type(value) for value in lm.config.values()} == {int, float, str, bool} and same.config == lm.config
+    assert all(np.array_equal(a, same.state_dict()[name]) for name, a in lm.state_dict().items())
+    assert lm.loss([[0, 199]], [[1, 2]])[0].item() == same.loss([[0, 199]], [[1, 2]])[0].item()

@@ -84,6 +84,7 @@ def test_tags_of_another_shape_are_explained(tags):
         ({"hidden_size": None}, ValueError, "hidden_size must be a positive integer, got None"),
         ({"num_layers": 0}, ValueError, "num_layers must be a positive integer, got 0"),
         ({"cell": "bilstm"}, ValueError, "cell must be one of rnn, lstm, gru, got 'bilstm'"),
+        ({"cell": []}, ValueError, r"cell must be one of rnn, lstm, gru, got \[\]"),
         ({"bidirectional": "yes"}, TypeError, "bidirectional must be True or False, got 'yes'"),
         ({"dropout": 1}, ValueError, "dropout must be a number from 0 to below 1, got 1"),
         ({"locked_dropout": True}, ValueError, "locked_dropout=True needs dropout above 0, got dropout=0"),
@@ -94,3 +95,8 @@ def test_tags_of_another_shape_are_explained(tags):
 def test_bad_options_are_explained(options, error, words):
     with pytest.raises(error, match=words):
         model(**options)
+
+
+def test_sizes_of_few_bits_do_not_overflow():
+    tagger = model(vocab_size=np.uint8(200), num_tags=np.uint8(3), hidden_size=np.uint8(200))
+    assert tagger.head.weight.shape == (3, 400) and tagger([[0, 199]]).shape == (1, 2, 3)

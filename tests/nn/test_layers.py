@@ -76,6 +76,22 @@ def test_linear_explains_bad_sizes(name, value):
         Linear(**{"in_features": 3, "out_features": 2, name: value})
 
 
+def test_sizes_and_flags_of_layers_are_pythons_own():
+    layer, table = Linear(np.uint8(200), np.uint8(3)), Embedding(np.uint8(200), np.int8(3))
+    assert layer.weight.shape == (3, 200) and table.weight.shape == (200, 3)
+    assert np.array_equal(layer.weight.numpy(), Linear(200, 3).weight.numpy())
+    with pytest.raises(TypeError, match="bias must be True or False, got 'no'"):
+        Linear(3, 2, bias="no")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "longdouble", ">f4", ">f8"])
+def test_only_a_dtype_that_a_layer_can_have_is_offered(dtype):
+    with pytest.raises(TypeError, match=r"x must have the dtype of the weights, float32, got .*; convert it$"):
+        Linear(3, 2)(np.ones((2, 3), dtype))
+    with pytest.raises(TypeError, match=r"got float32; convert it, or build the layer with dtype='float32'$"):
+        Linear(3, 2, dtype="float64")(np.ones((2, 3), "float32"))
+
+
 @pytest.mark.parametrize("layer", [lambda d: Linear(2, 2, dtype=d), lambda d: Embedding(2, 2, dtype=d)])
 @pytest.mark.parametrize("dtype", ["int64", "float16", "banana", None])
 def test_layers_explain_bad_dtypes(layer, dtype):

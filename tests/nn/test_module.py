@@ -86,9 +86,13 @@ def test_loading_keeps_dtype_and_place(backend):
         (lambda s: s.update({"tail": 1}), KeyError, r"missing \[\], unknown \['tail'\]"),
         (lambda s: s.update({"tail": s.pop("head.bias")}), KeyError, r"missing \['head.bias'\], unknown \['tail'\]"),
         (lambda s: s.update({"head.bias": np.ones(3)}), ValueError, r"head.bias must have shape \(2,\), got \(3,\)"),
-        (lambda s: s.update({"head.bias": np.array(["a", "b"])}), ValueError, "could not convert"),
+        (lambda s: s.update({"head.bias": np.array(["a", "b"])}), TypeError, "head.bias must be .* got dtype <U1"),
+        (lambda s: s.update({"head.bias": np.ones(2) * 1j}), TypeError, "head.bias must be .* got dtype complex128"),
+        (lambda s: s.update({"head.bias": None}), TypeError, "head.bias must be an array of real .* got dtype object"),
+        (lambda s: s.update({"head.bias": [[1.0], []]}), TypeError, "head.bias must be an array of real .* got list"),
+        (lambda s: s.update({"head.bias": [True, False]}), TypeError, "head.bias must be .* got dtype bool"),
     ],
-    ids=["missing", "unknown", "renamed", "shape", "words"],
+    ids=["missing", "unknown", "renamed", "shape", "words", "complex", "none", "uneven", "flags"],
 )
 def test_a_state_that_does_not_fit_changes_nothing(change, error, words):
     model = Model()
@@ -99,12 +103,42 @@ def test_a_state_that_does_not_fit_changes_nothing(change, error, words):
     assert all(np.array_equal(a, before[name]) for name, a in model.state_dict().items())
 
 
+@pytest.mark.parametrize("state", [None, 3, [("weight", 1)], Linear(3, 2)])
+def test_a_state_that_is_no_mapping_is_explained(state):
+    with pytest.raises(TypeError, match=f"state must be a mapping from names to arrays, got {type(state).__name__}"):
+        Linear(3, 2).load_state_dict(state)
+
+
+def test_a_number_that_does_not_fit_changes_nothing(backend):
+    layer = Linear(2, 3)
+    before, state = layer.state_dict(), {"weight": np.zeros((3, 2)), "bias": np.array([np.inf, -1e300, np.nan])}
+    with pytest.raises(ValueError, match=r"bias must fit into float32, the dtype of the parameter, got -1e\+300"):
+        layer.load_state_dict(state)
+    assert all(np.array_equal(a, before[name]) for name, a in layer.state_dict().items())
+    state["bias"][1] = 3e38
+    layer.load_state_dict(state)  # what is no finite number to begin with is the user's
+    assert np.array_equal(layer.bias.numpy(), np.array([np.inf, 3e38, np.nan], "float32"), equal_nan=True)
+
+
+def test_tensors_are_loaded_as_their_arrays(backend):
+    layer, other = Linear(2, 3), Linear(2, 3, seed=1)
+    layer.load_state_dict(dict(other.named_parameters()))
+    expected = other.state_dict()
+    with no_grad():
+        other.weight += 1.0
+    assert all(np.array_equal(a, expected[name]) for name, a in layer.state_dict().items())
+
+
 def test_train_and_eval_reach_every_module():
     model, x = Model(), np.ones((2, 3))
     assert model.training
     assert model.eval() is model and not model.second.drop.training
     assert np.array_equal(model(x).numpy(), model(x).numpy())
     assert model.train().second.drop.training
+    model.first.training = False
+    assert model.training and not model.first.training and model.first.drop.training  # of this module alone
+    with pytest.raises(TypeError, match="training must be True or False, got 'no'"):
+        model.train("no")
     assert not np.array_equal(model(x).numpy(), model(x).numpy())
 
 

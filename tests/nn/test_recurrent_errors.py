@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from recurrent_cases import parts
 
+from minirnn import ops, rules
 from minirnn.nn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from minirnn.rules.combinators import projected, ragged, truncate
 from minirnn.tape import Tensor
 from minirnn.testing import strict_cupy
 
@@ -27,7 +29,7 @@ LAYERS += [lambda **options: GRU(3, 4, 2, **options)]
         (X.astype("int64"), TypeError, "x must have the dtype of the weights, float32, got int64"),
         (X > 0, TypeError, "x must have the dtype of the weights, float32, got bool"),
         (X.astype(object), TypeError, "x: data must be numbers, got dtype object"),
-        (X[..., :2].astype("complex64"), ValueError, r"x must have shape \(T, B, 3\), got \(5, 2, 2\)"),
+        (X.astype("complex64"), TypeError, "x must have the dtype of the weights, float32, got complex64; layers take"),
         ("text", TypeError, "x: data must be numbers"),
         (None, TypeError, "x: data must be numbers"),
     ],
@@ -131,7 +133,7 @@ def test_what_lives_on_another_backend_is_refused():
         ([True, False], TypeError, r"lengths must be integers, .* of dtype bool"),
         ([[1], [2, 3]], TypeError, r"lengths must be integers, one for each sequence, got \[\[1\], \[2, 3\]\]"),
         ("54", TypeError, "lengths must be integers, got '54' of dtype <U2"),
-        ([], TypeError, r"lengths must be integers, got \[\] of dtype float64"),
+        ([], ValueError, r"lengths must hold one integer for each of 2 sequences, got shape \(0,\)"),
     ],
 )
 def test_bad_lengths_are_explained(layer, lengths, error, words):
@@ -161,11 +163,14 @@ def test_bad_lengths_are_explained(layer, lengths, error, words):
         ({"bidirectional": 2}, TypeError, "bidirectional must be True or False, got 2"),
         ({"residual": None}, TypeError, "residual must be True or False, got None"),
         ({"locked_dropout": True}, ValueError, "locked_dropout=True needs dropout above 0, got dropout=0"),
-        ({"peephole": True}, TypeError, "unexpected keyword argument 'peephole'"),
+        ({"zoneot": 0.1}, TypeError, "{name} has no option 'zoneot'; did you mean 'zoneout'\\?"),
+        ({"nlayers": 2}, TypeError, "{name} has no option 'nlayers'; did you mean 'num_layers'\\?"),
+        ({"device": "cpu"}, TypeError, "{name} has no option 'device'; arrays live where use_backend says"),
+        ({"sparse": True}, TypeError, "{name} has no option 'sparse'; it has input_size, hidden_size, .*, seed$"),
     ],
 )
 def test_bad_options_are_explained(cls, options, error, words):
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=words.format(name=cls.__name__)):
         cls(**{"input_size": 3, "hidden_size": 4, **options})
 
 
@@ -186,12 +191,73 @@ def test_bad_options_are_explained(cls, options, error, words):
         (lambda: LSTM(3, 4, peepholes=True, layer_norm=True), ValueError, "peepholes=True and layer_norm=True exclude"),
         (lambda: GRU(3, 4, reset_after=None), TypeError, "reset_after must be True or False, got None"),
         (lambda: GRU(3, 4, reset_after=False, layer_norm=True), ValueError, "layer_norm=True needs reset_after=True"),
-        (lambda: GRU(3, 4, proj_size=2), TypeError, "unexpected keyword argument 'proj_size'"),
+        (lambda: GRU(3, 4, proj_size=2), TypeError, "GRU has no option 'proj_size'; it has .*, reset_after, "),
+        (lambda: GRU(3, 4, peepholes=True), TypeError, "GRU has no option 'peepholes'; it has input_size, "),
+        (lambda: LSTM(3, 4, peephole=True), TypeError, "LSTM has no option 'peephole'; did you mean 'peepholes'"),
     ],
 )
 def test_options_that_a_cell_does_not_have_or_that_contradict_each_other_are_explained(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+@pytest.mark.parametrize(
+    ("through_time", "got"),
+    [
+        (lambda rule: None, "None"),
+        (lambda rule: rules.gru, "gru"),
+        (lambda rule: ragged(rules.gru), r"ragged\(gru\)"),
+        (lambda rule: ops.gru, "gru"),
+        (lambda rule: lambda *arrays: rule(*arrays), "<lambda>"),
+    ],
+)
+def test_what_through_time_makes_must_take_what_the_rule_takes(through_time, got):
+    words = (
+        r"through_time must return a sequence rule made of the one that it is given, ragged\(projected\(gru\)\), got "
+    )
+    with pytest.raises(TypeError, match=words + got):
+        GRU(3, 4, through_time=through_time)
+
+
+def test_what_a_combinator_refuses_it_says_itself():
+    with pytest.raises(TypeError, match=r"projected\(ragged\(projected\(gru\)\)\): padding would be projected"):
+        GRU(3, 4, through_time=projected)
+    with pytest.raises(ValueError, match="window must be a positive number of steps, got 0"):
+        GRU(3, 4, through_time=lambda rule: truncate(rule, 0))
+
+
+@pytest.mark.parametrize("size", [np.uint8(100), np.int8(100), np.int64(100)])
+def test_sizes_are_pythons_own_integers(size):
+    for layer in (GRU(3, size, np.int8(2)), LSTM(size, size, proj_size=np.int8(3)), RNN(size, 5)):
+        assert {type(n) for n in (layer.input_size, layer.hidden_size, layer.num_layers)} == {int}
+    assert GRU(3, size).weight_hh_l0.shape == (300, 100) and LSTM(size, size).weight_ih_l0.shape == (400, 100)
+    for cell, gates in ((RNNCell, 1), (LSTMCell, 4), (GRUCell, 3)):
+        assert cell(size, size).weight_hh.shape == (gates * 100, 100) and type(cell(size, size).hidden_size) is int
+
+
+# Without the input projection
+
+
+@pytest.mark.parametrize(
+    ("a_xs", "error", "words"),
+    [
+        (3, ValueError, r"a_xs must be what project\(\) returns, a tuple of 2, one per direction"),
+        (Tensor(np.ones((2, 12, 2))), ValueError, r"a_xs must be what project\(\) returns, a tuple of 2"),
+        ((np.ones((5, 12, 2), "float32"),), ValueError, r"a_xs must be what project\(\) returns, a tuple of 2"),
+        ((np.ones((12, 2), "float32"),) * 2, ValueError, r"a_xs\[0\] must have shape \(T, 12, B\), got \(12, 2\)"),
+        ((np.ones((5, 4, 2), "float32"),) * 2, ValueError, r"a_xs\[0\] must have shape \(T, 12, B\), got \(5, 4, 2\)"),
+        ((np.ones((5, 12, 2)),) * 2, TypeError, r"a_xs\[0\] must have the dtype of the weights, float32, got float64"),
+        ((None, None), TypeError, r"a_xs\[0\]: data must be numbers"),
+        (
+            (np.ones((5, 12, 2), "float32"), np.ones((4, 12, 2), "float32")),
+            ValueError,
+            r"a_xs\[1\] must have shape \(5, 12, 2\), got \(4, 12, 2\)",
+        ),
+    ],
+)
+def test_bad_projected_input_is_explained(a_xs, error, words):
+    with pytest.raises(error, match=words):
+        GRU(3, 4, bidirectional=True).run(a_xs)
 
 
 # Cells

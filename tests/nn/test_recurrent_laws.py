@@ -9,8 +9,8 @@ from recurrent_cases import CELLS, assert_equal, layer_of, numbers, parts, playe
 from minirnn import ops
 from minirnn.arrays import asarray, to_numpy, use_backend
 from minirnn.checking import check_rule
-from minirnn.nn.recurrent import gru_biases
-from minirnn.rules.combinators import checkpoint, truncate, truncate_randomly
+from minirnn.nn.recurrent import gru_input_bias
+from minirnn.rules.combinators import checkpoint, reverse, truncate, truncate_randomly
 from minirnn.tape import Tensor
 from minirnn.testing import strict_cupy
 
@@ -276,6 +276,17 @@ def test_random_truncation_cuts_elsewhere_at_every_call_and_at_the_same_places_a
     assert np.array_equal(played(layer, x)["d x"], first) and not np.array_equal(first, second)
 
 
+@every_cell
+def test_reversed_through_time_a_layer_is_the_other_direction(backend, cell):
+    both, back, x = layer_of(cell, bidirectional=True), layer_of(cell, through_time=reverse), numbers(5, 3, 3)
+    back.load_state_dict({name: both.state_dict()[f"{name}_reverse"] for name in back.state_dict()})
+    out, ends = back(x, None, [5, 2, 4])
+    expected, expected_ends = both(x, None, [5, 2, 4])
+    assert np.array_equal(out.numpy(), expected.numpy()[..., out.shape[2] :])
+    for end, of_both in zip(parts(ends), parts(expected_ends), strict=True):
+        assert np.array_equal(end.numpy()[0], of_both.numpy()[1])
+
+
 # Layout, dtype, backend
 
 
@@ -315,7 +326,14 @@ def test_both_backends_agree(cell, options):
 
 def test_biases_of_a_gru_are_added_up_where_they_can_be():
     b_ih, b_hh = Tensor(np.arange(6.0)), Tensor(np.arange(6.0) * 10)
-    b, b_hn = gru_biases(b_ih, b_hh, reset_after=True)
-    assert b.numpy().tolist() == [0, 11, 22, 33, 4, 5] and b_hn.numpy().tolist() == [40, 50]
-    b, b_hn = gru_biases(b_ih, b_hh, reset_after=False)
-    assert b.numpy().tolist() == [0, 11, 22, 33, 44, 55] and b_hn is None
+    assert gru_input_bias(b_ih, b_hh, reset_after=True).numpy().tolist() == [0, 11, 22, 33, 4, 5]
+    assert gru_input_bias(b_ih, b_hh, reset_after=False).numpy().tolist() == [0, 11, 22, 33, 44, 55]
+
+
+@pytest.mark.parametrize(("options", "expected"), [({}, 4), ({"reset_after": False}, 2), ({"bias": False}, 0)])
+def test_biases_of_a_gru_are_put_together_once_a_call(options, expected):
+    """At most one node for the input bias and one for b_hn, in each of two layers."""
+    graph = layer_of("gru", layers=2, **options)(numbers(3, 2, 3))[0].to_dot()
+    rules_of_biases = ("outside_of_reset", "add", "getitem", "split", "pad")
+    made = [line for line in graph.splitlines() if any(f'"{rule}' in line for rule in rules_of_biases)]
+    assert len(made) == expected, graph

@@ -132,6 +132,16 @@ def test_masks_come_back_through_seek_and_differ_from_call_to_call(backend, opti
     assert not np.array_equal(first, second)
 
 
+@pytest.mark.parametrize("options", ["dropout", "locked dropout", "weight drop", "zoneout", "layer norm without bias"])
+def test_options_that_are_scalars_of_numpy_leave_float32_what_it_is(backend, options):
+    chosen = OPTIONS[options] | {"dtype": "float32"}
+    scalars = {name: np.float64(value) if isinstance(value, float) else value for name, value in chosen.items()}
+    x = numbers(5, 2, 3).astype("float32")
+    mine, expected = (played(layer_of("lstm", **given), x) for given in (scalars, chosen))
+    assert_equal(mine, expected, tolerance=0)
+    assert {value.dtype.name for value in mine.values()} == {"float32"}
+
+
 # Weight drop
 
 

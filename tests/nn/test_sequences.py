@@ -77,6 +77,20 @@ def test_bad_unpadding_is_explained(padded, lengths, error, words):
         unpad_sequences(padded, lengths)
 
 
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_batch_first_is_a_flag(value):
+    with pytest.raises(TypeError, match=f"batch_first must be True or False, got {value!r}"):
+        pad_sequences([[1]], batch_first=value)
+    with pytest.raises(TypeError, match=f"batch_first must be True or False, got {value!r}"):
+        unpad_sequences([[1]], [1], batch_first=value)
+
+
+def test_no_sequences_have_no_lengths():
+    assert checked_lengths([], B=0, T=3).tolist() == [] and unpad_sequences(np.zeros((3, 0)), []) == []
+    out, h_n = GRU(2, 3, bidirectional=True)(np.zeros((4, 0, 2), "float32"), lengths=[])
+    assert out.shape == (4, 0, 6) and h_n.shape == (2, 0, 3)
+
+
 def test_lengths_come_to_the_host(backend):
     found = checked_lengths(asarray([2, 1]), B=2, T=2)
     assert isinstance(found, np.ndarray) and found.dtype == np.int64 and found.tolist() == [2, 1]

@@ -57,3 +57,10 @@ def test_the_mask_is_the_stream_in_order():
 def test_a_bad_first_is_explained(first):
     with pytest.raises(ValueError, match=f"first must be an integer that is not negative, got {first!r}"):
         dropped(np.ones(3), first=first)
+
+
+@pytest.mark.parametrize("scalar", [np.float64, np.float32, np.array])
+def test_a_p_of_numpy_leaves_the_dtype_and_the_mask(backend, scalar):
+    x = np.ones((6, 5), "float32")
+    for mine, expected in zip(dropped(x, p=scalar(0.25)), dropped(x, p=0.25), strict=True):
+        assert mine.dtype == np.float32 and np.array_equal(mine, expected)

@@ -156,26 +156,47 @@ def test_the_next_input_may_depend_on_the_last_output():
     np.testing.assert_allclose(state[0], hs[-1], rtol=1e-12)
 
 
+def peak(rule, *others, steps=6, **options):
+    """Bytes at the most while influences are carried through some steps."""
+    stream = (np.ones((others[-1].shape[0], others[0].shape[1])) for _ in range(steps))
+    tracemalloc.start()
+    try:
+        for _ in influences(rule, stream, *others, **options):
+            pass
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def test_memory_does_not_grow_with_the_sequence():
-    h_0, c_0, W_hh = draw([(8, B), (8, B), (32, 8)])
+    inputs = draw([(8, B), (8, B), (32, 8)])
+    assert peak(rules.lstm, *inputs, steps=60) < 1.05 * peak(rules.lstm, *inputs)
 
-    def peak(steps):
-        stream = (np.ones((32, B)) for _ in range(steps))
-        tracemalloc.start()
-        try:
-            for _ in influences(rules.lstm, stream, h_0, c_0, W_hh):
-                pass
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
 
-    assert peak(60) < 1.05 * peak(6)
+@pytest.mark.parametrize(
+    ("rule", "gates", "states", "times", "static"),
+    [
+        (rules.rnn, 1, 1, 4, {}),
+        (rules.lstm, 4, 2, 3.5, {}),
+        (rules.gru, 3, 1, 7, {}),
+        (rules.gru, 3, 1, 7, {"reset_after": False}),
+    ],
+)
+def test_a_step_needs_a_few_times_what_is_carried(rule, gates, states, times, static):
+    """Of the influence of W_hh, however many gates there are; and next to nothing if that is not asked for."""
+    H, B = 16, 4
+    inputs = draw([*[(H, B)] * states, (gates * H, H)])
+    carried = states * gates * H * H * H * B * 8
+    assert 2 * carried < peak(rule, *inputs, of=["W_hh"], **static) < times * carried  # 2: the old and the new
+    assert peak(rule, *inputs, of=["h_0"], **static) < 12 * carried / (gates * H)
 
 
 # --- what cannot be asked --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", [rules.tanh, rules.lstm_step, projected(rules.lstm), np.tanh], ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize(
+    "rule", [rules.tanh, rules.lstm_step, projected(rules.lstm), np.tanh], ids=lambda rule: rule.__name__
+)
 def test_rules_that_are_not_written_out_are_refused(rule):
     with pytest.raises(TypeError, match="RTRL is written out for the rules rnn, lstm, gru; got "):
         rtrl(rule)
@@ -201,3 +222,60 @@ def test_static_arguments_reach_the_rule():
     inputs = draw(CELLS["rnn"][1])
     with pytest.raises(ValueError, match="nonlinearity must be 'tanh' or 'relu', got 'sine'"):
         rtrl(rules.rnn)(*inputs, nonlinearity="sine")
+
+
+H_0, W_HH = np.ones((H, B)), np.ones((H, H))
+XS = np.ones((T, D, B))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ((), {}, TypeError, "rnn takes the arrays a_xs, h_0, W_hh; h_0, W_hh must be given"),
+        ((H_0,), {}, TypeError, "rnn takes the arrays a_xs, h_0, W_hh; W_hh must be given"),
+        ((None, W_HH), {}, TypeError, "rnn takes the arrays a_xs, h_0, W_hh; h_0 must be given"),
+        ((H_0, W_HH, W_HH), {}, TypeError, "rnn takes the arrays a_xs, h_0, W_hh; got 4 of them"),
+        ((H_0[0], W_HH), {}, ValueError, r"h_0 must have two axes, got shape \(2,\)"),
+        ((H_0, W_HH[0]), {}, ValueError, r"W_hh must have two axes, got shape \(3,\)"),
+        (
+            (H_0, W_HH),
+            {"of": "W_hh"},
+            TypeError,
+            r"of must be a collection of names, such as \['W_hh'\], got the string",
+        ),
+        ((H_0, W_HH), {"of": [3]}, ValueError, r"of must name arguments that are there .*, got \['3'\]"),
+        (
+            (H_0, W_HH),
+            {"W_ih": np.ones((H + 1, D))},
+            ValueError,
+            r"W_ih must have shape \(G, D\) with G = 3, .* \(4, 4\)",
+        ),
+        ((H_0, W_HH), {"W_ih": np.ones(H)}, ValueError, r"W_ih must have shape \(G, D\) with G = 3, .* got \(3,\)"),
+        (
+            (H_0, W_HH),
+            {"W_ih": np.ones((H, 9))},
+            ValueError,
+            r"W_ih \(3, 9\), xs\[0\] must have shape \(9, B\), got \(4, 2\)",
+        ),
+        ((H_0, W_HH), {"b": np.ones((H, 1))}, ValueError, r"b must have shape \(G,\) with G = 3, .* got \(3, 1\)"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(arguments, options, error, message):
+    with pytest.raises(error, match=message):
+        next(influences(rules.rnn, XS, *arguments, **options))
+
+
+def test_what_is_no_rule_is_refused_whatever_it_is():
+    with pytest.raises(TypeError, match=r"RTRL is written out for the rules rnn, lstm, gru; got \[\]"):
+        rtrl([])
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_pullback_takes_one_cotangent_per_output(wanted):
+    inputs = draw(CELLS["rnn"][1])
+    (hs, h_T), pullback = rtrl(rules.rnn)(*inputs, wanted=(wanted,) * len(inputs))
+    for cotangents in ((hs,), (hs, h_T, h_T)):
+        with pytest.raises(
+            TypeError, match=rf"pullback of rtrl\(rnn\) takes .* each of its 2 outputs, got {len(cotangents)}"
+        ):
+            pullback(*cotangents)

@@ -12,11 +12,11 @@ from minirnn.nn.convert.layouts import (
     Recurrent,
     gate_orders,
     listed,
-    numbers,
     put_together,
     reordered,
     taken_apart,
 )
+from minirnn.nn.inputs import numbers
 from minirnn.nn.recurrent import GRU
 
 

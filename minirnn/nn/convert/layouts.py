@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minirnn.arrays import to_numpy
 from minirnn.nn.recurrent import GRU, LSTM, RNN
 
 Recurrent = RNN | LSTM | GRU
@@ -109,25 +108,3 @@ def listed(x: Any, count: int, name: str, contents: str) -> Sequence[Any]:
     if len(x) != count:
         raise ValueError(f"{name} must have {count} entries ({contents}), got {len(x)}")
     return x
-
-
-def numbers(x: Any, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """``x`` as an array of real numbers on the host, of ``shape`` if one is given.
-
-    Raises
-    ------
-    TypeError, ValueError
-    """
-    try:
-        found = to_numpy(x)
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # a ragged list; a tensor that is elsewhere, or has a gradient
-        raise TypeError(f"{name} must be an array of real numbers, got {type(x).__name__}: {error}") from None
-    if found.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must be an array of real numbers, got dtype {found.dtype}")
-    if shape is not None and found.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {found.shape}")
-    return found

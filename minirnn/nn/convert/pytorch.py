@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.nn.convert.layouts import Layer, Recurrent, gate_orders, numbers
+from minirnn.nn.convert.layouts import Layer, Recurrent, gate_orders
 from minirnn.nn.recurrent import GRU
 
 
@@ -54,12 +54,10 @@ def from_torch(layer: Layer, state: Mapping[str, Any]) -> Layer:
     TypeError
         If something is not an array of real numbers.
     ValueError
-        If a shape differs, or PyTorch has no such layer.
+        If a shape differs, a number overflows in the layer's dtype, or PyTorch has no such layer.
     """
     _check(layer)
-    if not isinstance(state, Mapping):
-        raise TypeError(f"state must be a mapping from names to arrays, got {type(state).__name__}")
-    layer.load_state_dict({name: numbers(x, str(name)) for name, x in state.items()})
+    layer.load_state_dict(state)
     return layer
 
 

@@ -68,7 +68,7 @@ class Bug:
     dies_by : callable
         The oracle of `minirnn.testing.bug_zoo.oracles` that tells one from the other.
     shapes : tuple
-        Of the arguments.
+        The shapes of the arguments.
     static : dict
         Keyword arguments with which the mistake matters.
     """

@@ -10,5 +10,6 @@ or a hole in the checks.
 
 prints what became of them; without ``--rule`` it takes in the whole library. The pieces: ``subjects.py`` finds what to
 change, ``operators.py`` says into what, ``mutants.py`` makes and loads the changed rule, ``score.py`` kills it and
-counts.
+counts. Combinators and RTRL are judged by ``around_rules.py`` and ``promises.py``, on the ``trials.py``, against what
+``references.py`` and ``hand_written.py`` say in other words.
 """

@@ -16,7 +16,7 @@ COLUMNS = ("mutants", "by check", "by law", "by error", "equivalent", "survivors
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; 1 if a mutant lives that is not known to be equivalent, or a known one does not."""
     parser = argparse.ArgumentParser(prog="python -m minirnn.testing.mutation", description=__doc__.partition(": ")[2])
-    parser.add_argument("--rule", metavar="NAME", help="only what the backward pass of this rule runs through")
+    parser.add_argument("--rule", metavar="NAME", help="only what this rule goes back through, or this combinator")
     parser.add_argument("--list", action="store_true", help="every mutant, and what became of it")
     options = parser.parse_args(arguments)
     started, found = time.perf_counter(), []

@@ -50,10 +50,11 @@ REASONS = {
                 factors: H * B -> B
     """,
     "the memory of a matrix is in another order, its numbers are the same": """
-        rules.gru.transposed
-            return xp.ascontiguousarray(xp.roll(W_hh, H, axis=0).T)
+        rules.gru.way_back_after
+            W_back = xp.ascontiguousarray(xp.roll(W_hh, H, axis=0).T)
                 calls: xp.ascontiguousarray … (W_hh, H, axis=0).T) -> xp.roll(W_hh, H, axis=0).T
-            return xp.ascontiguousarray(W_hh[: 2 * H].T), xp.ascontiguousarray(W_hh[2 * H :].T)
+        rules.gru.way_back_before
+            W_rz, W_n = xp.ascontiguousarray(W_hh[: 2 * H].T), xp.ascontiguousarray(W_hh[2 * H :].T)
                 calls: xp.ascontiguousarray(W_hh[: 2 * H].T) -> W_hh[:2 * H].T
                 calls: xp.ascontiguousarray(W_hh[2 * H :].T) -> W_hh[2 * H:].T
         rules.lstm.lstm
@@ -83,6 +84,9 @@ REASONS = {
     "NumPy takes every negative number for the one that fits": """
         rules.linear.embedding
             return kernels.add_rows(ids.reshape(-1), dy.reshape(ids.size, E), V), None
+                constants: 1 -> 2
+        rules.combinators.windows.clip_through_time
+            rows = xp.concatenate([d.reshape(-1, d.shape[-1]) for d in dstates])
                 constants: 1 -> 2
         rules.losses.cross_entropy
             dweights = kernels.add_rows(targets.reshape(-1), excess.reshape(-1, 1), V).reshape(V)
@@ -141,6 +145,131 @@ REASONS = {
                 conditions: part is None or part … t, slice | Integral) -> (part is None and pa … , slice | Integral))
             return basic or (hasattr(part, "dtype") and part.dtype.kind == "b")
                 conditions: basic or (hasattr(pa … t.dtype.kind == "b") -> (basic and (hasattr( … .dtype.kind == 'b'))
+    """,
+    "what is only unpacked, or gone through once in any order, may be any sequence": """
+        rules.combinators.form.Form
+            return tuple(arguments[: self.sequences]), tu … elf.sequences : end]), tuple(arguments[end:])
+                calls: tuple(arguments[: self.sequences]) -> arguments[:self.sequences]
+                calls: tuple(arguments[self.sequences : end]) -> arguments[self.sequences:end]
+                calls: tuple(arguments[end:]) -> arguments[end:]
+        rules.combinators.form.parameters_of
+            return list(signature(rule).parameters.values())
+                calls: list(signature(rule) … parameters.values()) -> signature(rule).parameters.values()
+        rules.combinators.form.named
+            names = list(parameters)
+                calls: list(parameters) -> parameters
+        rules.combinators.form.checked_lengths
+            found = list(lengths) if hasattr(lengths, "__iter__") else []
+                calls: list(lengths) -> lengths
+        rules.rtrl.influences
+            by[t] = tuple(xp_of(s).zeros((len(a), *s.shape), s.dtype) for s in states)
+                calls: tuple(xp_of(s).zeros … pe) for s in states) -> (xp_of(s).zeros((len … pe) for s in states)
+    """,
+    "a flag too many is never read": """
+        rules.rtrl.rtrl
+            wanted = wanted or (True,) * (1 + len(others))
+                constants: 1 -> 2
+    """,
+    "an argument that was not given has no gradient, asked for or not": """
+        rules.combinators.form.selective
+            flags = (*wanted, *(False,) * (len(gradients) - len(wanted)))
+                constants: False -> True
+    """,
+    "what is missing in front, or has length one, is stretched where arrays meet": """
+        rules.rtrl.at_the_start
+            shape = given[name].shape[:-1] if name in names else given[name].shape
+                signs: -1 -> 1
+                constants: 1 -> 2
+                constants: 1 -> 0
+    """,
+    "all columns to the end are one run of all columns": """
+        rules.combinators.ordering.ragged
+            if lengths is None or min(lengths, default=T) == T:
+                calls: min(lengths, default=T) -> lengths
+    """,
+    "the arguments of a call are a dict of its own": """
+        rules.combinators.form.checked_lengths
+            return dict(static), None
+                calls: dict(static) -> static
+    """,
+    "Python compares integers of every kind": """
+        rules.combinators.form.checked_lengths
+            if len(found) != B or not all(isinstance(n, I … ot True and 0 <= int(n) <= T for n in found):
+                calls: int(n) -> n
+    """,
+    "what gets through is refused by the next who looks, only less clearly": """
+        rules.combinators.form.parameters_of
+            if not callable(rule) or not (hasattr(rule, "__name__") or hasattr(rule, "func")):
+                calls: callable(rule) -> rule
+        rules.rtrl.influences
+            if a.ndim != 2 or len(a) != W_ih.shape[1]:
+                conditions: a.ndim != 2 or len(a) != W_ih.shape[1] -> (a.ndim != 2 and len … a) != W_ih.shape[1])
+        rules.rtrl.check_given
+            if missing or len(others) >= len(names):
+                conditions: len(others) >= len(names) -> (len(others) > len(names))
+        rules.combinators.form.checked_lengths
+            if any(x.shape[-1] != B for x in (*xs, *states)):
+                conditions: any(x.shape[-1] != B … x in (*xs, *states)) -> all((x.shape[-1] !=  …  in (*xs, *states)))
+    """,
+    "columns picked by their numbers are those of a slice, only copied; the numbers may come from the host": """
+        rules.combinators.ordering._runs
+            in_front = columns == list(range(len(columns)))
+                calls: list(range(len(columns))) -> range(len(columns))
+            yield slice(start, stop), slice(len(columns)) if in_front else xp.asarray(columns)
+                conditions: slice(len(columns))  …  xp.asarray(columns) -> xp.asarray(columns)
+                calls: xp.asarray(columns) -> columns
+    """,
+    "an affine map of which nothing is wanted gives None whatever it is asked": """
+        rules.combinators.stepping.projected
+            dxs, dW_ih, db = affine_pullback(da_xs) if any(in_affine) else (None, None, None)
+                conditions: affine_pullback(da_x … e (None, None, None) -> affine_pullback(da_xs)
+                calls: any(in_affine) -> in_affine
+    """,
+    "no draw is equal to a number that was not made for it": """
+        rules.combinators.windows.truncate_randomly
+            factor = 0.0 if drawn.random() < probability else grown
+                conditions: drawn.random() < probability -> (drawn.random() <= probability)
+    """,
+    "sums and products are the same either way round": """
+        rules.combinators.windows._sum
+            return [g if g is None else g + other for g, other in zip(gradients, others, strict=True)]
+                order: zip(gradients, others, strict=True) -> zip(others, gradients, strict=True)
+        rules.rtrl.add_up
+            for dot, d in zip(influence, cotangents, strict=False):
+                order: zip(influence, cotangents, strict=False) -> zip(cotangents, influence, strict=False)
+    """,
+    "one window over all steps is the rule, and no slice reaches further than the steps": """
+        rules.combinators.windows._in_windows
+            if window >= T:
+                conditions: window >= T -> (window > T)
+            now = slice(start, min(start + window, T))
+                calls: min(start + window, T) -> (start + window)
+    """,
+    "a message names things in another order, or not": """
+        rules.combinators.form.checked_lengths
+            columns = ", ".join(str(x.shape[-1]) for x in (*xs, *states))
+                calls: ", ".join(str(x.shap … x in (*xs, *states)) -> ', '
+                signs: -1 -> 1
+                constants: 1 -> 2
+                constants: 1 -> 0
+        rules.rtrl.tangent_of
+            names = ", ".join(known.__name__ for known in TANGENTS)
+                calls: ", ".join(known.__na … r known in TANGENTS) -> ', '
+    """,
+    "an array that nobody else will write into need not be copied": """
+        rules.rtrl.rtrl
+            found[sequence] = xp.stack([found[t] for t in … _xs))]) if len(a_xs) else xp.zeros_like(a_xs)
+                calls: xp.zeros_like(a_xs) -> a_xs
+            return (ys, *(end.copy() for end in ends)), rtrl_pullback
+                calls: end.copy() -> end
+        rules.tangents.fed
+            dot = dot.astype(joint_dtype(dot, x), copy=False)
+                constants: False -> True
+    """,
+    "of the rows of an argument a gate counts off its H, and leaves alone what comes after them": """
+        rules.tangents.per_gate
+            rows = {gate: slice(k * H, (k + 1) * H) for k, gate in enumerate(gates)}
+                constants: 1 -> 2
     """,
 }
 

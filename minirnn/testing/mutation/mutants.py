@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from types import CodeType, FunctionType, SimpleNamespace
@@ -13,8 +13,9 @@ from typing import Any
 
 from minirnn import rules
 from minirnn.kernels import numpy
+from minirnn.testing import sequence_laws
 from minirnn.testing.mutation.operators import OPERATORS
-from minirnn.testing.mutation.subjects import Subject, definition, reached_by, source_of
+from minirnn.testing.mutation.subjects import AROUND_RULES, Subject, definition, reached_by, source_of
 
 LEFT_ALONE = ast.Raise | ast.ExceptHandler | ast.JoinedStr  # what is said of bad input has tests of its own
 
@@ -113,17 +114,33 @@ def load(mutant: Mutant | None, rule: str, constants: Mapping[str, Any] | None =
     constants : mapping, optional
         Values for constants at the top of those modules.
     """
-    worlds = {}
-    for module in {module for module, _ in reached_by(rule)}:
+    worlds = _worlds(mutant, {module for module, _ in reached_by(rule)}, constants or {})
+    return worlds[getattr(rules, rule).__module__][rule]
+
+
+def load_around(mutant: Mutant | None) -> SimpleNamespace:
+    """All combinators, ``rtrl``, ``influences``, and the laws of recurrence, in a world that holds the mutant."""
+    modules = {module for name in AROUND_RULES for module, _ in reached_by(name)} | {sequence_laws.__name__}
+    worlds = _worlds(mutant, modules, {})
+    tools = {name: worlds[tool.__module__][name] for name, tool in AROUND_RULES.items()}
+    return SimpleNamespace(**tools, check_sequence_laws=worlds[sequence_laws.__name__]["check_sequence_laws"])
+
+
+def _worlds(mutant: Mutant | None, modules: Iterable[str], constants: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """A copy of what stands in each of the modules, wired to one another and to nothing else that has a copy."""
+    worlds: dict[str, dict[str, Any]] = {}
+    for module in modules:
         world: dict[str, Any] = {"__name__": module, "__package__": sys.modules[module].__package__}
         exec(_compiled(source_of(module), module), world)
         if mutant is not None and module == mutant.subject.module:
             exec(mutant.function, world)  # the one function that is different
-        world.update({k: v for k, v in (constants or {}).items() if k in world})
+        world.update({k: v for k, v in constants.items() if k in world})
         worlds[module] = world
 
     def here(thing: Any) -> Any:
-        if not isinstance(thing, FunctionType) or thing.__module__ not in worlds:
+        if isinstance(thing, dict):  # a table of functions
+            return {key: here(value) for key, value in thing.items()}
+        if not isinstance(thing, FunctionType | type) or thing.__module__ not in worlds:
             return thing
         return worlds[thing.__module__].get(thing.__name__, thing)
 
@@ -136,7 +153,7 @@ def load(mutant: Mutant | None, rule: str, constants: Mapping[str, Any] | None =
         world.update({name: here(thing) for name, thing in world.items()})
         if "kernels_of" in world:
             world["kernels_of"] = kernels_of_copy
-    return worlds[getattr(rules, rule).__module__][rule]
+    return worlds
 
 
 @cache
@@ -154,7 +171,12 @@ def _nodes(code: tuple[ast.AST, ...]) -> Iterator[ast.AST]:
             yield node
             # a call that is a statement is left out with it, and not once more
             inner = node.value if isinstance(node, ast.Expr) else node
-            waiting.extend(reversed(list(ast.iter_child_nodes(inner))))
+            waiting.extend(reversed([child for child in ast.iter_child_nodes(inner) if not _only_said(inner, child)]))
+
+
+def _only_said(node: ast.AST, child: ast.AST) -> bool:
+    """Whether a child of a node is a type, which no program is the worse for."""
+    return child in (getattr(node, "annotation", None), getattr(node, "returns", None))
 
 
 def _short(text: str, most: int) -> str:

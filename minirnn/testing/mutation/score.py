@@ -14,9 +14,10 @@ from minirnn.checking import GradcheckError, check_rule
 from minirnn.testing.example_inputs import examples
 from minirnn.testing.inner_laws import complex_arguments
 from minirnn.testing.laws import check_laws
+from minirnn.testing.mutation.around_rules import check_around_rules
 from minirnn.testing.mutation.equivalent import EQUIVALENT, Key
-from minirnn.testing.mutation.mutants import Mutant, load, mutants_of
-from minirnn.testing.mutation.subjects import Subject, subjects
+from minirnn.testing.mutation.mutants import Mutant, load, load_around, mutants_of
+from minirnn.testing.mutation.subjects import AROUND_RULES, NAMES, Subject, subjects
 from minirnn.testing.strict_cupy import strict_cupy
 
 SHORT_RUNS = {"SLOPES": 240, "RUN": 50}  # numbers held at once: rules that go back in runs of steps make several
@@ -51,10 +52,10 @@ def scores(rule: str | None = None) -> Iterator[Score]:
     Raises
     ------
     ValueError
-        If there is no such rule.
+        If there is no such rule or combinator.
     """
-    if rule is not None and rule not in rules.__all__:
-        raise ValueError(f"rule must be one of {', '.join(rules.__all__)}, got {rule!r}")
+    if rule is not None and rule not in NAMES:
+        raise ValueError(f"rule must be one of {', '.join(NAMES)}, got {rule!r}")
     return map(score_of, (s for s in subjects() if rule is None or rule in s.rules))
 
 
@@ -76,18 +77,14 @@ def killer(mutant: Mutant) -> str:
     """What kills the mutant: ``"check"``, ``"law"`` or ``"error"``; empty if it lives.
 
     First the gradient check of few entries and dense directions, on every example of every rule that the mutant is
-    part of; then, for what is left, the laws.
+    part of; then, for what is left, the laws. Mutants of combinators have checks of their own, in the same order.
     """
     with strict_cupy(), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # numbers and laws are to judge, not what NumPy says of the way there
         try:
-            for rule, inputs, static in _trials(mutant):
-                check_rule(rule, inputs, static, max_entries=2)
-            for rule, inputs, static in _trials(mutant):
-                check_laws(rule, inputs, static, without=(*SEEN_BEFORE, *NOT_MEANT.get(rule.__name__, ())))
-                original = getattr(rules, rule.__name__)
-                if complex_arguments(rule, inputs, static) != complex_arguments(original, inputs, static):
-                    return "law"  # the law on complex numbers asks nothing of who takes none any more
+            _check_rules(mutant)
+            if around := AROUND_RULES.keys() & mutant.subject.rules:
+                check_around_rules(load_around(mutant), around, (mutant.subject.module, mutant.subject.name))
         except GradcheckError:
             return "check"
         except AssertionError:
@@ -97,9 +94,18 @@ def killer(mutant: Mutant) -> str:
     return ""
 
 
+def _check_rules(mutant: Mutant) -> None:
+    for rule, inputs, static in _trials(mutant):
+        check_rule(rule, inputs, static, max_entries=2)
+    for rule, inputs, static in _trials(mutant):
+        check_laws(rule, inputs, static, without=(*SEEN_BEFORE, *NOT_MEANT.get(rule.__name__, ())))
+        original = getattr(rules, rule.__name__)  # the law on complex numbers asks nothing of who takes none any more
+        assert complex_arguments(rule, inputs, static) == complex_arguments(original, inputs, static)
+
+
 def _trials(mutant: Mutant) -> Iterator[tuple[Any, ...]]:
     """The rules that the mutant is part of, each with every example; where that matters, in short runs, too."""
-    for name in mutant.subject.rules:
+    for name in (name for name in mutant.subject.rules if name not in AROUND_RULES):
         for k, (inputs, static) in enumerate([*examples(name), *FAR_AWAY.get(name, ())]):
             yield load(mutant, name, SHORT_RUNS if k % 2 else None), inputs, static
 

@@ -1,10 +1,12 @@
-"""What is mutated: every pullback of `minirnn.rules`, and every helper that a pullback reaches by name.
+"""What is mutated: every pullback, all of every combinator and of RTRL, and every helper reached from there by name.
 
 The functions are found, not listed. A rule is a public name of `minirnn.rules`; its backward part is the function
 inside it that is called ``..._pullback``, and the assignments before it whose names the pullback alone reads. From
 there every name is followed that stands for a function in ``minirnn/rules`` or ``minirnn/kernels`` (those of NumPy).
 
-Combinators are not among them: what they return is a rule, but they are none themselves.
+A combinator holds a function that holds a pullback, and what surrounds the pullback cuts, turns and counts: a fault
+there is silent, as both ways may share it. So combinators are mutated from the first line to the last, and so are the
+classes and functions that they reach in their package; and, likewise, RTRL, which has no way back that stands apart.
 """
 
 from __future__ import annotations
@@ -16,22 +18,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from types import FunctionType, ModuleType
+from typing import Any
 
 from minirnn import rules
 from minirnn.kernels import kernels_of, numpy
+from minirnn.rules import combinators, rtrl
 
 HOMES = ("minirnn.rules", "minirnn.kernels")
+WHOLE = ("minirnn.rules.combinators", "minirnn.rules.rtrl", "minirnn.rules.tangents")  # from the first line to the last
+AROUND_RULES: dict[str, Any] = {
+    **{name: getattr(combinators, name) for name in combinators.__all__},
+    "rtrl": rtrl.rtrl,
+    "influences": rtrl.influences,
+}
+NAMES = (*rules.__all__, *AROUND_RULES)  # by which one may ask for mutants
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """The backward part of one rule, or one helper."""
+    """The backward part of one rule, one helper, or all of one combinator."""
 
     module: str
     name: str
     code: tuple[ast.AST, ...]
     scope: frozenset[str]
-    rules: tuple[str, ...]  # whose gradients go wrong with it
+    rules: tuple[str, ...]  # or combinators: whose gradients go wrong with it
 
     @property
     def place(self) -> str:
@@ -43,20 +54,20 @@ class Subject:
 def subjects() -> tuple[Subject, ...]:
     """All of them, in the order of files and lines."""
     found: dict[tuple[str, str], list[str]] = {}
-    for rule in rules.__all__:
-        for function in reached_by(rule):
-            found.setdefault(function, []).append(rule)
+    for name in NAMES:
+        for function in reached_by(name):
+            found.setdefault(function, []).append(name)
     ordered = sorted(found, key=lambda function: (function[0], definition(*function).lineno))
     return tuple(Subject(*place, *_backward_part(*place), tuple(found[place])) for place in ordered)
 
 
 @cache
-def reached_by(rule: str) -> tuple[tuple[str, str], ...]:
-    """The functions, as (module, name), that take part in the backward pass of a rule: itself first."""
-    start = getattr(rules, rule)
+def reached_by(name: str) -> tuple[tuple[str, str], ...]:
+    """The functions, as (module, name), that take part in the backward pass of a rule or combinator: itself first."""
+    start = AROUND_RULES[name] if name in AROUND_RULES else getattr(rules, name)
     found = [(start.__module__, start.__name__)]
     for place in found:  # which grows
-        found += [other for other in _names_followed(*place) if other not in found]
+        found += [other for other in dict.fromkeys(_names_followed(*place)) if other not in found]
     return tuple(found)
 
 
@@ -66,16 +77,18 @@ def source_of(module: str) -> str:
 
 
 @cache
-def definition(module: str, name: str) -> ast.FunctionDef:
-    """The syntax tree of a function at the top of a module."""
-    return next(f for f in _tree(module).body if isinstance(f, ast.FunctionDef) and f.name == name)
+def definition(module: str, name: str) -> ast.FunctionDef | ast.ClassDef:
+    """The syntax tree of a function or class at the top of a module."""
+    tops = (top for top in _tree(module).body if isinstance(top, ast.FunctionDef | ast.ClassDef))
+    return next(top for top in tops if top.name == name)
 
 
-def function_in(holder: ModuleType, name: str) -> FunctionType | None:
-    """What ``name`` stands for in ``holder``, if that is a function of a rule's or a kernel's file."""
-    function = getattr(holder, name, None)
-    at_home = isinstance(function, FunctionType) and function.__module__.startswith(HOMES)
-    return function if at_home and function is not kernels_of else None
+def functions_in(holder: ModuleType, name: str, homes: tuple[str, ...] = HOMES) -> list[Any]:
+    """What ``name`` stands for in ``holder``, if that is a function or class of those files, or a table of some."""
+    thing = getattr(holder, name, None)
+    things = thing.values() if isinstance(thing, dict) else (thing,)
+    at_home = [f for f in things if isinstance(f, FunctionType | type) and f.__module__.startswith(homes)]
+    return [function for function in at_home if function is not kernels_of]
 
 
 @cache
@@ -85,16 +98,17 @@ def _tree(module: str) -> ast.Module:
 
 def _names_followed(module: str, name: str) -> Iterator[tuple[str, str]]:
     code, _ = _backward_part(module, name)
+    # what combinators are wrapped around is looked at by itself
+    homes = (*WHOLE, "minirnn.kernels") if module.startswith(WHOLE) else HOMES
     for node in (node for part in code for node in ast.walk(part)):
         match node:
             case ast.Name(id=called):
-                function = function_in(sys.modules[module], called)
-            case ast.Attribute(value=ast.Name(id="kernels"), attr=called):
-                function = function_in(numpy, called)
+                functions = functions_in(sys.modules[module], called, homes)
+            case ast.Attribute(value=ast.Name(id="kernels") | ast.Call(func=ast.Name(id="kernels_of")), attr=called):
+                functions = functions_in(numpy, called)
             case _:
                 continue
-        if function is not None:
-            yield function.__module__, function.__name__
+        yield from ((function.__module__, function.__name__) for function in functions)
 
 
 def _backward_part(module: str, name: str) -> tuple[tuple[ast.AST, ...], frozenset[str]]:
@@ -103,7 +117,7 @@ def _backward_part(module: str, name: str) -> tuple[tuple[ast.AST, ...], frozens
     inner = [f for f in function.body if isinstance(f, ast.FunctionDef)]
     pullbacks = [f for f in inner if f.name.endswith("_pullback")]
     scope = frozenset(_names_bound(function))
-    if not pullbacks:  # a helper, or a rule whose pullback a helper makes
+    if not pullbacks or module.startswith(WHOLE):  # a helper, a rule whose pullback a helper makes, a combinator
         return tuple(function.body), scope
     forward = [statement for statement in function.body if statement not in inner]
     prepared = [

@@ -29,7 +29,7 @@ def strict_cupy(seed: int = 0) -> Iterator[Any]:
     Parameters
     ----------
     seed : int
-        For what a device leaves undefined: the winner among writes to one element, the order of ``add.at``.
+        Draws what a device leaves undefined: the winner among writes to one element, the order of ``add.at``.
 
     Yields
     ------

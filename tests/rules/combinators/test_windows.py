@@ -264,6 +264,27 @@ def test_nothing_wanted_is_nothing_kept(name):
         assert set(pullback(*cotangents(outputs))) == {None}
 
 
+def test_clipping_takes_all_axes_of_a_state_together():
+    def identity(xs, h_0, *, wanted=(True, True)):
+        return (xs * 0 + h_0, h_0), lambda dys, dh: (xs * 0, dh + dys.sum(axis=0))
+
+    xs, h_0 = np.zeros((3, 2, 2, 3)), np.ones((2, 2, 3))
+    dh = np.random.default_rng(9).normal(size=h_0.shape)
+    found = clip_through_time(identity, max_norm=0.5)(xs, h_0)[1](xs, dh)[1]
+    np.testing.assert_allclose(np.sqrt((found**2).sum(axis=(0, 1))), [0.5] * 3)
+
+
+def test_without_a_step_random_truncation_takes_the_first():
+    cell = CELLS["gru"]
+    inputs = arguments(cell, T=12)
+    for x, y in zip(
+        run(truncate_randomly(cell.rule, 1, 0.5), inputs),
+        run(truncate_randomly(cell.rule, 1, 0.5, seed=0), inputs, step=0),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(x, y)
+
+
 def test_clipping_neither_overflows_nor_divides_nothing_by_nothing():
     def identity(xs, h_0, *, wanted=(True, True)):
         return (xs * 0 + h_0, h_0), lambda dys, dh: (xs * 0, dh + dys.sum(axis=0))

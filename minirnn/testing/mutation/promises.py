@@ -1,0 +1,291 @@
+"""What combinators promise besides numbers: names, refusals, what is shown and when, what is asked for, run and kept.
+
+Each function takes the combinators of some world, and raises an ``AssertionError`` if a promise is broken. `PROMISES`
+says whose they are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from functools import partial
+from inspect import signature
+from typing import Any
+
+import numpy as np
+
+from minirnn import rules
+from minirnn.checking.contract import argument_names
+from minirnn.testing.captured import saved_bytes
+from minirnn.testing.mutation.hand_written import leaky_sum, leaky_sum_shown
+from minirnn.testing.mutation.subjects import AROUND_RULES
+from minirnn.testing.mutation.trials import FULL_LSTM, GRU, LENGTHS, LSTM, RNN, B, H, T, drawn
+from minirnn.testing.variants import cotangents_like
+
+Tools = Any  # a namespace with a combinator for every name
+CLOSE = 1e-10
+
+
+def laws_of_recurrence(tools: Tools) -> None:
+    """The laws of recurrence are written with combinators: with these they must find every cell right."""
+    for name, shapes in (("gru", GRU), ("lstm", LSTM)):
+        tools.check_sequence_laws(getattr(rules, name), drawn(*shapes), seed=1)
+
+
+def signatures(tools: Tools) -> None:
+    """The names of arguments that reports use, and by which combinators tell what is what."""
+    for make, said in SIGNATURES:
+        rule = make(tools)
+        assert f"{rule.__name__}{signature(rule)}" == said, f"{rule.__name__}{signature(rule)} in place of {said}"
+
+
+SIGNATURES: tuple[tuple[Callable, str], ...] = (
+    (
+        lambda c: c.scan(c.zoneout(rules.lstm_step)),
+        "scan(zoneout(lstm_step))"
+        "(a_xs, keep_h_xs, keep_c_xs, h_0, c_0, W_hh, W_hr=None, peepholes=None, *, wanted=None)",
+    ),
+    (
+        lambda c: c.reverse(c.checkpoint(c.ragged(c.projected(rules.gru)), 2)),
+        "reverse(checkpoint(ragged(projected(gru))))"
+        "(xs, h_0, W_ih, b, W_hh, b_hn=None, *, reset_after=True, probe=None, wanted=None, lengths=None)",
+    ),
+    (
+        lambda c: c.truncate_randomly(rules.rnn, 2, 0.5),
+        "truncate_randomly(rnn)"
+        "(a_xs, h_0, W_hh, *, nonlinearity='tanh', probe=None, wanted=None, step=0)",
+    ),
+    (lambda c: c.rtrl(rules.rnn), "rtrl(rnn)(a_xs, h_0, W_hh, *, nonlinearity='tanh', wanted=(True, True, True))"),
+    (
+        lambda c: c.reverse(partial(partial(rules.rnn), nonlinearity="relu")),
+        "reverse(rnn)(a_xs, h_0, W_hh, *, nonlinearity='relu', probe=None, wanted=None)",
+    ),
+    (lambda c: c.reverse(leaky_sum), "reverse(leaky_sum)(xs, h_0, w, *, wanted=None)"),
+    (
+        lambda c: c.observe(rules.rnn, None),
+        "observe(rnn)(a_xs, h_0, W_hh, *, nonlinearity='tanh', probe=None, wanted=None)",
+    ),
+)  # fmt: skip
+
+
+RECURRENT = (rules.rnn, drawn(*RNN)), (rules.gru, drawn(*GRU)), (rules.lstm, drawn(*LSTM))
+
+
+def refusals(tools: Tools) -> None:
+    """What cannot be used is refused when the rule is made, or as soon as it is called."""
+    c, lstm, inputs = tools, rules.lstm, drawn(*RNN)
+    cuts: list[Callable] = [
+        lambda rule: c.truncate(rule, 2), lambda rule: c.truncate_randomly(rule, 2, 0.5),
+        lambda rule: c.clip_through_time(rule, 1.0),
+    ]  # fmt: skip
+    values: list[Callable] = [
+        *(lambda n=n: c.truncate(lstm, n) for n in (0, -1, 2.0, True)),
+        *(lambda n=n: c.truncate(lstm, 4, n) for n in (0, 2, 6, 4.0)),
+        *(lambda n=n: c.truncate_randomly(lstm, n, 0.5) for n in (0, "1")),
+        *(lambda p=p: c.truncate_randomly(lstm, 2, p) for p in (-0.1, 1, "0")),
+        *(lambda m=m: c.clip_through_time(lstm, m) for m in (0, -1.0, "1", float("nan"), float("inf"))),
+        *(lambda n=n: c.clip_through_time(lstm, 1.0, n) for n in (0, 1.5)),
+        *(lambda n=n: c.checkpoint(lstm, n) for n in (0, None)),
+        *(lambda n=n: c.ragged(rules.rnn)(*inputs, lengths=n) for n in (
+            3, [1] * (B - 1), [1] * B + [T], [1] * (B - 1) + [T + 1], [-1] + [1] * (B - 1), [1.0] * B, [True] * B,
+        )),
+        lambda: c.ragged(rules.rnn)(inputs[0], inputs[1][:, :1], inputs[2], lengths=[1] * B),
+        lambda: c.observe(c.truncate(rules.rnn, 2, 4), print)(*inputs),
+        lambda: list(c.influences(rules.rnn, *inputs, of={"W_hr"})),
+        *(lambda W=W: list(c.influences(rules.rnn, *inputs, W_ih=W)) for W in (np.ones(H), np.ones((H + 1, H)))),
+        lambda: list(c.influences(rules.rnn, *inputs, b=np.ones(1))),
+        *(lambda rule=rule, x=x: c.rtrl(rule)(x[0], x[1][:, :1], *x[2:]) for rule, x in RECURRENT),
+    ]  # fmt: skip
+    types: list[Callable] = [
+        *(lambda rule=rule: c.scan(rule) for rule in (rules.tanh, lstm, _backwards_named, _torn_apart)),
+        *(lambda rule=rule: c.reverse(rule) for rule in (rules.tanh, rules.lstm_step, 3, _Nameless())),
+        lambda: c.observe(rules.lstm_step, print),
+        lambda: c.projected(c.ragged(rules.rnn)),
+        *(lambda make=make: c.ragged(make(rules.rnn)) for make in cuts),
+        *(lambda make=make: c.ragged(c.projected(make(rules.rnn))) for make in cuts),
+        *(lambda make=make: make(c.reverse(rules.rnn)) for make in (*cuts, lambda rule: c.checkpoint(rule, 2))),
+        *(lambda make=make: make(c.truncate(rules.rnn, 2)) for make in (*cuts, lambda rule: c.checkpoint(rule, 2))),
+        lambda: c.ragged(c.reverse(rules.rnn)),
+        *(lambda n=n: c.scan(rules.rnn_step)(*inputs[:n]) for n in (0, 2)),
+        lambda: c.scan(rules.rnn_step)(*inputs, None),
+        lambda: c.rtrl(rules.tanh),
+        lambda: c.rtrl(leaky_sum),
+        lambda: list(c.influences(rules.rnn, *inputs, of="W_hh")),
+        *(
+            lambda others=others: list(c.influences(rules.rnn, inputs[0], *others))
+            for others in (inputs[1:2], (None, inputs[2]), (*inputs[1:], None))
+        ),
+    ]
+    for error, makes in ((ValueError, values), (TypeError, types)):
+        for k, make in enumerate(makes):
+            try:
+                make()
+            except error:
+                continue
+            raise AssertionError(f"{error.__name__} {k} is not raised")
+    c.truncate_randomly(lstm, 2, 0), c.clip_through_time(lstm, 1), c.truncate(c.clip_through_time(lstm, 1.0), 1, 1)
+
+
+class _Nameless:
+    def __call__(self, xs, h_0):
+        raise NotImplementedError
+
+
+def _backwards_named(h_prev, a, W_hh):
+    raise NotImplementedError
+
+
+def _torn_apart(a, h_prev, W_hh, c_prev):
+    raise NotImplementedError
+
+
+def what_is_shown(tools: Tools) -> None:
+    """Every step is shown under its own number, as it is when each column runs by itself; a record holds it all."""
+    c, full = tools, [T] * B
+    for rule, inputs, makes in (
+        (rules.lstm, drawn(*FULL_LSTM), (
+            (lambda rule: c.checkpoint(c.ragged(rule), 2), LENGTHS, False),
+            (c.reverse, full, True),
+        )),
+        (rules.gru, drawn(*GRU), (
+            (lambda rule: c.checkpoint(rule, 2), full, False),
+            (lambda rule: c.clip_through_time(rule, 1e9, 2), full, False),
+            (c.ragged, LENGTHS, False),
+            (lambda rule: c.reverse(c.ragged(rule)), LENGTHS, True),
+        )),
+    ):  # fmt: skip
+        given = cotangents_like(rule(*inputs)[0])
+        for make, lengths, turned in makes:
+            expected = _seen_column_by_column(rule, inputs, given, lengths, turned)
+            static, record = {} if lengths is full else {"lengths": lengths}, c.Record()
+            steps: Counter = Counter()
+
+            def probe(name: str, t: int, array: np.ndarray) -> None:
+                record(name, t, array)  # noqa: B023  # called before the loop goes on
+                steps[name, t] += 1  # noqa: B023
+
+            outputs, pullback = c.observe(make(rule), probe)(*inputs, **static)
+            assert np.array_equal(record["h"], outputs[0]), "shown too late"
+            pullback(*given)
+            assert {t for _, t in steps} == set(range(T)), f"shown are the steps {steps}"
+            assert not turned or set(steps.values()) == {1}, f"shown more than once: {steps}"
+            assert record.names == sorted(expected), f"shown is {record.names}"
+            for name, seen in expected.items():
+                assert record[name].shape == seen.shape, f"{name} has shape {record[name].shape}"
+                assert np.allclose(record[name], seen, rtol=CLOSE, atol=CLOSE), f"{name} of {make(rule).__name__}"
+    record, (a_xs, *others) = c.Record(), drawn(*RNN)
+    outputs, pullback = c.observe(c.truncate(rules.rnn, 2), record)(a_xs, *others)
+    da_xs, *_ = pullback(*cotangents_like(outputs))
+    assert np.array_equal(record["h"], outputs[0]) and np.array_equal(record["da"], da_xs), "of windows"
+    record, square = c.Record(), drawn((T, 2, 2, B), (2, 2, B), (2, 2))
+    outputs, _ = c.observe(c.ragged(leaky_sum_shown), record)(*square, lengths=LENGTHS)
+    assert np.array_equal(record["h"], outputs[0]), "states of three axes"
+
+
+def _seen_column_by_column(rule, inputs, given, lengths, turned) -> dict[str, np.ndarray]:
+    """What the rule itself shows of each column; of the steps past its end, zeros."""
+    states = 1 + (rule is rules.lstm)
+    whole: dict[str, np.ndarray] = {}
+    for b, n in enumerate(lengths):
+
+        def probe(name: str, t: int, array: np.ndarray) -> None:
+            steps = whole.setdefault(name, np.zeros((T, len(array), B)))
+            steps[n - 1 - t if turned else t, :, b] = array[:, 0]  # noqa: B023  # called before the loop goes on
+
+        order, column = slice(None, None, -1 if turned else 1), slice(b, b + 1)
+        own = [inputs[0][:n, :, column][order], *(h[:, column] for h in inputs[1 : 1 + states])]
+        _, pullback = rule(*own, *inputs[1 + states :], probe=probe)
+        pullback(given[0][:n, :, column][order], *(d[:, column] for d in given[1:]))
+    return whole
+
+
+def a_record(tools: Tools) -> None:
+    """Steps in their order, whatever the order that they came in; copies; one pass; and no name that was not shown."""
+    record, array = tools.Record(), np.ones(2)
+    for t in (2, 3, 2, 0, 1):  # a pass that breaks off, and another
+        array[:] = t
+        record("dh", t, array)
+    assert record.names == ["dh"] and record["dh"].tolist() == [[0, 0], [1, 1], [2, 2]]
+    try:
+        record["h"]
+    except KeyError:
+        return
+    raise AssertionError("a record has what it was not shown")
+
+
+def no_step_too_many(tools: Tools) -> None:
+    """Past the end of a column nothing is computed, and every run is as long as it can be."""
+    seen = []
+
+    def counted(a_xs, h_0, W_hh, *, wanted=(True,) * 3):
+        seen.append(a_xs.shape[:1] + a_xs.shape[-1:])
+        return rules.rnn(a_xs, h_0, W_hh, wanted=wanted)
+
+    tools.ragged(counted)(*drawn(*RNN), lengths=LENGTHS)
+    assert seen == [(2, 3), (1, 2), (2, 1)], f"runs of (steps, columns) {seen}"
+
+
+def nobody_is_asked_for_more(tools: Tools) -> None:
+    """What is not wanted in the end is not asked for on the way, and a rule runs no more often than it must."""
+    told: list = []
+
+    def spy(a_xs, h_0, W_hh, *, wanted=(True,) * 3):
+        told.append("".join("-x"[flag] for flag in wanted))
+        return rules.rnn(a_xs, h_0, W_hh, wanted=wanted)
+
+    inputs, (xs, W_ih), b = drawn(*RNN), drawn((T, 2, B), (RNN[0][1], 2)), None
+    for make, wanted, expected in (
+        (tools.ragged, "--x", ["--x", "-xx", "-xx"]),
+        (tools.ragged, "---", ["---"] * 3),
+        (lambda rule: tools.truncate(rule, 2), "--x", ["--x", "-xx", "-xx"]),
+        (lambda rule: tools.truncate(rule, 2), "---", ["---"] * 3),
+        (lambda rule: tools.checkpoint(rule, 2), "--x", [*["---"] * 3, "-xx", "-xx", "--x"]),
+        (lambda rule: tools.checkpoint(rule, 2), "---", ["---"] * 3),
+        (tools.projected, "----x", ["--x"]),
+        (tools.projected, "--x--", ["x--"]),
+        (tools.projected, "-----", ["---"]),
+    ):  # fmt: skip
+        told.clear()
+        arguments = [xs, inputs[1], W_ih, b, inputs[2]] if make is tools.projected else inputs
+        static = {"lengths": LENGTHS} if make is tools.ragged else {}
+        outputs, pullback = make(spy)(*arguments, wanted=tuple(flag == "x" for flag in wanted), **static)
+        pullback(*cotangents_like(outputs))
+        assert told == expected, f"asked for {told}, not for {expected}"
+
+
+def whose_influences(tools: Tools) -> None:
+    """Those of all that is given if nothing is said; of nothing, none."""
+    for rule, (xs, *others) in RECURRENT:
+        names = set(argument_names(rule, 1 + len(others))[1 : 1 + len(others)])
+        assert all(by.keys() == names for _, by in tools.influences(rule, xs, *others)), rule.__name__
+        assert all(by == {} for _, by in tools.influences(rule, xs, *others, of=())), rule.__name__
+
+
+def clips_what_is_large(tools: Tools) -> None:
+    """Where a square would overflow, beside columns of nothing and of ordinary size."""
+    xs, h_0, w = np.zeros((2, 2, 3), "float32"), np.ones((2, 3), "float32"), np.ones(2, "float32")  # one border
+    _, pullback = tools.clip_through_time(leaky_sum, 1.0)(xs, h_0, w)
+    _, dh, _ = pullback(xs, np.array([[-3e25, 0, 3], [-4e25, 0, 4]], "float32"))
+    assert np.allclose(dh, [[-0.6, 0, 0.6], [-0.8, 0, 0.8]], rtol=1e-6, atol=0), f"clipped to {dh}"
+
+
+def little_is_kept(tools: Tools) -> None:
+    """Of a sequence run again nothing but arguments and the states between; of a window alone, what is wanted."""
+    inputs = drawn((60, *LSTM[0][1:]), *LSTM[1:])
+    _, pullback = tools.checkpoint(rules.lstm, 10)(*inputs)
+    states = 6 * 2 * inputs[1].nbytes
+    assert saved_bytes(pullback) <= sum(x.nbytes for x in inputs) + 2 * states
+
+
+PROMISES: dict[Callable[[Tools], None], Collection[str]] = {
+    signatures: AROUND_RULES,
+    refusals: AROUND_RULES,
+    what_is_shown: ("observe", "Record", "ragged", "reverse", "checkpoint", "truncate", "clip_through_time"),
+    a_record: ("Record",),
+    no_step_too_many: ("ragged",),
+    nobody_is_asked_for_more: ("checkpoint", "projected", "ragged", "truncate"),
+    little_is_kept: ("checkpoint",),
+    whose_influences: ("influences",),
+    clips_what_is_large: ("clip_through_time",),
+    laws_of_recurrence: ("checkpoint", "ragged", "reverse", "truncate"),
+}
