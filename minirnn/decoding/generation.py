@@ -110,7 +110,7 @@ def stream_characters(
 
 
 def _check(lm: Any, length: int) -> None:
-    if lm.vocabulary is None:
+    if getattr(lm, "vocabulary", None) is None:
         raise ValueError("lm has no vocabulary; build it as CharLM(vocabulary, ...) to let it write text")
     if not isinstance(length, int) or isinstance(length, bool) or length < 0:
         raise ValueError(f"length must be an integer that is not negative, got {length!r}")
