@@ -176,17 +176,19 @@ def test_a_step_makes_no_array_but_the_columns_looked_up(cell, B):
     """Those of several texts pass through rows of the table: ``B`` times the gates, given back at once."""
     lm = CharLM(V, 8, 512, 2, cell=cell)  # the smallest array of a step, but for the scores, has 2048 bytes
     _, step = stepper(lm, [np.array([1])] * B, 9)
-    step([2] * B)
     tracemalloc.start()
     try:
+        for k in range(50):  # the interpreter's own memory settles
+            step([k % V] * B)
         before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
         for k in range(50):
             step([k % V] * B)
         after, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     rows = 0 if B == 1 else B * lm.rnn.weight_hh_l0.shape[0] * 4 + 4096  # and what NumPy needs to gather them
-    assert after - before < 1000 and peak - before < rows + 1500
+    assert after - before < 2000 and peak - before < rows + 2000  # less than one array kept, or made in passing
 
 
 @every_cell
