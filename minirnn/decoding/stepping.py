@@ -23,7 +23,7 @@ import numpy as np
 from minirnn.arrays import Array, home_of, xp_of
 from minirnn.kernels import kernels_of
 from minirnn.nn import GRU, LSTM, RNN, Embedding, Linear
-from minirnn.rules.gru import columns, forward_step
+from minirnn.rules.gru import columns, step_after, step_before
 from minirnn.tape import no_grad
 
 # Up to so many multiplications OpenBLAS takes a matrix as it lies in memory; a larger one it rearranges first, at every
@@ -190,10 +190,11 @@ def _gru(rnn: GRU, W_hh: Array, b_hn: Array | None, h: Array) -> Callable[[Array
     """From the input part ``a (3H, B)`` to the new ``h``, which takes the place of the old."""
     xp, (H, B) = xp_of(h), h.shape
     W_hh = xp.array(W_hh, order=_order(W_hh, B))
-    gates, new, b = xp.empty(((4 if rnn.reset_after else 3) * H, B), h.dtype), xp.empty_like(h), columns(b_hn, B)
+    forward, kept = (step_after, 4) if rnn.reset_after else (step_before, 3)
+    gates, new, b = xp.empty((kept * H, B), h.dtype), xp.empty_like(h), columns(b_hn, B)
 
     def step(a: Array) -> Array:
-        forward_step(a, h, W_hh, b, gates, new, rnn.reset_after)  # (1, 2, 3, 4)
+        forward(a, h, W_hh, b, gates, new)  # (1, 2, 3, 4)
         h[...] = new
         return h
 

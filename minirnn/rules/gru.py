@@ -239,12 +239,6 @@ def gru(
     return (hs[1:], hs[T].copy()), gru_pullback
 
 
-def forward_step(a, h_prev, W_hh, b, gates, h, reset_after):
-    """A step of either form, for those who go forward only, as a text does that writes itself."""
-    step = step_after if reset_after else step_before
-    step(a, h_prev, W_hh, b, gates, h)
-
-
 def columns(b, B):
     """The bias as ``B`` equal columns, whole numbers in a row for every step to add; ``None`` stays."""
     return None if b is None else xp_of(b).broadcast_to(b.reshape(-1, 1), (len(b), B)).copy()

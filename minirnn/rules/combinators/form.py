@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Any, NamedTuple
 
 from minirnn.arrays import Array
+from minirnn.rules.recurrence import joint_dtype
 
 
 class Form(NamedTuple):
@@ -121,8 +122,10 @@ class Gradients:
             if k >= after:
                 self.found[k] = new if self.found[k] is None else self.found[k] + new
             else:
-                if self.found[k] is None:
-                    self.found[k] = self.xp.zeros(shape_dtype[0], new.dtype)
+                held = self.found[k]
+                if held is None:
+                    held = self.xp.zeros(shape_dtype[0], new.dtype)
+                self.found[k] = held.astype(joint_dtype(held, new), copy=False)  # some parts may ask in complex numbers
                 self.found[k][where] = new  # type: ignore[index]
         return self.form.split(gradients)[1]
 

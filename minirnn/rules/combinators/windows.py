@@ -27,9 +27,15 @@ def truncate(rule, window, back=None):
     """Truncated BPTT: after every ``window`` steps, the gradient of their losses flows back over ``back`` steps.
 
     In the terms of Williams & Peng (1990) ``window`` is k1 and ``back`` is k2. With both equal the sequence falls into
-    windows that no gradient leaves. What comes out is not the gradient of the loss; but it is the gradient of another
-    function, the one in which the state that enters every stretch of ``back`` steps is a constant. So it can be checked
-    against numbers like any other.
+    windows that no gradient leaves; with ``back = 2 * window`` each window's losses reach one window further:
+
+        window      |  1  |  2  |  3  |  4  |
+        its losses         <----|----x          of window 3, back over windows 3 and 2
+                                <----|----x     of window 4, back over windows 4 and 3
+
+    What comes out is not the gradient of the loss, but it is that of another function: the sum over all windows of
+    their losses, each computed from a state that entered ``back`` steps before the window's end and counts as a
+    constant. So it can be checked against numbers like any other.
 
     It bounds how far gradients flow, and not what is kept: for constant memory call the rule window by window, and
     carry the states from call to call, as training on a stream of text does.
@@ -38,15 +44,15 @@ def truncate(rule, window, back=None):
     ----------
     rule : sequence rule
     window : int
-        Steps. From the length of the sequence on nothing is cut.
+        Steps. A sequence that is no longer than that is not cut.
     back : int, optional
         A multiple of ``window``, and ``window`` without it. The way back takes ``back / window`` times as long.
 
     Raises
     ------
     ValueError
-        If ``window`` or ``back`` is none of these; when called, if there is a probe and ``back`` exceeds ``window``: no
-        step has one gradient then, but one for each stretch that it is part of.
+        If ``window`` or ``back`` is not such a number; when called, if there is a probe and ``back`` exceeds
+        ``window``: no step has one gradient then, but one for each stretch that it is part of.
     """
     steps_of(window=window, back=window if back is None else back)
     if back is not None and back % window:
@@ -58,11 +64,12 @@ def truncate(rule, window, back=None):
         for now, running, pullback in windows:
             nothing = xp.zeros_like(dys[now])
             asked = [(dys[now], *dends), *((nothing, *flow) for flow in flows)]
-            found = [pullback(*cotangents) for cotangents in asked]  # linear, but only of one age can be added up
+            # one by one and not their sum: each flow ends after so many generations of windows, at a place of its own
+            found = [pullback(*cotangents) for cotangents in asked]
             dstates = gathered.put(now, reduce(_sum, found))
             if now.start:
                 youngest, *older = (gathered.form.split(gradients)[1] for gradients in found)
-                dends = [xp.where(running, 0, d) for d in youngest]  # the ends of columns that have not begun yet
+                dends = [xp.where(running, 0, d) for d in youngest]  # of columns that ended before this window
                 flows = [[xp.where(running, d, 0) for d in youngest], *older][: generations - 1]
         return dstates
 
@@ -162,7 +169,6 @@ def checkpoint(rule, every):
     ValueError
         If ``every`` is no positive integer.
     """
-
     steps_of(every=every)
     return _in_windows(rule, every, "checkpoint", partial(_carried, border=lambda dstates: dstates), again=True)
 

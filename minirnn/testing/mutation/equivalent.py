@@ -265,6 +265,9 @@ REASONS = {
         rules.tangents.fed
             dot = dot.astype(joint_dtype(dot, x), copy=False)
                 constants: False -> True
+        rules.combinators.form.Gradients
+            self.found[k] = held.astype(joint_dtype(held, new), copy=False)
+                constants: False -> True
     """,
     "of the rows of an argument a gate counts off its H, and leaves alone what comes after them": """
         rules.tangents.per_gate
