@@ -30,11 +30,13 @@ from minirnn.training import (
     save,
 )
 from minirnn.version import __version__
+from minirnn.workers import use_workers
 
 __all__ = [
     "__version__",
     # arrays and the tape
     "use_backend",
+    "use_workers",
     "to_numpy",
     "xp_of",
     "BackendError",

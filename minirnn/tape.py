@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minirnn.arrays import Array, asarray, home_of, to_numpy, xp_of
+from minirnn.workers import one_blas_thread
 
 _recording: ContextVar[bool] = ContextVar("minirnn_recording", default=True)
 _inside_rule: ContextVar[bool] = ContextVar("minirnn_inside_rule", default=False)
@@ -408,6 +409,7 @@ def bare_index(index: Any) -> Any:
     return index
 
 
+@one_blas_thread()
 def pull_back(
     outputs: Sequence[Tensor], cotangents: Sequence[Array], retain_graph: bool = False
 ) -> dict[int, tuple[Tensor, Array]]:
@@ -481,7 +483,8 @@ def differentiable(rule: Callable) -> Callable:
         arrays = [None if t is None else t.array for t in tensors]
         if len({type(a) for a in arrays if a is not None}) > 1:
             xp_of(*arrays)  # raises, naming the places
-        answer = rule(*arrays, **static, wanted=wanted) if selective else rule(*arrays, **static)
+        with one_blas_thread():
+            answer = rule(*arrays, **static, wanted=wanted) if selective else rule(*arrays, **static)
         if not (isinstance(answer, tuple) and len(answer) == 2 and callable(answer[1])):
             raise TypeError(f"a rule returns (output, pullback), but {name!r} returned {type(answer).__name__}")
         output, pullback = answer

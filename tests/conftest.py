@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from minirnn import memory
 from minirnn.arrays import current_backend, use_backend
 from minirnn.testing import backends, on_backend
 
@@ -36,6 +37,12 @@ def backend(request):
     """The array module to test with; while the test runs, new arrays of minirnn are made there too."""
     with on_backend(request.param) as xp:
         yield xp
+
+
+@pytest.fixture
+def fresh_memory(monkeypatch):
+    """Every array in memory of its own, handed out by the system, so that what is allocated can be counted."""
+    monkeypatch.setattr(memory, "LARGE", float("inf"))
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import ast
 from graphlib import CycleError, TopologicalSorter
 
 FLOORS = (
-    {"version", "arrays", "kernels", "text"},
+    {"version", "arrays", "memory", "workers", "kernels", "text"},
     {"rules", "checking"},
     {"tape"},
     {"ops"},
@@ -14,7 +14,7 @@ FLOORS = (
     {"cli"},
     {"__init__", "__main__"},
 )
-SIDE_DOORS = {("kernels", "arrays"), ("text", "arrays")}  # on one floor, but open
+SIDE_DOORS = {("text", "arrays"), *(("kernels", door) for door in ("arrays", "memory", "workers"))}  # on one floor
 CLOSED = {("checking", "tape"), ("checking", "ops")}  # a rule can be checked before the tape exists
 BANNED_MODULES = {"pickle", "dill", "cloudpickle", "shelve", "marshal"}
 BANNED_CALLS = {"eval", "exec", "compile", "__import__"}

@@ -23,7 +23,7 @@ import numpy as np
 from minirnn.arrays import Array, home_of, xp_of
 from minirnn.kernels import kernels_of
 from minirnn.nn import GRU, LSTM, RNN, Embedding, Linear
-from minirnn.rules.gru import columns, step_after, step_before
+from minirnn.rules.gru import columns, way_there_after, way_there_before
 from minirnn.tape import no_grad
 
 # Up to so many multiplications OpenBLAS takes a matrix as it lies in memory; a larger one it rearranges first, at every
@@ -190,11 +190,12 @@ def _gru(rnn: GRU, W_hh: Array, b_hn: Array | None, h: Array) -> Callable[[Array
     """From the input part ``a (3H, B)`` to the new ``h``, which takes the place of the old."""
     xp, (H, B) = xp_of(h), h.shape
     W_hh = xp.array(W_hh, order=_order(W_hh, B))
-    forward, kept = (step_after, 4) if rnn.reset_after else (step_before, 3)
-    gates, new, b = xp.empty((kept * H, B), h.dtype), xp.empty_like(h), columns(b_hn, B)
+    way_there, kept = (way_there_after, 4) if rnn.reset_after else (way_there_before, 3)
+    forward, gates, new = way_there(W_hh, B), xp.empty((kept * H, B), h.dtype), xp.empty_like(h)
+    b = columns(b_hn, B)
 
     def step(a: Array) -> Array:
-        forward(a, h, W_hh, b, gates, new)  # (1, 2, 3, 4)
+        forward(a, h, b, gates, new)  # (1, 2, 3, 4)
         h[...] = new
         return h
 

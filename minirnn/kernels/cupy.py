@@ -1,5 +1,8 @@
 """Kernels for CuPy on the GPU; the gate arithmetic is still that of ordinary array operations, not fused."""
 
+import math
+import sys
+
 from minirnn.arrays import xp_of
 from minirnn.kernels.gru import (
     gru_candidate,
@@ -16,6 +19,7 @@ from minirnn.kernels.rnn import rnn_activate, rnn_slopes
 __all__ = [
     "add_rows",
     "check_ids",
+    "empty",
     "gru_candidate",
     "gru_candidate_back",
     "gru_gates",
@@ -26,10 +30,50 @@ __all__ = [
     "lstm_gates",
     "lstm_gates_back",
     "lstm_slopes",
+    "product",
     "rnn_activate",
     "rnn_slopes",
+    "rows_of",
+    "shares",
+    "take_columns",
     "turn",
 ]
+
+
+def empty(shape, dtype):
+    """An array whose contents are whatever was in its memory; CuPy keeps a pool of it."""
+    return sys.modules["cupy"].empty(shape, dtype)
+
+
+def product(
+    W,  # (F, D)
+    columns,
+):
+    """A function ``(x (..., D, columns), out) -> W @ x``, for the many products of one matrix that a sequence takes."""
+    xp, W = xp_of(W), xp_of(W).ascontiguousarray(W)
+    return lambda x, out: xp.matmul(W, x, out=out)
+
+
+def rows_of(
+    x,  # (..., F, B)
+):
+    """The columns of all steps side by side, ``(F, N)``."""
+    rows = xp_of(x).moveaxis(x, -2, 0)
+    return rows.reshape(len(rows), math.prod(rows.shape[1:]))
+
+
+def shares(columns, numbers):
+    """All columns as one slice: a device shares out its work by itself."""
+    return [slice(0, columns)]
+
+
+def take_columns(
+    table,  # (F, V)
+    ids,  # (T, B) integers in [0, V)
+):
+    """The columns of ``table`` that ``ids`` name, ``(T, F, B)``."""
+    xp = xp_of(table, ids)
+    return xp.ascontiguousarray(xp.ascontiguousarray(table.T)[ids].swapaxes(1, 2))  # whole rows are copied
 
 
 def check_ids(ids, size, name="ids"):

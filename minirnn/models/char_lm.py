@@ -100,10 +100,10 @@ class CharLM(Module):
         weight = self.embedding.weight
         if ids.size >= self.vocab_size:
             # every character is seen: project the V vectors of the table once, then look characters up in the result
-            a_xs = tuple(ops.embedding_columns(table, ids) for table in self.rnn.project(weight.T))
+            hs, state = self.rnn.run(self.rnn.project(weight.T), ids, state)
         else:
-            a_xs = self.rnn.project(ops.embedding(weight, ids).swapaxes(1, 2))
-        hs, state = self.rnn.run(a_xs, state)
+            out, state = self.rnn(ops.embedding(weight, ids), state)
+            hs = out.swapaxes(1, 2)
         if self.training and self.dropout:
             self.draws += 1
             hs = ops.dropout(hs, p=self.dropout, seed=self.seed, stream="dropout_head", step=self.draws)

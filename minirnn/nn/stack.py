@@ -12,7 +12,7 @@ from minirnn.arrays import Array, asarray, random_generator, xp_of
 from minirnn.nn.inputs import floats_like, states_like
 from minirnn.nn.sequences import checked_lengths
 from minirnn.nn.weights import RecurrentWeights, refuse_unknown
-from minirnn.rules.combinators import projected, ragged, reverse, scan, zoneout
+from minirnn.rules.combinators import in_runs, looked_up, projected, ragged, reverse, scan, shard, zoneout
 from minirnn.rules.combinators.form import name_of, positional
 from minirnn.tape import Tensor, differentiable
 
@@ -37,17 +37,17 @@ class Recurrent(RecurrentWeights):
         self._lift()
 
     def _lift(self) -> None:
-        """Puts together the rules of both directions, with the input projection and without, and lifts them."""
+        """Puts together the rules of both directions, for features and for tokens, and lifts them."""
         step, sequence = self._cell()
         if self.zoneout:
             sequence = scan(zoneout(step))
 
         def both_ways(rule: Callable) -> tuple[Callable, Callable]:
-            rule = self._through_time(ragged(rule))
-            return differentiable(rule), differentiable(reverse(rule))
+            rule = self._through_time(in_runs(ragged(rule)))
+            return differentiable(shard(rule)), differentiable(shard(reverse(rule)))
 
-        self._projecting, self._plain = both_ways(projected(sequence)), both_ways(sequence)
-        keywords = signature(self._plain[0]).parameters
+        self._projecting, self._looking_up = both_ways(projected(sequence)), both_ways(looked_up(sequence))
+        keywords = signature(self._projecting[0]).parameters
         self._counts_calls = "step" in keywords  # truncate_randomly draws anew each time
         self._takes_probe = "probe" in keywords
 
@@ -65,7 +65,7 @@ class Recurrent(RecurrentWeights):
         return made
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in ("_projecting", "_plain")}
+        return {key: value for key, value in vars(self).items() if key not in ("_projecting", "_looking_up")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """What was pickled or copied, with new rules: those are functions within functions, which pickle refuses."""
@@ -133,27 +133,36 @@ class Recurrent(RecurrentWeights):
         shape = ("B", "T", self.input_size) if self.batch_first else ("T", "B", self.input_size)
         x = floats_like(self._of("weight_ih", "l0"), x, "x", shape)
         xs = x.transpose(1, 2, 0) if self.batch_first else x.transpose(0, 2, 1)  # (T, D, B): columns are the batch
-        hs, state = self._run((xs,) * self._directions, state, lengths, probe, projecting=True)
+        hs, state = self._run(xs, None, state, lengths, probe)
         return hs.transpose(2, 0, 1) if self.batch_first else hs.transpose(0, 2, 1), state
 
     def project(self, xs: Tensor) -> tuple[Tensor, ...]:
-        """What ``run`` starts from: the input part of the lowest layer's pre-activations, one for each direction.
+        """What ``run`` looks tokens up in: the input part of the lowest layer's pre-activations, for each direction.
 
-        ``xs`` is ``(T, D, B)``, or one matrix ``(D, B)``: the projection of a table of embeddings serves every token
-        that is looked up in it. Padding is projected too: it must be finite, lest NaN in it reach the gradient of
-        ``weight_ih``; only ``forward`` never reads it.
+        ``xs`` is ``(E, V)``, the embeddings of all tokens as columns, and each table ``(G, V)``; G is the number of
+        gates times H.
         """
         return tuple(ops.affine(xs, *self._input_weights(at)) for at in self._suffixes(0))
 
     def run(
-        self, a_xs: Sequence[Tensor], state: State | None = None, lengths: Any = None, *, probe: Probe | None = None
+        self,
+        tables: Sequence[Tensor],
+        ids: Any,
+        state: State | None = None,
+        lengths: Any = None,
+        *,
+        probe: Probe | None = None,
     ) -> tuple[Tensor, Any]:
-        """All layers over a sequence whose input to the lowest is projected already, all in columns.
+        """All layers over tokens, whose embeddings are projected already, as columns.
+
+        A token costs a look-up in place of a product: worth it as soon as there are more tokens than words to project.
 
         Parameters
         ----------
-        a_xs : sequence of Tensor
-            ``(T, G, B)`` for each direction, from ``project``; G is the number of gates times H.
+        tables : sequence of Tensor
+            ``(G, V)`` for each direction, from ``project``.
+        ids : array of int
+            ``(T, B)``, on the backend of the weights.
         state, lengths, probe : optional
             As in ``forward``.
 
@@ -166,21 +175,27 @@ class Recurrent(RecurrentWeights):
 
         Raises
         ------
+        IndexError
+            If an id of a real token lies outside ``[0, V)``.
         ValueError, TypeError
-            As from ``forward``, of ``a_xs`` too.
+            As from ``forward``, of tables and ids too.
         """
-        if not isinstance(a_xs, (tuple, list)) or len(a_xs) != self._directions:
-            raise ValueError(f"a_xs must be what project() returns, a tuple of {self._directions}, one per direction")
-        weight, shape = self._of("weight_hh", "l0"), ("T", self.GATES * self.hidden_size, "B")
-        found: list[Tensor] = []
-        for k, a in enumerate(a_xs):
-            found.append(floats_like(weight, a, f"a_xs[{k}]", found[0].shape if found else shape))
-        return self._run(found, state, lengths, probe, projecting=False)
+        if not isinstance(tables, (tuple, list)) or len(tables) != self._directions:
+            raise ValueError(f"tables must be what project() returns, a tuple of {self._directions}, one per direction")
+        weight, rows = self._of("weight_hh", "l0"), self.GATES * self.hidden_size
+        tables = [floats_like(weight, table, f"tables[{k}]", (rows, "V")) for k, table in enumerate(tables)]
+        dtype = getattr(ids, "dtype", type(ids).__name__)
+        if getattr(dtype, "kind", "") not in ("i", "u"):
+            raise TypeError(f"ids must be an array of integers (T, B), got {dtype}")
+        if ids.ndim != 2:
+            raise ValueError(f"ids must be (T, B), got shape {ids.shape}")
+        return self._run(ids, tables, state, lengths, probe)
 
     def _run(
-        self, inputs: Sequence[Tensor], state: Any, lengths: Any, probe: Probe | None, projecting: bool
+        self, x: Any, tables: Sequence[Tensor] | None, state: Any, lengths: Any, probe: Probe | None
     ) -> tuple[Tensor, Any]:
-        T, _, B = inputs[0].shape
+        """The stack over features ``(T, D, B)``, or with tables over ids ``(T, B)``."""
+        T, *_, B = x.shape
         if T == 0:
             raise ValueError("x must have at least one step, got none")
         if probe is not None:
@@ -189,10 +204,10 @@ class Recurrent(RecurrentWeights):
         states = self._state_as_columns(state, B)
         if self.training and (self.dropout or self.weight_drop or self.zoneout or self._counts_calls):
             self.draws += 1
-        hs, ends = self._layer(0, inputs, states, lengths, probe, projecting)
+        hs, ends = self._layer(0, x, tables, states, lengths, probe)
         for layer in range(1, self.num_layers):
             below, read = hs, self._dropped(hs, layer)
-            hs, more = self._layer(layer, (read,) * self._directions, states, lengths, probe)
+            hs, more = self._layer(layer, read, None, states, lengths, probe)
             hs, ends = hs + below if self.residual else hs, ends + more
         lasts = tuple(ops.stack(*parts).swapaxes(1, 2) for parts in zip(*ends, strict=True))
         return hs, lasts if len(lasts) > 1 else lasts[0]
@@ -201,33 +216,33 @@ class Recurrent(RecurrentWeights):
         if not callable(probe):
             raise TypeError(f"probe must be None or a function of (place, name, t, array), got {probe!r}")
         if not self._takes_probe:
-            rule = self._plain[0].__name__
+            rule = self._projecting[0].__name__
             raise ValueError(f"probe must be None for {rule}: with zoneout and layer_norm a layer shows nothing")
 
     def _layer(
         self,
         layer: int,
-        inputs: Sequence[Tensor],
+        x: Any,
+        tables: Sequence[Tensor] | None,
         states: list[Tensor],
         lengths: Any,
         probe: Probe | None,
-        projecting: bool = True,
     ) -> tuple[Tensor, list[list[Tensor]]]:
         """One layer in all its directions: outputs side by side, and of each direction the states at its end."""
         outputs, ends = [], []
-        lifted = self._projecting if projecting else self._plain
-        for k, (op, xs, at) in enumerate(zip(lifted, inputs, self._suffixes(layer), strict=False)):
+        for k, at in enumerate(self._suffixes(layer)):
             place = layer * self._directions + k
             static = self._static()
             if self._counts_calls:
                 static["step"] = self.draws * len(states[0]) + place
             if probe is not None:
                 static["probe"] = partial(probe, at)
+            op = (self._projecting if tables is None else self._looking_up)[k]
             hs, *last = op(
-                xs,
-                *self._keeps(at, xs.shape[0], xs.shape[2]),
+                x,
+                *self._keeps(at, x.shape[0], x.shape[-1]),
                 *(part[place] for part in states),
-                *(self._input_weights(at) if projecting else ()),
+                *(self._input_weights(at) if tables is None else (tables[k],)),
                 *self._recurrent_weights(at),
                 lengths=lengths,
                 **static,

@@ -48,9 +48,9 @@ Everything in da and ds but the factor dh (for da_r of the second form: dk) is k
 of products and one matrix product per step, two without ``reset_after``. The arithmetic of the gates, and in which rows
 each stands, is in ``kernels/gru.py``, under the same names and numbers.
 
-In code. Each form is three functions, with the lines from above: ``step_`` goes there, ``way_back_`` makes what goes
-back, ``weights_`` is the sum over t. ``gru_step`` and ``gru`` choose once; else the forms differ in how many gates they
-keep, and in the slopes.
+In code. Each form is three functions, with the lines from above: ``way_there_`` makes what goes a step, ``way_back_``
+what goes back, ``weights_`` is the sum over t. ``gru_step`` and ``gru`` choose once; else the forms differ in how many
+gates they keep, and in the slopes.
 """
 
 from __future__ import annotations
@@ -63,23 +63,28 @@ from minirnn.rules.recurrence import joint_dtype, show, steps_back
 # --- reset_after=True, the first equations above ----------------------------------------------------------------------
 
 
-def step_after(a, h_prev, W_hh, b, gates, h):
-    """One step: fills ``gates (4H, B)`` with r z s_n n, and ``h``."""
-    xp, kernels, H = xp_of(h), kernels_of(h), len(h)
-    s = xp.matmul(W_hh, h_prev, out=gates[: 3 * H])
-    if b is not None:
-        s[2 * H :] += b  # (1)
-    kernels.gru_gates(a, h_prev, gates, h)  # (2, 3, 4)
+def way_there_after(W_hh, B):
+    """What makes a step: fills ``gates (4H, B)`` with r z s_n n, and ``h``."""
+    kernels, H = kernels_of(W_hh), W_hh.shape[1]
+    recur = kernels.product(W_hh, B)
+
+    def step(a, h_prev, b, gates, h):
+        s = recur(h_prev, gates[: 3 * H])
+        if b is not None:
+            s[2 * H :] += b  # (1)
+        kernels.gru_gates(a, h_prev, gates, h)  # (2, 3, 4)
+
+    return step
 
 
-def way_back_after(W_hh):
+def way_back_after(W_hh, B):
     """What goes a step back: ``dh`` becomes that of h_prev, the slopes in ``dgates (4H, B)`` ds_n da_r da_z da_n."""
     xp, kernels, H = xp_of(W_hh), kernels_of(W_hh), W_hh.shape[1]
-    W_back = xp.ascontiguousarray(xp.roll(W_hh, H, axis=0).T)  # every step reads it; its columns are n r z, as ds
+    recur_back = kernels.product(xp.roll(W_hh, H, axis=0).T, B)  # its columns are n r z, as the rows of ds
 
     def back(dh, gates, dgates, scratch):
         kernels.gru_gates_back(dh, gates, dgates)  # (4, 3, 2)
-        dh += xp.matmul(W_back, dgates[: 3 * H], out=scratch)  # (1)
+        dh += recur_back(dgates[: 3 * H], scratch)  # (1)
 
     return back
 
@@ -94,26 +99,31 @@ def weights_after(gates, h_prevs, dgates):
 # --- reset_after=False, the second equations --------------------------------------------------------------------------
 
 
-def step_before(a, h_prev, W_hh, _, gates, h):
-    """One step: fills ``gates (3H, B)`` with r z n, and ``h``. There is no bias."""
-    xp, kernels, H = xp_of(h), kernels_of(h), len(h)
-    xp.matmul(W_hh[: 2 * H], h_prev, out=gates[: 2 * H])  # (1)
-    k = h  # lends its memory
-    kernels.gru_reset(a, h_prev, gates, k)  # (2, 3a)
-    xp.matmul(W_hh[2 * H :], k, out=gates[2 * H :])  # (3b)
-    kernels.gru_candidate(a, h_prev, gates, h)  # (3c, 4)
+def way_there_before(W_hh, B):
+    """What makes a step: fills ``gates (3H, B)`` with r z n, and ``h``. There is no bias."""
+    kernels, H = kernels_of(W_hh), W_hh.shape[1]
+    recur_rz, recur_n = kernels.product(W_hh[: 2 * H], B), kernels.product(W_hh[2 * H :], B)
+
+    def step(a, h_prev, _, gates, h):
+        recur_rz(h_prev, gates[: 2 * H])  # (1)
+        k = h  # lends its memory
+        kernels.gru_reset(a, h_prev, gates, k)  # (2, 3a)
+        recur_n(k, gates[2 * H :])  # (3b)
+        kernels.gru_candidate(a, h_prev, gates, h)  # (3c, 4)
+
+    return step
 
 
-def way_back_before(W_hh):
+def way_back_before(W_hh, B):
     """What goes a step back: ``dh`` becomes that of h_prev, the slopes in ``dgates (3H, B)`` da_r da_z da_n."""
-    xp, kernels, H = xp_of(W_hh), kernels_of(W_hh), W_hh.shape[1]
-    W_rz, W_n = xp.ascontiguousarray(W_hh[: 2 * H].T), xp.ascontiguousarray(W_hh[2 * H :].T)  # every step reads them
+    kernels, H = kernels_of(W_hh), W_hh.shape[1]
+    rz_back, n_back = kernels.product(W_hh[: 2 * H].T, B), kernels.product(W_hh[2 * H :].T, B)
 
     def back(dh, gates, dgates, scratch):
         kernels.gru_candidate_back(dh, gates, dgates)  # (4, 3c) and, for z, (2)
-        dk = xp.matmul(W_n, dgates[2 * H :], out=scratch)  # (3b)
+        dk = n_back(dgates[2 * H :], scratch)  # (3b)
         kernels.gru_reset_back(dk, dh, gates, dgates)  # (3a) and, for r, (2)
-        dh += xp.matmul(W_rz, dgates[: 2 * H], out=scratch)  # (1)
+        dh += rz_back(dgates[: 2 * H], scratch)  # (1)
 
     return back
 
@@ -147,16 +157,17 @@ def gru_step(
     """
     check_arguments(a, h_prev, W_hh, b_hn, reset_after)
     xp, kernels, (H, B), has_bias = xp_of(a, h_prev, W_hh, b_hn), kernels_of(a), h_prev.shape, b_hn is not None
-    dtype, (step, kept) = joint_dtype(a, h_prev, W_hh, b_hn), (step_after, 4) if reset_after else (step_before, 3)
+    way_there, kept = (way_there_after, 4) if reset_after else (way_there_before, 3)
+    dtype = joint_dtype(a, h_prev, W_hh, b_hn)
     gates, h = xp.empty((kept * H, B), dtype), xp.empty((H, B), dtype)
-    step(a, h_prev, W_hh, columns(b_hn, B), gates, h)  # (1, 2, 3, 4)
+    way_there(W_hh, B)(a, h_prev, columns(b_hn, B), gates, h)  # (1, 2, 3, 4)
 
     def gru_step_pullback(dh):
         way_back, weights = (way_back_after, weights_after) if reset_after else (way_back_before, weights_before)
         dtype = joint_dtype(gates, dh)
         dgates, dh_prev = xp.empty(gates.shape, dtype), dh.astype(dtype, order="C")
         kernels.gru_slopes(gates, h_prev, dgates, reset_after)
-        back = way_back(W_hh)
+        back = way_back(W_hh, B)
         back(dh_prev, gates, dgates, xp.empty_like(dh_prev))  # (4, 3, 2, 1)
         dW_hh = weights(gates, h_prev, dgates)
         return dgates[-3 * H :], dh_prev, dW_hh, sum_of_columns(dgates[:H]) if has_bias else None
@@ -196,16 +207,17 @@ def gru(
     """
     check_arguments(a_xs, h_0, W_hh, b_hn, reset_after, steps=a_xs.shape[:1])
     xp, kernels, (T, _, B), H = xp_of(a_xs, h_0, W_hh, b_hn), kernels_of(a_xs), a_xs.shape, len(h_0)
-    dtype, (step, kept) = joint_dtype(a_xs, h_0, W_hh, b_hn), (step_after, 4) if reset_after else (step_before, 3)
+    way_there, kept = (way_there_after, 4) if reset_after else (way_there_before, 3)
+    dtype = joint_dtype(a_xs, h_0, W_hh, b_hn)
     wanted = (*wanted[:3], b_hn is not None and wanted[3])
     saving = any(wanted)  # without, one set of gates serves all steps
-    gates = xp.empty((T if saving else 1, kept * H, B), dtype)
-    hs = xp.empty((T + 1, H, B), dtype)  # hs[t] enters step t, hs[t + 1] leaves it
+    gates = kernels.empty((T if saving else 1, kept * H, B), dtype)
+    hs = kernels.empty((T + 1, H, B), dtype)  # hs[t] enters step t, hs[t + 1] leaves it
     hs[0] = h_0
-    b = columns(b_hn, B)
+    step, b = way_there(W_hh, B), columns(b_hn, B)
     for t in range(T):
         now, h = gates[t if saving else 0], hs[t + 1]
-        step(a_xs[t], hs[t], W_hh, b, now, h)  # (1, 2, 3, 4)
+        step(a_xs[t], hs[t], b, now, h)  # (1, 2, 3, 4)
         if probe is not None:
             show(probe, t, ("r", "z", "n", "h"), (now[:H], now[H : 2 * H], now[-H:], h))
 
@@ -217,9 +229,9 @@ def gru(
         gates, h_prevs, W_hh = saved
         way_back, weights = (way_back_after, weights_after) if reset_after else (way_back_before, weights_before)
         dtype = joint_dtype(gates, dhs, dh_T)
-        dgates, dh = xp.empty(gates.shape, dtype), dh_T.astype(dtype, order="C")
+        dgates, dh = kernels.empty(gates.shape, dtype), dh_T.astype(dtype, order="C")
         da = dgates[:, -3 * H :]  # with reset_after its rows are ds_n da_r da_z da_n, else those of da alone
-        back, scratch = way_back(W_hh), xp.empty_like(dh)
+        back, scratch = way_back(W_hh, B), xp.empty_like(dh)
 
         def slopes(run):
             kernels.gru_slopes(gates[run], h_prevs[run], dgates[run], reset_after)

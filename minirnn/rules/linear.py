@@ -32,6 +32,16 @@ def matmul(x, y, *, wanted=(True, True)):
     return z, matmul_pullback
 
 
+def times(
+    W,  # (F, D)
+    x,  # (..., D, B)
+):
+    """``W @ x`` for all steps at once."""
+    kernels = kernels_of(W)
+    y = kernels.empty((*x.shape[:-2], len(W), x.shape[-1]), xp_of(W, x).result_type(W, x))
+    return kernels.product(W, x.shape[-1])(x, y)
+
+
 def sum_of_products(
     dy,  # (..., F, B)
     x,  # (..., D, B)
@@ -40,8 +50,8 @@ def sum_of_products(
 
     One product over all steps and columns at once, rather than one per step.
     """
-    over = (*range(dy.ndim - 2), dy.ndim - 1)
-    return xp_of(dy, x).tensordot(dy, x, axes=(over, over))
+    rows_of = kernels_of(dy).rows_of
+    return rows_of(dy) @ rows_of(x).T
 
 
 def sum_of_columns(
@@ -65,15 +75,15 @@ def affine(
     if x.ndim < 2 or W.ndim != 2 or x.shape[-2] != W.shape[1] or (b is not None and b.shape != W.shape[:1]):
         bias = "" if b is None else f", b {b.shape}"
         raise ValueError(f"affine needs x (..., D, B), W (F, D) and b (F,); got x {x.shape}, W {W.shape}{bias}")
-    y = xp_of(x, W, b).matmul(W, x)
+    xp, y = xp_of(x, W, b), times(W, x)
     if b is not None:
-        y = y.astype(xp_of(y, b).result_type(y, b), copy=False)  # as wide as b
-        y += xp_of(b).broadcast_to(b.reshape(-1, 1), y.shape[-2:]).copy()  # whole matrices: short rows add up slowly
+        y = y.astype(xp.result_type(y, b), copy=False)  # as wide as b
+        y += xp.broadcast_to(b.reshape(-1, 1), y.shape[-2:]).copy()  # whole matrices: short rows add up slowly
     x_saved, W_saved = (x if wanted[1] else None), (W if wanted[0] else None)
     b_wanted = b is not None and wanted[2]
 
     def affine_pullback(dy):
-        dx = W_saved.T @ dy if wanted[0] else None
+        dx = times(W_saved.T, dy) if wanted[0] else None
         dW = sum_of_products(dy, x_saved) if wanted[1] else None
         db = sum_of_columns(dy) if b_wanted else None
         return dx, dW, db
@@ -105,10 +115,9 @@ def embedding_columns(
     It equals the product of the table with one-hot columns, and its gradient is that product's: for the small
     vocabularies it is meant for, one matrix product beats adding up columns one by one.
     """
-    xp, V, (T, B) = xp_of(table, ids), table.shape[1], ids.shape
-    kernels_of(table).check_ids(ids, V)
-    rows = xp.ascontiguousarray(table.T)[ids]  # (T, B, F): whole rows are copied, not columns number by number
-    ys = xp.ascontiguousarray(rows.swapaxes(1, 2))
+    xp, kernels, V, (T, B) = xp_of(table, ids), kernels_of(table), table.shape[1], ids.shape
+    kernels.check_ids(ids, V)
+    ys = kernels.take_columns(table, ids)
 
     def embedding_columns_pullback(dys):
         one_hot = (ids.reshape(T, 1, B) == xp.arange(V).reshape(1, V, 1)).astype(dys.dtype)

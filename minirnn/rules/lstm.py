@@ -134,14 +134,15 @@ def lstm(
     xp, kernels, (T, _, B), P, H = xp_of(*arrays), kernels_of(a_xs), a_xs.shape, len(h_0), len(c_0)
     dtype = xp.result_type(*[x for x in arrays if x is not None])
     saving = any(wanted)  # without, one set of gates and one cell state serve all steps
-    gates = xp.empty((T if saving else 1, 4 * H, B), dtype)
-    cs = xp.empty((T + 1 if saving else 1, H, B), dtype)  # cs[t] enters step t, cs[t + 1] leaves it
-    hs = xp.empty((T + 1, P, B), dtype)
+    gates = kernels.empty((T if saving else 1, 4 * H, B), dtype)
+    cs = kernels.empty((T + 1 if saving else 1, H, B), dtype)  # cs[t] enters step t, cs[t + 1] leaves it
+    hs = kernels.empty((T + 1, P, B), dtype)
     hs[0], cs[0] = h_0, c_0
     m = None if W_hr is None else xp.empty((H, B), dtype)
+    recur = kernels.product(W_hh, B)
     for t in range(T):
         now, then = (t, t + 1) if saving else (0, 0)
-        a = xp.matmul(W_hh, hs[t], out=gates[now])
+        a = recur(hs[t], gates[now])
         a += a_xs[t]  # (1)
         kernels.lstm_gates(a, cs[now], hs[t + 1] if m is None else m, cs[then], peepholes)  # (1a, 2, 3, 3a, 4)
         if m is not None:
@@ -156,10 +157,10 @@ def lstm(
             return (None,) * 6
         gates, cs, h_prevs, W_hh, W_hr, peepholes = saved
         dtype = xp.result_type(gates, dhs, dh_T, dc_T)
-        da, dh, dc = xp.empty_like(gates, dtype), dh_T.astype(dtype, order="C"), dc_T.astype(dtype, order="C")
+        da, dh, dc = kernels.empty(gates.shape, dtype), dh_T.astype(dtype, order="C"), dc_T.astype(dtype, order="C")
         dc_prev = xp.empty_like(dc)
         dm, dh_totals = (dh, None) if W_hr is None else (xp.empty_like(dc), xp.empty_like(dhs, dtype))
-        W_back = xp.ascontiguousarray(W_hh.T)  # every step reads it
+        recur_back = kernels.product(W_hh.T, B)
         for t, da_slope, dc_slope, carry in steps_back(gates, cs, peepholes):  # the only place where time runs backward
             dh += dhs[t]
             if W_hr is not None:
@@ -168,7 +169,7 @@ def lstm(
             kernels.lstm_gates_back(dm, dc, da_slope, dc_slope, carry, da[t], dc_prev)  # (4, 3a, 3, 2, 1a)
             if probe is not None:
                 show(probe, t, BACKWARD, (dh, dc, *da[t].reshape(4, H, B)))
-            xp.matmul(W_back, da[t], out=dh)  # (1)
+            recur_back(da[t], dh)  # (1)
             dc, dc_prev = dc_prev, dc
         # what the weights gather over time is one product or one sum over all steps
         dW_hh = sum_of_products(da, h_prevs) if wanted[3] else None  # (1)

@@ -101,11 +101,12 @@ def rnn(
         If the shapes do not fit each other, or if ``nonlinearity`` is neither of the two.
     """
     check_arguments(a_xs, h_0, W_hh, nonlinearity, steps=a_xs.shape[:1])
-    xp, kernels, (T, H, B) = xp_of(a_xs, h_0, W_hh), kernels_of(a_xs), a_xs.shape
-    hs = xp.empty((T + 1, H, B), joint_dtype(a_xs, h_0, W_hh))  # hs[t] enters step t, hs[t + 1] leaves it
+    kernels, (T, H, B) = kernels_of(a_xs), a_xs.shape
+    hs = kernels.empty((T + 1, H, B), joint_dtype(a_xs, h_0, W_hh))  # hs[t] enters step t, hs[t + 1] leaves it
     hs[0] = h_0
+    recur = kernels.product(W_hh, B)
     for t in range(T):
-        h = xp.matmul(W_hh, hs[t], out=hs[t + 1])
+        h = recur(hs[t], hs[t + 1])
         h += a_xs[t]  # (1)
         kernels.rnn_activate(h, nonlinearity)  # (2)
         if probe is not None:
@@ -118,8 +119,8 @@ def rnn(
             return None, None, None
         hs, W_hh = saved
         dtype = joint_dtype(hs, dhs, dh_T)
-        da, dh = xp.empty((T, H, B), dtype), dh_T.astype(dtype, order="C")
-        W_back = xp.ascontiguousarray(W_hh.T)  # every step reads it
+        da, dh = kernels.empty((T, H, B), dtype), dh_T.astype(dtype, order="C")
+        recur_back = kernels.product(W_hh.T, B)
         # da[t] holds the slope of its step until dh meets it; here, and only here, time runs backward
         for t in steps_back(T, H * B, lambda run: kernels.rnn_slopes(hs[1:][run], da[run], nonlinearity)):
             dh += dhs[t]  # h_t is read twice
@@ -128,7 +129,7 @@ def rnn(
             da[t] *= dh  # (2)
             if probe is not None:
                 probe("da", t, da[t])
-            xp.matmul(W_back, da[t], out=dh)  # (1)
+            recur_back(da[t], dh)  # (1)
         dW_hh = sum_of_products(da, hs[:-1]) if wanted[2] else None  # (1) one product over all steps
         return da if wanted[0] else None, dh if wanted[1] else None, dW_hh
 

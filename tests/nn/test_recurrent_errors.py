@@ -212,15 +212,14 @@ def test_options_that_a_cell_does_not_have_or_that_contradict_each_other_are_exp
     ],
 )
 def test_what_through_time_makes_must_take_what_the_rule_takes(through_time, got):
-    words = (
-        r"through_time must return a sequence rule made of the one that it is given, ragged\(projected\(gru\)\), got "
-    )
+    given = r"in_runs\(ragged\(projected\(gru\)\)\)"
+    words = f"through_time must return a sequence rule made of the one that it is given, {given}, got "
     with pytest.raises(TypeError, match=words + got):
         GRU(3, 4, through_time=through_time)
 
 
 def test_what_a_combinator_refuses_it_says_itself():
-    with pytest.raises(TypeError, match=r"projected\(ragged\(projected\(gru\)\)\): padding would be projected"):
+    with pytest.raises(TypeError, match=r"projected\(in_runs\(ragged\(.*: padding would be projected"):
         GRU(3, 4, through_time=projected)
     with pytest.raises(ValueError, match="window must be a positive number of steps, got 0"):
         GRU(3, 4, through_time=lambda rule: truncate(rule, 0))
@@ -235,29 +234,33 @@ def test_sizes_are_pythons_own_integers(size):
         assert cell(size, size).weight_hh.shape == (gates * 100, 100) and type(cell(size, size).hidden_size) is int
 
 
-# Without the input projection
+# Tokens
+
+TABLES = (np.ones((12, 6), "float32"),) * 2
+IDS = np.array([[1, 5], [0, 2], [3, 3]])
 
 
 @pytest.mark.parametrize(
-    ("a_xs", "error", "words"),
+    ("tables", "ids", "error", "words"),
     [
-        (3, ValueError, r"a_xs must be what project\(\) returns, a tuple of 2, one per direction"),
-        (Tensor(np.ones((2, 12, 2))), ValueError, r"a_xs must be what project\(\) returns, a tuple of 2"),
-        ((np.ones((5, 12, 2), "float32"),), ValueError, r"a_xs must be what project\(\) returns, a tuple of 2"),
-        ((np.ones((12, 2), "float32"),) * 2, ValueError, r"a_xs\[0\] must have shape \(T, 12, B\), got \(12, 2\)"),
-        ((np.ones((5, 4, 2), "float32"),) * 2, ValueError, r"a_xs\[0\] must have shape \(T, 12, B\), got \(5, 4, 2\)"),
-        ((np.ones((5, 12, 2)),) * 2, TypeError, r"a_xs\[0\] must have the dtype of the weights, float32, got float64"),
-        ((None, None), TypeError, r"a_xs\[0\]: data must be numbers"),
-        (
-            (np.ones((5, 12, 2), "float32"), np.ones((4, 12, 2), "float32")),
-            ValueError,
-            r"a_xs\[1\] must have shape \(5, 12, 2\), got \(4, 12, 2\)",
-        ),
+        (3, IDS, ValueError, r"tables must be what project\(\) returns, a tuple of 2, one per direction"),
+        (Tensor(np.ones((2, 12, 2))), IDS, ValueError, r"tables must be what project\(\) returns, a tuple of 2"),
+        (TABLES[:1], IDS, ValueError, r"tables must be what project\(\) returns, a tuple of 2"),
+        ((np.ones((2, 12, 6), "float32"),) * 2, IDS, ValueError, r"tables\[0\] must have shape \(12, V\), got \(2,"),
+        ((np.ones((4, 6), "float32"),) * 2, IDS, ValueError, r"tables\[0\] must have shape \(12, V\), got \(4, 6\)"),
+        ((np.ones((12, 6)),) * 2, IDS, TypeError, r"tables\[0\] must have the dtype of the weights, float32"),
+        ((None, None), IDS, TypeError, r"tables\[0\]: data must be numbers"),
+        (TABLES, IDS + 3, IndexError, r"ids must lie in 0\.\.5, got 8 at index \(0, 1\)"),
+        (TABLES, IDS - 1, IndexError, r"ids must lie in 0\.\.5, got -1 at index \(1, 0\)"),
+        (TABLES, IDS * 1.0, TypeError, r"ids must be an array of integers \(T, B\), got float64"),
+        (TABLES, IDS[0], ValueError, r"ids must be \(T, B\), got shape \(2,\)"),
+        (TABLES, [[1, 2]], TypeError, r"ids must be an array of integers \(T, B\), got list"),
+        (TABLES, IDS[:0], ValueError, r"x must have at least one step, got none"),
     ],
 )
-def test_bad_projected_input_is_explained(a_xs, error, words):
+def test_bad_tokens_are_explained(tables, ids, error, words):
     with pytest.raises(error, match=words):
-        GRU(3, 4, bidirectional=True).run(a_xs)
+        GRU(3, 4, bidirectional=True).run(tables, ids)
 
 
 # Cells

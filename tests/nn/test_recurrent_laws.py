@@ -230,19 +230,18 @@ def test_lengths_of_every_integer_kind(backend, lengths):
 
 
 @every_cell
-def test_projecting_first_gives_the_same(backend, cell):
-    """``run`` on what ``project`` gives, lengths and NaN in the padding included, is the layer."""
-    layer, x = layer_of(cell, **BIG), numbers(4, 3, 3)
-    xs = asarray(x.transpose(0, 2, 1))
-    a_xs = layer.project(Tensor(xs))
-    hs, ends = layer.run(a_xs, None, [4, 1, 2])
-    x[3, 1:] = np.nan
-    out, expected = layer(x, None, [4, 1, 2])
+def test_tokens_looked_up_are_embeddings_projected(backend, cell):
+    """``run`` on the tables that ``project`` makes of embeddings is the layer on the embeddings of the same tokens."""
+    layer, embeddings = layer_of(cell, **BIG), numbers(6, 3)
+    ids = np.array([[1, 5, 0], [4, 4, 2], [0, 1, 5], [3, 2, 2]])
+    there = asarray(ids)
+    hs, ends = layer.run(layer.project(Tensor(asarray(embeddings.T))), there, None, [4, 1, 2])
+    out, expected = layer(embeddings[ids], None, [4, 1, 2])
     assert np.allclose(hs.numpy().transpose(0, 2, 1), out.numpy(), rtol=1e-12, atol=1e-15)
     for mine, other in zip(parts(ends), parts(expected), strict=True):
         assert np.allclose(mine.numpy(), other.numpy(), rtol=1e-12)
-    with pytest.raises(ValueError, match=r"a_xs must be what project\(\) returns, a tuple of 2, one per direction"):
-        layer.run(a_xs[0])
+    with pytest.raises(ValueError, match=r"tables must be what project\(\) returns, a tuple of 2, one per direction"):
+        layer.run(layer.project(Tensor(asarray(embeddings.T)))[0], there)
 
 
 # Through time

@@ -107,11 +107,12 @@ def test_steps_keep_their_numbers_in_windows(cell, how):
     assert {record["dh"].shape for record in records.values()} == {(5, layer._sizes["h"], 2)}
 
 
-def test_projected_inputs_are_shown_alike():
-    layer, x, (records, probe) = layer_of("gru", **BIG), numbers(5, 2, 3), recording()
+def test_steps_over_tokens_are_shown_alike():
+    layer, embeddings, (records, probe) = layer_of("gru", **BIG), numbers(4, 3), recording()
+    ids = np.array([[1, 3], [0, 0], [2, 1], [3, 2], [1, 1]])
     again, probe_of_run = recording()
-    played(Observed(layer, probe), x)
-    layer.run(layer.project(Tensor(x.transpose(0, 2, 1))), probe=probe_of_run)
+    played(Observed(layer, probe), embeddings[ids])
+    layer.run(layer.project(Tensor(embeddings.T)), ids, probe=probe_of_run)
     assert sorted(again) == PLACES and again["l0"].names == ["h", "n", "r", "z"]
     for place in PLACES:
         assert np.allclose(again[place]["h"], records[place]["h"], rtol=1e-12)
@@ -128,7 +129,7 @@ def test_the_probe_of_a_call_comes_before_one_that_is_bound():
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_layers_that_show_nothing_refuse_a_probe(cell, options, rule):
     layer = layer_of(cell, **options)
-    with pytest.raises(ValueError, match=rf"probe must be None for ragged\(scan\({rule}.*: with zoneout and "):
+    with pytest.raises(ValueError, match=rf"probe must be None for shard.*scan\({rule}.*: with zoneout and "):
         layer(numbers(3, 2, 3), probe=print)
     assert layer.draws == 0  # the random stream stays where it was
 

@@ -203,7 +203,7 @@ def test_to_want_a_bias_that_is_not_there_is_to_want_nothing():
 
 @every_form
 @pytest.mark.parametrize("saving", [True, False])
-def test_forward_allocates_what_it_returns_and_saves(reset_after, bias, saving):
+def test_forward_allocates_what_it_returns_and_saves(fresh_memory, reset_after, bias, saving):
     T, B, H = 40, 16, 32
     inputs = arguments(T, B, H, bias)
     step = H * B * 8  # bytes of one state

@@ -126,7 +126,7 @@ def test_outputs_are_not_saved_for_the_weights_if_nobody_wants_these(variant):
 
 
 @pytest.mark.parametrize("saving", [True, False])
-def test_forward_allocates_what_it_returns_and_saves(saving):
+def test_forward_allocates_what_it_returns_and_saves(fresh_memory, saving):
     T, B, H = 40, 16, 32
     inputs = arguments(T, B, H)
     step = H * B * 8  # bytes of one state

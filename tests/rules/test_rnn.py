@@ -148,7 +148,7 @@ def test_inference_saves_nothing(backend):
 
 
 @pytest.mark.parametrize("saving", [True, False])
-def test_forward_allocates_what_it_returns(saving):
+def test_forward_allocates_what_it_returns(fresh_memory, saving):
     T, B, H = 40, 16, 32
     inputs = arguments(T, B, H)
     step = H * B * 8  # bytes of one state

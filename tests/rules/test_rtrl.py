@@ -168,7 +168,7 @@ def peak(rule, *others, steps=6, **options):
         tracemalloc.stop()
 
 
-def test_memory_does_not_grow_with_the_sequence():
+def test_memory_does_not_grow_with_the_sequence(fresh_memory):
     inputs = draw([(8, B), (8, B), (32, 8)])
     assert peak(rules.lstm, *inputs, steps=60) < 1.05 * peak(rules.lstm, *inputs)
 

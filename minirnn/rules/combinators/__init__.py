@@ -29,18 +29,22 @@ stands inside, then come lengths, then windows, outermost reversal. Orders that 
 
 from minirnn.rules.combinators.observing import Record, observe
 from minirnn.rules.combinators.ordering import ragged, reverse
-from minirnn.rules.combinators.stepping import projected, scan, zoneout
-from minirnn.rules.combinators.windows import checkpoint, clip_through_time, truncate, truncate_randomly
+from minirnn.rules.combinators.sharing import shard
+from minirnn.rules.combinators.stepping import looked_up, projected, scan, zoneout
+from minirnn.rules.combinators.windows import checkpoint, clip_through_time, in_runs, truncate, truncate_randomly
 
 __all__ = [
     "Record",
     "checkpoint",
     "clip_through_time",
+    "in_runs",
+    "looked_up",
     "observe",
     "projected",
     "ragged",
     "reverse",
     "scan",
+    "shard",
     "truncate",
     "truncate_randomly",
     "zoneout",

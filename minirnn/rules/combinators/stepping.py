@@ -13,7 +13,7 @@ from minirnn.rules.combinators.form import (
     refuse_inside,
     selective,
 )
-from minirnn.rules.linear import affine
+from minirnn.rules.linear import affine, embedding_columns
 
 
 def scan(step):
@@ -157,3 +157,43 @@ def projected(rule):
 
     parameters = ["xs", *names[1:first], "W_ih", "b", *names[first:]]
     return named("projected", projected_rule, parameters, rule)
+
+
+def looked_up(rule):
+    """The rule for tokens: of ``ids`` it sees the columns of a table that they name.
+
+    Instead of projecting the embedding of every token, project that of every word once, and look the results up:
+    ``table = W_ih @ embedding.T + b``. The same function, and T * B products fewer.
+
+    Parameters
+    ----------
+    rule : sequence rule
+
+    Returns
+    -------
+    sequence rule
+        ``(ids (T, B), ..., *states, table (G, V), *weights)``.
+
+    Raises
+    ------
+    TypeError
+        If the rule is ragged already: ids in the padding would be looked up.
+    """
+    refuse_inside("looked_up", rule, ragged="padding would be looked up, whatever stands in it")
+    rule, form, names = selective(rule), form_of(rule), positional(rule)
+    first = sum(form)  # of the weights
+
+    def looked_up_rule(*arguments, wanted, **static):
+        (ids, *others), table, rest = arguments[:first], arguments[first], arguments[first + 1 :]
+        a_xs, look_up_pullback = embedding_columns(table, ids)
+        in_rule = (wanted[first], *wanted[1:first], *wanted[first + 1 :])
+        outputs, rule_pullback = rule(a_xs, *others, *rest, wanted=in_rule, **static)
+
+        def looked_up_pullback(*cotangents):
+            da_xs, *gradients = rule_pullback(*cotangents)
+            dtable = look_up_pullback(da_xs)[0] if wanted[first] else None
+            return None, *gradients[: first - 1], dtable, *gradients[first - 1 :]
+
+        return outputs, looked_up_pullback
+
+    return named("looked_up", looked_up_rule, ["ids", *names[1:first], "table", *names[first:]], rule)

@@ -1,0 +1,218 @@
+"""Threads that compute side by side, and the BLAS under NumPy kept to one thread each while they do.
+
+The problem. A recurrence is a chain: step t + 1 waits for step t, and a product of one step is too small to be shared
+out among the threads of a BLAS without losing much of the gain to waiting. But the columns of a batch do not wait for
+each other, nor does a gradient of weights for the step before it.
+
+The answer. A few threads take a share each, and run through all steps without ever meeting: NumPy computes outside of
+Python's lock. Each calls the BLAS with one thread. More would compete for the same cores, and worse: the threads of
+OpenBLAS go on spinning for a while after each product, and what runs beside them takes twice as long (5 milliseconds
+became 10). So wherever workers are used at all, every product is kept to one thread (`one_blas_thread`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+_chosen: ContextVar[int | None] = ContextVar("minirnn_workers", default=None)  # None: as many as there are cores
+_inside: ContextVar[bool] = ContextVar("minirnn_inside_worker", default=False)
+
+
+class use_workers:  # noqa: N801  # called like a function, and used in a with statement
+    """Choose how many threads share the columns of a batch, until further notice or for the length of a ``with`` block.
+
+    Parameters
+    ----------
+    number : int or "auto"
+        ``"auto"``, as at the start: one for each core, where a batch is large enough to be worth sharing. A number:
+        as many, whatever the size, but no more than there are columns. 1: no threads, and the BLAS uses its own.
+
+    Raises
+    ------
+    ValueError
+        If it is neither ``"auto"`` nor a positive integer.
+    RuntimeError
+        If it is more than 1, and the threads of the BLAS cannot be limited: threadpoolctl is missing (the extra
+        ``fast`` brings it), and ``OPENBLAS_NUM_THREADS=1`` is not set either. ``"auto"`` then is 1.
+
+    Notes
+    -----
+    The choice belongs to the current context: another thread is never affected. Results depend on the number of
+    workers by rounding, and for one number they are the same bits every time.
+
+    Examples
+    --------
+    >>> with use_workers(1):
+    ...     workers()
+    1
+    """
+
+    def __init__(self, number: int | str):
+        if number != "auto" and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
+            raise ValueError(f"workers must be 'auto' or a positive integer, got {number!r}")
+        if isinstance(number, int) and number > 1 and not _blas.can_be_limited:
+            raise RuntimeError(
+                f"{number} workers need a BLAS of one thread each: install threadpoolctl (the extra 'fast' brings it), "
+                "or set OPENBLAS_NUM_THREADS=1 before Python starts"
+            )
+        self._token = _chosen.set(None if number == "auto" else int(number))
+
+    def __enter__(self) -> use_workers:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _chosen.reset(self._token)
+
+
+def workers() -> int:
+    """How many threads may compute side by side here: 1 within a worker, for it has no others to call on."""
+    if _inside.get():
+        return 1
+    chosen = _chosen.get()
+    if chosen is not None:
+        return chosen
+    return _cores() if _blas.can_be_limited else 1
+
+
+def is_automatic() -> bool:
+    """Whether nobody asked for a number, so that sizes decide what is worth sharing."""
+    return _chosen.get() is None
+
+
+def spread(task: Callable, parts: Sequence[Any]) -> list[Any]:
+    """``[task(part) for part in parts]``, side by side: the first part in this thread, each other in one of its own.
+
+    What the tasks see of the context (backend, recording, error handling) is that of the caller. If some raise, the
+    error of the first of them is raised, after all have ended.
+    """
+    with one_blas_thread():
+        futures = [start(task, part) for part in parts[1:]]
+        try:
+            first = _within(task, parts[0])
+        finally:
+            for future in futures:
+                future.exception()  # waits: no task goes on when the caller does
+        return [first, *(future.result() for future in futures)]
+
+
+def start(task: Callable, *arguments: Any) -> Future:
+    """Begins ``task(*arguments)`` in a thread of its own; the caller keeps to `one_blas_thread` until it has ended."""
+    return _pool().submit(copy_context().run, _within, task, *arguments)
+
+
+def _within(task: Callable, *arguments: Any) -> Any:
+    token = _inside.set(True)
+    try:
+        return task(*arguments)
+    finally:
+        _inside.reset(token)
+
+
+def blas_has_one_thread() -> bool:
+    """Whether the BLAS computes a product with one thread now, so that it pays to lay matrices out for it."""
+    return _blas.has_one_thread
+
+
+class _Blas:
+    """The number of threads that the BLAS under NumPy uses. It belongs to the process, so its users are counted."""
+
+    def __init__(self) -> None:
+        self.lock, self.users = threading.Lock(), 0
+        self.libraries: list[Any] | None = None  # looked for when they are first asked for
+        self.before: list[int] = []
+
+    @property
+    def can_be_limited(self) -> bool:
+        return bool(self._libraries()) or self.is_set_to_one
+
+    @property
+    def has_one_thread(self) -> bool:
+        libraries = self._libraries()
+        return all(library.get_num_threads() == 1 for library in libraries) if libraries else self.is_set_to_one
+
+    @property
+    def is_set_to_one(self) -> bool:
+        return any(os.environ.get(f"{name}_NUM_THREADS") == "1" for name in ("OPENBLAS", "MKL", "OMP"))
+
+    def _libraries(self) -> list[Any]:
+        if self.libraries is None:
+            try:
+                from threadpoolctl import ThreadpoolController
+            except ImportError:
+                self.libraries = []
+            else:
+                self.libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+        return self.libraries
+
+    def enter(self) -> None:
+        with self.lock:
+            self.users += 1
+            if self.users == 1:
+                self.before = [library.get_num_threads() for library in self._libraries()]
+                for library in self._libraries():
+                    library.set_num_threads(1)
+
+    def leave(self) -> None:
+        with self.lock:
+            self.users -= 1
+            if self.users == 0:
+                for library, number in zip(self._libraries(), self.before, strict=True):
+                    library.set_num_threads(number)
+
+
+_blas = _Blas()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Within this block the BLAS computes every product with one thread, if there are workers that it would disturb.
+
+    The limit holds for the whole process while any block is open; the last to be left restores what was before.
+    """
+    if _inside.get() or workers() == 1:  # whoever started this worker keeps a block open
+        yield
+        return
+    _blas.enter()
+    try:
+        yield
+    finally:
+        _blas.leave()
+
+
+@cache
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_threads: ThreadPoolExecutor | None = None
+_making = threading.Lock()
+
+
+def _pool() -> ThreadPoolExecutor:
+    """The threads, made when they are first needed, and anew in a process that was forked."""
+    global _threads
+    with _making:
+        if _threads is None:
+            from concurrent.futures import ThreadPoolExecutor  # who never computes need not import it
+
+            _threads = ThreadPoolExecutor(max_workers=64, thread_name_prefix="minirnn-worker")
+        return _threads
+
+
+def _forget() -> None:
+    global _threads, _making, _blas
+    _threads, _making, _blas = None, threading.Lock(), _Blas()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
