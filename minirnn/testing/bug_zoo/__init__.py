@@ -2,7 +2,7 @@
 
 Every one has at least once been somebody's honest work. The code is the textbook's, with a switch per mistake: beside
 each wrong line stands the right one. `ZOO` maps the name of a mistake to a `Bug`: the rule that makes it, a sentence on
-it, the right rule, inputs in the required setting, and the oracle by which it dies.
+it, the right rule, inputs in the required setting, the oracle by which it dies, and the place where it is made.
 
     >>> from minirnn.checking import check_rule
     >>> bug = ZOO["h_t for h_prev"]
@@ -29,12 +29,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from minirnn.testing.bug_zoo import affine, gru, lstm, rnn
 from minirnn.testing.bug_zoo.affine import affine_with
+from minirnn.testing.bug_zoo.common import Where
 from minirnn.testing.bug_zoo.gru import gru_with
 from minirnn.testing.bug_zoo.lstm import FAULTS, lstm_with
 from minirnn.testing.bug_zoo.oracles import frozen_gradient_check, gradient_check, known_cell, without_padding
@@ -45,6 +47,7 @@ __all__ = [
     "FAULTS",
     "ZOO",
     "Bug",
+    "Where",
     "affine_with",
     "gru_with",
     "lstm_with",
@@ -71,6 +74,8 @@ class Bug:
         The shapes of the arguments.
     static : dict
         Keyword arguments with which the mistake matters.
+    where : Where
+        At what argument, gates, steps and columns its gradients are wrong first.
     """
 
     rule: Callable
@@ -79,6 +84,7 @@ class Bug:
     dies_by: Callable
     shapes: tuple[tuple[int, ...], ...]
     static: dict[str, Any]
+    where: Where
 
     def inputs(self, seed: int = 0) -> tuple[list[np.ndarray], dict[str, Any]]:
         """Random arguments in the required setting, and static ones."""
@@ -98,20 +104,21 @@ STATIC: dict[str, dict[str, Any]] = {
 }
 
 
-def _cage(make: Callable, faults: dict[str, str], *shapes: tuple[int, ...]) -> dict[str, Bug]:
+def _cage(make: Callable, cage: ModuleType, *shapes: tuple[int, ...]) -> dict[str, Bug]:
     return {
         fault: Bug(
-            make(fault), make(), text, OTHER_ORACLES.get(fault, gradient_check), shapes, STATIC.get(fault, {})
+            make(fault), make(), text, OTHER_ORACLES.get(fault, gradient_check), shapes, STATIC.get(fault, {}),
+            cage.PLACES[fault],
         )
-        for fault, text in faults.items()
+        for fault, text in cage.FAULTS.items()
     }  # fmt: skip
 
 
 ZOO: dict[str, Bug] = {
-    **_cage(lstm_with, lstm.FAULTS, (T, 4 * H, B), (H, B), (H, B), (4 * H, H)),
-    **_cage(gru_with, gru.FAULTS, (T, 3 * H, B), (H, B), (3 * H, H)),
-    **_cage(rnn_with, rnn.FAULTS, (T, H, B), (H, B), (H, H)),
-    **_cage(affine_with, affine.FAULTS, (T, D, B), (B, D), (B,)),  # as many features as columns
+    **_cage(lstm_with, lstm, (T, 4 * H, B), (H, B), (H, B), (4 * H, H)),
+    **_cage(gru_with, gru, (T, 3 * H, B), (H, B), (3 * H, H)),
+    **_cage(rnn_with, rnn, (T, H, B), (H, B), (H, H)),
+    **_cage(affine_with, affine, (T, D, B), (B, D), (B,)),  # as many features as columns
 }
 reference = lstm_with()
 BUGS = {fault: ZOO[fault].rule for fault in FAULTS}  # those of the LSTM

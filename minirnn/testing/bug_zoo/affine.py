@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minirnn.arrays import xp_of
-from minirnn.testing.bug_zoo.common import named, refuse_unknown
+from minirnn.testing.bug_zoo.common import Where, named, refuse_unknown
 
 FAULTS = {
     "bias summed over the wrong axis": "db sums over features where columns were meant. The shape tells it, unless "
     "there are as many columns in the batch as features: then only numbers do.",
+}
+PLACES = {
+    "bias summed over the wrong axis": Where("b"),
 }
 
 

@@ -1,11 +1,25 @@
-"""What every cage of the zoo has: names, blocks of rows, and the sigmoid."""
+"""What every cage of the zoo has: names, places, blocks of rows, and the sigmoid."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from minirnn.arrays import Array, xp_of
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a mistake is made, whatever the length of the sequence: the place at which its gradients go wrong first."""
+
+    argument: str  # or output
+    gates: str = ""
+    steps: slice | None = None  # that are wrong; None without a time axis
+    columns: tuple[int, ...] = ()
+
+
+ALL, FIRST, BUT_LAST = slice(None), slice(0, 1), slice(0, -1)
 
 
 def refuse_unknown(fault: str, faults: Mapping[str, str]) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minirnn.arrays import xp_of
-from minirnn.testing.bug_zoo.common import named, parts, refuse_unknown, sigmoid
+from minirnn.testing.bug_zoo.common import ALL, Where, named, parts, refuse_unknown, sigmoid
 
 FAULTS = {
     "(1 - z) lost": "dn = dh where dn = dh * (1 - z) was needed: the candidate is asked as if nothing else made h_t.",
     "reset gate on the wrong side": "W_hn (r * h_prev) for r * (W_hn h_prev), there and back: the right gradient of "
     "the wrong cell. No gradient check can see it; whoever knows the outputs of the right cell does.",
+}
+PLACES = {
+    "(1 - z) lost": Where("a_xs", "rn", ALL),
+    "reset gate on the wrong side": Where("hs", steps=ALL),
 }
 
 

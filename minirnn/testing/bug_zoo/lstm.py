@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minirnn.arrays import xp_of
-from minirnn.testing.bug_zoo.common import named, parts, refuse_unknown, sigmoid
+from minirnn.testing.bug_zoo.common import ALL, BUT_LAST, FIRST, Where, named, parts, refuse_unknown, sigmoid
 
 FAULTS = {
     "zero gate gradient": "The buffer of the gates' gradients is made but never filled: all but dc_0 is zero.",
@@ -20,6 +20,20 @@ FAULTS = {
     "overwritten over time": "dW_hh = where dW_hh += was needed: it holds the first step's part, processed last.",
     "W_hh reshaped, not transposed": "W_hh.reshape(H, 4H) has the shape that W_hh.T has, and other entries in it.",
     "writes into its cotangent": "dh is dh_T itself, not a copy: right the first time, not for who uses dh_T later.",
+}
+PLACES = {
+    "zero gate gradient": Where("a_xs", "ifgo", ALL),
+    "first step skipped": Where("a_xs", "ifgo", FIRST),
+    "h_t for h_prev": Where("W_hh", "ifgo"),
+    "seeded from the parameters": Where("W_hh", "ifgo"),
+    "dc not carried": Where("a_xs", "ifg", BUT_LAST),
+    "dc overwritten": Where("a_xs", "ifg", ALL),
+    "forget gate missing": Where("a_xs", "ifg", BUT_LAST),
+    "tanh' of the wrong variable": Where("a_xs", "ifg", ALL),
+    "sigmoid' forgotten": Where("a_xs", "ifo", ALL),
+    "overwritten over time": Where("W_hh", "ifgo"),
+    "W_hh reshaped, not transposed": Where("a_xs", "ifgo", BUT_LAST),
+    "writes into its cotangent": Where("a_xs", "ifgo", ALL),
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from minirnn.arrays import asarray, home_of, xp_of
-from minirnn.testing.bug_zoo.common import named, refuse_unknown
+from minirnn.testing.bug_zoo.common import BUT_LAST, Where, named, refuse_unknown
 
 FAULTS = {
     "clip before accumulating": "Each step's part of dW_hh is clipped, not their sum: no longer linear in the loss, "
@@ -20,6 +20,12 @@ FAULTS = {
     "it there is another final state.",
     "padding leaks into the gradient": "Forward stops at the end of each sequence, backward does not: what is asked of "
     "the final state wanders through steps that never were. Right if all sequences are equally long.",
+}
+PLACES = {
+    "clip before accumulating": Where("W_hh"),
+    "truncation window off by one": Where("a_xs", steps=BUT_LAST),
+    "padding leaks into the state": Where("h_T", columns=(1, 2)),
+    "padding leaks into the gradient": Where("a_xs", steps=slice(0, 3), columns=(1, 2)),
 }
 
 
