@@ -10,6 +10,7 @@ from minirnn import rules
 from minirnn.checking.anatomy import Place
 from minirnn.checking.contract import argument_names, call_rule
 from minirnn.checking.locating import locate
+from minirnn.rules.combinators import scan
 from minirnn.testing import bug_zoo
 from minirnn.testing.bug_zoo import ZOO
 from minirnn.testing.example_inputs import examples
@@ -165,3 +166,45 @@ def test_a_mistake_after_the_way_back_is_one_of_its_argument_alone(name):
     inputs = inputs_of(make)
     guess, *_ = locate(answers(mutant(make, line, mistake), inputs, {}), answers(make(), inputs, {}))
     assert (guess.place, guess.pattern) == (Place(argument, tuple(gates)), pattern)
+
+
+# --- variants of cells, which the zoo does not have -------------------------------------------------------------------
+
+
+def with_wrong_gate(step, rows, change):
+    """A step rule in which the gradient of these pre-activations is changed, and all that is made of it."""
+
+    def wrong_step(a, h_prev, *others, **static):
+        output, pullback = step(a, h_prev, *others, **static)
+        W_hh = next(W for W in others if len(W) == len(a))
+
+        def wrong_step_pullback(*cotangents):
+            da, dh_prev, *gradients = pullback(*cotangents)
+            too_much = change(da[rows]) - da[rows]
+            da = da.copy()
+            da[rows] += too_much
+            k = [W is W_hh for W in others].index(True)
+            gradients[k] = gradients[k].copy()
+            gradients[k][rows] += too_much @ h_prev.T
+            return da, dh_prev + W_hh[rows].T @ too_much, *gradients
+
+        return output, wrong_step_pullback
+
+    wrong_step.__signature__ = inspect.signature(step)
+    return wrong_step
+
+
+@pytest.mark.parametrize(
+    ("cell", "number", "gates"), [("lstm", 1, "ifg"), ("lstm", 2, "ifgo"), ("gru", 0, "rz"), ("gru", 2, "rz")]
+)
+def test_gates_are_told_apart_in_every_variant(cell, number, gates):
+    """With a projection and peepholes, with peepholes alone, with b_hn, and with the reset before the product."""
+    inputs, static = examples(cell)[number]
+    step, H = getattr(rules, f"{cell}_step"), len(inputs[2 if cell == "lstm" else 1])
+    right = answers(scan(step), inputs, static)
+    for gate in gates:
+        k = ("ifgo" if cell == "lstm" else "rzn").index(gate)
+        wrong = scan(with_wrong_gate(step, slice(k * H, (k + 1) * H), lambda da: -da))
+        guess, *_ = locate(answers(wrong, inputs, static), right)
+        assert guess.place == Place("a_xs", (gate,), tuple(range(len(inputs[0]))))
+        assert guess.text.startswith(f"da_{gate} at step {len(inputs[0]) - 1} is -1 times")
