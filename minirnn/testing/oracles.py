@@ -26,6 +26,7 @@ import numpy as np
 
 from minirnn import rules
 from minirnn.arrays import random_generator, to_numpy
+from minirnn.checking.contract import name_of
 from minirnn.checking.differences import DOUBLE, along, best_step, central, complex_step
 from minirnn.rules.combinators import projected
 from minirnn.rules.combinators.form import positional
@@ -110,8 +111,11 @@ def make_problem(name: str, rule: Callable | None, seed: int) -> Problem:
 
 def by_bptt(p: Problem) -> Arrays:
     names, _, pullback = p.run(p.inputs)
-    gradients = pullback(*(c.copy() for c in p.cotangents))
-    return {name: dx for name, dx in zip(names, gradients, strict=True) if name in p.inputs}
+    gradients = dict(zip(names, pullback(*(c.copy() for c in p.cotangents)), strict=True))
+    for name, x in p.inputs.items():
+        if np.shape(gradients[name]) != x.shape:
+            raise ValueError(f"the gradient of {name!r} must have shape {x.shape}, got {np.shape(gradients[name])}")
+    return {name: gradients[name] for name in p.inputs}
 
 
 def by_unrolling(p: Problem) -> Arrays:
@@ -182,7 +186,8 @@ def by_pytorch(p: Problem) -> Arrays:
     except ImportError:
         raise UnavailableError("PyTorch is not installed (pip install torch)") from None
     layer = {rules.rnn: torch.nn.RNN, rules.lstm: torch.nn.LSTM, rules.gru: torch.nn.GRU}[p.cell.rule]
-    theirs = layer(D, H, dtype=torch.float64, **({"proj_size": P} if "W_hr" in p.inputs else {}))
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and nobody else's numbers shall change
+        theirs = layer(D, H, dtype=torch.float64, **({"proj_size": P} if "W_hr" in p.inputs else {}))
     names = {"W_ih": "weight_ih_l0", "b": "bias_ih_l0", "W_hh": "weight_hh_l0", "W_hr": "weight_hr_l0"}
     weights = {name: torch.tensor(p.inputs[own]) for own, name in names.items() if own in p.inputs}
     b_hh = np.zeros_like(p.inputs["b"])
@@ -237,7 +242,7 @@ def compare(cell: str, rule: Callable | None = None, *, seed: int = 0, oracles: 
     Raises
     ------
     ValueError
-        If there is no such cell or oracle, or the rule names its arguments otherwise.
+        If there is no such cell or oracle, or the rule has arguments of other names, or gradients of other shapes.
 
     Examples
     --------
@@ -264,5 +269,5 @@ def compare(cell: str, rule: Callable | None = None, *, seed: int = 0, oracles: 
         gradients[name], accuracy[name] = (
             answer if isinstance(answer, tuple) else (answer, dict.fromkeys(answer, EXACT))
         )
-    of = cell if rule is None else f"{rule.__name__} as {cell}"
+    of = cell if rule is None else f"{name_of(rule)} as {cell}"
     return SideBySide(f"gradients of {of}, T {T}, B {B}, D {D}, H {H}, seed {seed}", gradients, accuracy, missing)

@@ -130,6 +130,22 @@ def test_text_markdown_and_data_say_the_same():
     assert data["arguments"]["xs"][0][1] < EXACT
 
 
+def test_no_random_number_of_pytorch_is_used_up():
+    torch = pytest.importorskip("torch")
+    before = torch.random.get_rng_state()
+    compare("gru", oracles=["PyTorch"])
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_gradient_of_another_shape_is_refused():
+    def without(a_xs, h_0, W_hh):
+        outputs, pullback = rules.rnn(a_xs, h_0, W_hh)
+        return outputs, lambda *cotangents: (*pullback(*cotangents)[:2], np.zeros((5, 4)))
+
+    with pytest.raises(ValueError, match=r"gradient of 'W_hh' must have shape \(5, 5\), got \(5, 4\)"):
+        compare("rnn", without)
+
+
 def side_by_side(**numbers):
     gradients = {oracle: {"x": np.array(x)} for oracle, x in numbers.items()}
     return SideBySide("", gradients, {oracle: {"x": 0.1} for oracle in numbers}, {})
