@@ -241,13 +241,15 @@ def rebuilt(x: Any, leaves: Iterator[Tensor]) -> Any:
     return next(leaves) if getattr(getattr(x, "dtype", None), "kind", "") == "f" else x
 
 
-def twin(module: Module, stand_ins: Mapping[int, Tensor]) -> Any:
-    """A copy of a module and all below it, with other tensors (by ``id`` of the parameter) for some parameters."""
+def twin(module: Module, stand_ins: Mapping[int, Any]) -> Any:
+    """A copy of a module and all below it, in which others (by ``id``) stand for some parameters and modules."""
     copies: dict[int, Module] = {}
 
     def copied(value: Any) -> Any:
+        if isinstance(value, (Module, Parameter)) and id(value) in stand_ins:
+            return stand_ins[id(value)]
         if isinstance(value, Parameter):
-            return stand_ins.get(id(value), value)
+            return value
         if isinstance(value, (list, tuple)) and any(isinstance(part, (Module, Parameter)) for part in value):
             return type(value)(copied(part) for part in value)
         if not isinstance(value, Module):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import signature
-from typing import Any
+from typing import Any, Self
 
 from minirnn import ops
 from minirnn.arrays import Array, asarray, random_generator, xp_of
 from minirnn.nn.inputs import floats_like, states_like
+from minirnn.nn.module import twin
 from minirnn.nn.sequences import checked_lengths
 from minirnn.nn.weights import RecurrentWeights, refuse_unknown
 from minirnn.rules.combinators import in_runs, looked_up, projected, ragged, reverse, scan, shard, zoneout
@@ -63,6 +64,13 @@ class Recurrent(RecurrentWeights):
                 f"got {getattr(made, '__name__', made)!s}"
             )
         return made
+
+    def running_through_time(self, combinator: Callable[[Callable], Callable] | None) -> Self:
+        """A layer beside this one, of the same parameters, whose sequence rules ``combinator`` makes."""
+        other = twin(self, {})
+        other.through_time = combinator
+        other._lift()
+        return other
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key not in ("_projecting", "_looking_up")}

@@ -1,0 +1,68 @@
+"""Cells made for looking at: random weights of a given spectral radius, random inputs, one question at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minirnn.arrays import random_generator
+from minirnn.lens.recording import GATES, Recording, record
+from minirnn.models.char_lm import CELLS, check_cell
+from minirnn.nn.inputs import positive, positive_number
+
+INPUTS = 8  # features of the random inputs
+
+
+def specimen(
+    cell: str = "rnn", *, hidden: int = 32, seq_len: int = 100, radius: float = 1.0, seed: int = 0, **options: Any
+) -> Recording:
+    """A recording of a cell with random weights, in float64, whose loss asks of its last state alone.
+
+    The loss is the product of h_T with a random vector of length one. So all that is seen of earlier steps has come the
+    whole way back, and starts at norm 1.
+
+    Parameters
+    ----------
+    cell : {"rnn", "lstm", "gru"}
+    hidden, seq_len : int
+        H and T.
+    radius : float
+        Spectral radius, the largest absolute eigenvalue, that every H x H block of ``W_hh`` is scaled to. The blocks
+        are Gaussian.
+    seed : int
+        Draws weights, inputs and the question.
+    **options
+        Of the layer, such as ``nonlinearity="relu"``. An LSTM begins with ``forget_bias=1.0`` unless told otherwise,
+        as Jozefowicz et al. (2015) recommend; with 0 it forgets half of its cell at every step.
+
+    Raises
+    ------
+    ValueError
+        If the cell is unknown, or a size or the radius not positive.
+
+    Examples
+    --------
+    >>> from minirnn import lens
+    >>> print(lens.specimen("gru", hidden=16, seq_len=50, radius=0.9))
+    GRU, radius 0.9: 50 steps, 1 column, loss 0.1238, at l0
+    """
+    check_cell(cell)
+    positive(hidden=hidden, seq_len=seq_len)
+    positive_number(radius=radius)
+    if cell == "lstm":
+        options = {"forget_bias": 1.0, **options}
+    layer = CELLS[cell](INPUTS, hidden, dtype="float64", seed=seed, **options)
+    weights, drawn = layer.state_dict(), random_generator(seed, "specimen")
+    gates = GATES[type(layer).__name__]
+    weights["weight_hh_l0"] = np.concatenate([scaled(drawn.standard_normal((hidden, hidden)), radius) for _ in gates])
+    layer.load_state_dict(weights)
+    xs = drawn.standard_normal((seq_len, 1, INPUTS))
+    question = drawn.standard_normal(hidden)
+    question /= np.linalg.norm(question)
+    return record(layer, xs, loss=lambda out: (out[-1, 0] * question).sum(), label=f"radius {radius:g}")
+
+
+def scaled(matrix: np.ndarray, radius: float) -> np.ndarray:
+    """The matrix times what gives it this spectral radius."""
+    return matrix * (radius / np.abs(np.linalg.eigvals(matrix)).max())
