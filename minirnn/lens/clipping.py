@@ -130,9 +130,10 @@ def row(g: np.ndarray, max_norm: float | None, clip_value: float | None) -> tupl
     norm = float(np.linalg.norm(g))
     limited = g if clip_value is None else np.clip(g, -clip_value, clip_value)
     after, share = float(np.linalg.norm(limited)), float(np.mean(limited != g))
-    # from the sine: the arc cosine of what is nearly one would lose half of the digits
-    across = limited - g * ((limited @ g) / (norm * norm)) if norm else limited
-    degrees = float(np.degrees(np.arcsin(min(1.0, float(np.linalg.norm(across)) / after)))) if after else 0.0
+    degrees = 0.0
+    if share:  # from the sine: the arc cosine of what is nearly one would lose half of the digits
+        across = limited - g * ((limited @ g) / (norm * norm))
+        degrees = float(np.degrees(np.arcsin(min(1.0, float(np.linalg.norm(across)) / after))))
     return norm, norm if max_norm is None else min(norm, max_norm), after, share, degrees
 
 

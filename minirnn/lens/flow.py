@@ -105,7 +105,12 @@ class Flow(Reading):
             tidy(curve, f"{name}: size of the gradient at each step", "step t", "norm, logarithmic")
             curve.legend(frameon=False, fontsize="small")
             heatmap(
-                heat, magnitudes(at.units["h"]).T, f"{name}: gradient at h, unit by unit", "step t", "unit", "log10"
+                heat,
+                magnitudes(at.units["h"]).T,
+                f"{name}: gradient at h, unit by unit",
+                "step t",
+                "unit",
+                "log10 of its size",
             )
         return f"How the gradient flows back through time: {self.title}"
 

@@ -88,11 +88,9 @@ class Jacobian(Reading):
         figure.set_size_inches(8.5, 3.6 * len(self.places) + 0.4)
         grid = figure.subplots(len(self.places), 2, squeeze=False, width_ratios=(1.3, 1))
         for (name, at), (curve, spectrum) in zip(self.places.items(), grid, strict=True):
-            values, S = at.log10_singular, at.log10_singular.shape[1]
-            shown = np.where(np.isfinite(values), values, np.nan)  # no line through -inf
-            curve.fill_between(range(len(values)), shown[:, S // 4], shown[:, 3 * S // 4], color=LINES[0], alpha=0.2)
-            curve.plot(shown[:, 0], color=LINES[0], linewidth=1.8, label="most sensitive direction")
-            curve.plot(shown[:, S // 2], color=LINES[0], linewidth=1, label="median (band: middle half)")
+            shown = np.where(np.isfinite(at.log10_singular), at.log10_singular, np.nan)  # no line through -inf
+            curve.plot(shown[:, 1:], color=LINES[0], linewidth=0.6, alpha=0.4)
+            curve.plot(shown[:, 0], color=LINES[0], linewidth=1.8, label="most sensitive direction (thin: others)")
             curve.plot(at.log10_bound, "--", color=GREY, linewidth=1, label="bound: norms of the steps")
             if at.log10_weight_bound is not None:
                 curve.plot(at.log10_weight_bound, ":", color=GREY, linewidth=1.4, label="bound: norm of W_hh")

@@ -263,9 +263,8 @@ class Watched(Module):
 
     def forward(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
         if self.roots:
-            raise ValueError(
-                f"the model must call its {type(self.stack).__name__} once to be recorded, and called twice"
-            )
+            cell = type(self.stack).__name__
+            raise ValueError(f"the model must call its {cell} once to be recorded, and called it again")
         out, state = self.stack(x, state, lengths, probe=self.probe)
         self.roots = list(flatten((out, state)))
         self.leaves = [leaf_of(root) for root in self.roots]

@@ -69,10 +69,11 @@ class Walk:
         self.ys, self.shapes = xp_of(*ys).concatenate(ys), outline(arguments, wanted)
 
     def back(self, dys: Array, *dends: Array) -> tuple[Array | None, ...]:
-        """BPTT: one step after the other, from the last of which anything is asked to the first."""
-        asked, gathered = (dys, *dends), Gradients(self.form, self.shapes, xp_of(dys))
-        busy = range(len(dys)) if any(d.any() for d in dends) else np.flatnonzero(to_numpy(dys.any(axis=(1, 2))))
-        for t in reversed(range(int(busy[-1]) + 1 if len(busy) else 0)):
+        """BPTT, one step after the other; after the first time from the last step on of which anything is asked."""
+        asked, gathered, steps = (dys, *dends), Gradients(self.form, self.shapes, xp_of(dys)), len(dys)
+        if self.asked and not any(d.any() for d in dends):
+            steps = max(np.flatnonzero(to_numpy(dys.any(axis=(1, 2)))).tolist(), default=-1) + 1
+        for t in reversed(range(steps)):
             now = slice(t, t + 1)
             gradients = self.pullbacks[t](dys[now], *dends)
             if self.listener is not None:
