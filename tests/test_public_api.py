@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import minirnn
+from minirnn import lens
 
 HEAVY = ("torch", "cupy", "matplotlib", "hypothesis", "tqdm", "pytest", "IPython", "pandas", "scipy")
 NAMES = [name for name in minirnn.__all__ if name != "__version__"]
@@ -29,7 +30,7 @@ def test_every_public_name_exists_and_has_a_docstring(name):
         assert thing.__doc__, f"{name} only inherits its docstring"
 
 
-@pytest.mark.parametrize("package", [minirnn.nn, minirnn.training, minirnn.decoding, minirnn.checking])
+@pytest.mark.parametrize("package", [minirnn.nn, minirnn.training, minirnn.decoding, minirnn.checking, lens])
 def test_what_the_packages_list_is_there_and_documented(package):
     for name in package.__all__:
         assert inspect.getdoc(getattr(package, name)), name

@@ -51,7 +51,7 @@ class Clipping(Result):
         middle, most = np.median(self.before), self.before.max()
         lines = [f"{plural(n, 'gradient')}: median norm {middle:.3g}, largest {most:.3g}"]
         if self.by_norm is not None and self.max_norm is not None:
-            share, left = np.mean(self.by_norm < self.before), np.min(self.by_norm / np.where(most, most, 1))
+            share, left = np.mean(self.by_norm < self.before), self.by_norm.max() / (most or 1.0)
             lines.append(f"  max_norm={self.max_norm:g} shortens {share:.0%} of them, the longest to {left:.2g} of its")
             lines[-1] += " length, and keeps their directions"
         if self.degrees is not None and self.entries is not None and self.by_value is not None:

@@ -117,7 +117,7 @@ class Flow(Reading):
     @staticmethod
     def draw_several(figure: Any, flows: Sequence[Flow]) -> str:
         """A panel for every cell, a line for every recording of it: of its last layer, forward."""
-        cells = list(dict.fromkeys(flow.cell for flow in flows))
+        cells, explained = list(dict.fromkeys(flow.cell for flow in flows)), None
         figure.set_size_inches(max(3 * len(cells), 5), 3.8)
         for cell, axes in zip(cells, figure.subplots(1, len(cells), sharey=True, squeeze=False)[0], strict=True):
             own = [flow for flow in flows if flow.cell == cell]
@@ -128,15 +128,12 @@ class Flow(Reading):
                     axes.plot(positive(at.pace), ":", color=colour, linewidth=1)
             axes.set_yscale("log")
             tidy(axes, cell + (" (dotted: the pace of its radius)" if cell == "RNN" else ""), "step t")
-            if flow_labels(own) != flow_labels(flows[: len(own)]) or cell == cells[0]:
+            labels = [flow.label for flow in own]
+            if labels != explained:
                 axes.legend(frameon=False, fontsize="small")
+                explained = labels
         figure.axes[0].set_ylabel("norm of the gradient at h, logarithmic")
         return "How the gradient flows back through time"
-
-
-def flow_labels(flows: Sequence[Flow]) -> list[str]:
-    """What the legend says."""
-    return [flow.label for flow in flows]
 
 
 def flow(recording: Recording) -> Flow:
@@ -189,9 +186,10 @@ def flow_at(place: Place) -> FlowAt:
 def carried(direct: np.ndarray, end: np.ndarray, factor: float, lengths: Sequence[int]) -> np.ndarray:
     """``direct[t]`` and ``factor`` times what comes from step t + 1, ``(T, B)``; ``end`` joins at a column's end."""
     line, following = np.zeros_like(direct), np.zeros_like(end)
-    for t in reversed(range(len(direct))):
-        following = direct[t] + np.where(np.equal(lengths, t + 1), end, factor * following)
-        line[t] = following
+    with np.errstate(over="ignore"):  # a bound may be infinite
+        for t in reversed(range(len(direct))):
+            following = direct[t] + np.where(np.equal(lengths, t + 1), end, factor * following)
+            line[t] = following
     return line
 
 
@@ -214,5 +212,5 @@ def listed(values: dict[str, float]) -> str:
 
 
 def positive(values: np.ndarray) -> np.ndarray:
-    """For a logarithmic axis: gaps where a value is zero."""
-    return np.where(values > 0, values, np.nan)
+    """For a logarithmic axis: gaps where a value is zero, or larger than an axis with room around it can hold."""
+    return np.where((values > 0) & (values < 1e250), values, np.nan)

@@ -44,16 +44,16 @@ class Gate:
         The share of columns at or beyond either limit: closed and open, or saturated on either side.
     mean : array
         Over columns.
-    half_life : float or None
-        Of the gates that keep what is stored, ``f`` and ``z``: in how many steps half of it is lost, by the geometric
-        mean of the gate.
+    half_life : array, (H,), or None
+        Of the gates that keep what is stored, ``f`` and ``z``: in how many steps a unit loses half of it, by the
+        geometric mean of its gate.
     """
 
     limits: tuple[float, float]
     low: np.ndarray
     high: np.ndarray
     mean: np.ndarray
-    half_life: float | None
+    half_life: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,10 @@ def in_words(of: Gate) -> str:
     if of.limits == TANH:
         return f"saturated (beyond 0.9) {low + high:.0%} of the time"
     words = f"open (above 0.9) {high:.0%}, closed (below 0.1) {low:.0%}, mean {of.mean.mean():.2f}"
-    return words if of.half_life is None else f"{words}; keeps half of what is stored for {of.half_life:.3g} steps"
+    if of.half_life is None:
+        return words
+    middle, longest = np.median(of.half_life), of.half_life.max()
+    return f"{words}; half of what is stored is lost in {middle:.3g} steps (median unit; slowest: {longest:.3g})"
 
 
 def gates(recording: Recording) -> Gates:
@@ -144,9 +147,6 @@ def gate_of(place: Place, name: str, limits: tuple[float, float]) -> Gate:
     half_life = None
     if name in KEEPS:
         with np.errstate(divide="ignore"):  # a gate that was shut once keeps nothing
-            half_life = float(
-                np.log(0.5)
-                / np.log(values, where=there, out=np.zeros_like(values)).sum()
-                * (there.sum() * values.shape[1])
-            )
+            logs = np.log(values, where=there, out=np.zeros_like(values)).sum(axis=(0, 2)) / there.sum()
+            half_life = np.log(0.5) / logs
     return Gate(limits, low, high, mean, half_life)

@@ -121,6 +121,10 @@ def jacobian(recording: Recording, *, column: int = 0) -> Jacobian:
     ValueError
         If there is no such column.
 
+    Notes
+    -----
+    Every step costs some decompositions of an S x S matrix: of an LSTM with H = 128, seconds for 100 steps.
+
     Examples
     --------
     >>> from minirnn import lens

@@ -70,11 +70,11 @@ class Lags(Reading):
                 if not of.total.any():
                     lines.append(f"  {name} {weight}: its gradient is zero")
                     continue
-                most, direct = reach(of.by_lag()), of.by_lag()[of.shares.shape[-1] - 1]
+                sums = up_to_lag(of.shares.sum(axis=0))
                 lines.append(
-                    f"  {name} {weight}: {direct:.0%} of the gradient comes from the step that is asked itself;"
+                    f"  {name} {weight}: {sums[0]:.0%} of the gradient comes from the step that is asked itself;"
                 )
-                lines[-1] += f" with lags up to {most} one has it within 10 %"
+                lines[-1] += f" with lags up to {reach(sums)} one has it within 10 %"
         lines.append("A share is the length of a part along the whole gradient; all sum to 1. A window of BPTT that is")
         lines.append("shorter than the lags that matter teaches something else.")
         return "\n".join(lines)
@@ -85,7 +85,7 @@ class Lags(Reading):
         grid = figure.subplots(len(self.places), 2, squeeze=False, width_ratios=(1, 1.1))
         for (name, weights), (matrix, curve) in zip(self.places.items(), grid, strict=True):
             of = weights["W_hh"]
-            shares, T = of.shares.sum(axis=0), of.shares.shape[-1]
+            shares = of.shares.sum(axis=0)
             most = np.abs(shares).max() or 1.0
             heatmap(
                 matrix,
@@ -98,27 +98,25 @@ class Lags(Reading):
                 vmin=-most,
                 vmax=most,
             )
-            ahead = name.endswith("_reverse")
-            found = (
-                {"all gates": shares}
-                if len(of.gates) == 1
-                else {"all gates": shares, **dict(zip((f"gate {g}" for g in of.gates), of.shares, strict=True))}
-            )
-            for (what, part), colour in zip(found.items(), ("black", *LINES), strict=False):
-                sums = np.cumsum([np.trace(part, lag if ahead else -lag) for lag in range(T)])
-                curve.plot(sums, color=colour, linewidth=2 if what == "all gates" else 1.2, label=what)
+            curve.plot(up_to_lag(shares), color="black", linewidth=2, label="all gates")
+            if len(of.gates) > 1:
+                for gate, part, colour in zip(of.gates, of.shares, LINES, strict=False):
+                    curve.plot(up_to_lag(part), color=colour, linewidth=1.2, label=f"gate {gate}")
             curve.axhline(1, color=GREY, linestyle="--", linewidth=1)
-            tidy(
-                curve, f"{name}: gradient of W_hh from lags up to this", "lag |t - s| in steps", "share, 1 = all of it"
-            )
+            title, y = f"{name}: gradient of W_hh from lags up to this", "share, 1 = all of it"
+            tidy(curve, title, "lag |t - s| in steps", y)
             curve.legend(frameon=False, fontsize="small")
         return f"Over how many steps the loss teaches: {self.title}"
 
 
-def reach(by_lag: np.ndarray) -> int:
-    """The smallest lag L such that the shares of lags up to L, or any larger one, add up to between 0.9 and 1.1."""
-    middle = len(by_lag) // 2
-    sums = np.cumsum([by_lag[middle], *(by_lag[middle + 1 :] + by_lag[:middle][::-1])])
+def up_to_lag(shares: np.ndarray) -> np.ndarray:
+    """What all parts with ``|t - s| <= lag`` give together, ``(T,)``, of a matrix ``(T, T)``."""
+    t, s = np.indices(shares.shape)
+    return np.cumsum(np.bincount(np.abs(t - s).ravel(), shares.ravel()))
+
+
+def reach(sums: np.ndarray) -> int:
+    """The smallest lag from which on the sums of `up_to_lag` stay between 0.9 and 1.1."""
     off = np.flatnonzero(np.abs(sums - 1) > 0.1)
     return int(off[-1]) + 1 if len(off) else 0
 
@@ -144,7 +142,7 @@ def lags(recording: Recording) -> Lags:
 
     Notes
     -----
-    It walks back T times, one step at a time: a second or two for 100 steps of a small layer, four times that for 200.
+    It walks back T times, one step at a time: some seconds for 100 steps of a layer, four times that for 200.
     Norms and shares take ``2 * gates * T**2`` numbers for each weight.
 
     Examples

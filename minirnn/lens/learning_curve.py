@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
+
+from minirnn.lens.plotting import new_figure, save
 
 TRAINING, VALIDATION, BASELINE, CLIPPED = "#4477aa", "#ee6677", "#777777", "#ccbb44"  # apart for all kinds of eyes
 
@@ -38,12 +39,10 @@ def learning_curve(
     Raises
     ------
     ImportError
-        If matplotlib is not installed.
+        If matplotlib is not installed, saying how to get it.
     """
-    from matplotlib.figure import Figure  # and not pyplot: no window, no global state
-
-    history = list(history)
-    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    history, figure = list(history), new_figure()
+    figure.set_size_inches(8, 4.5)
     axes = figure.add_subplot()
     windows = [record for record in history if "loss" in record]
     steps, losses = [r["step"] for r in windows], [r["loss"] / math.log(2) for r in windows]
@@ -69,8 +68,5 @@ def learning_curve(
     if axes.get_legend_handles_labels()[1]:
         axes.legend(frameon=False, fontsize="small")
     axes.set_title(title, fontsize="medium", loc="left", parse_math=False)
-    if path is not None:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from")  # a title in a script that the font lacks
-            figure.savefig(path)
+    save(figure, path)
     return figure

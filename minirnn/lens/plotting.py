@@ -45,11 +45,16 @@ def plot(result: Any, path: str | Path | IO[bytes] | None = None, *, title: str 
     figure = new_figure()
     own = draw(figure, result) if several else draw(figure)
     figure.suptitle(title or own, fontsize="large", x=0.01, ha="left", parse_math=False)
+    save(figure, path)
+    return figure
+
+
+def save(figure: Any, path: str | Path | IO[bytes] | None) -> None:
+    """Writes a figure, if there is somewhere to write it to."""
     if path is not None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from")  # a title in a script that the font lacks
             figure.savefig(path)
-    return figure
 
 
 def new_figure() -> Any:
@@ -109,8 +114,8 @@ def hold(axes: Any, *shown: np.ndarray) -> None:
         return
     low, high = values.min(), values.max()
     if axes.get_yscale() == "log":
-        room = max((high / low) ** 0.1, 2.0)
-        axes.set_ylim(low / room, high * room)
+        room = 0.1 * max(np.log10(high) - np.log10(low), 3)
+        axes.set_ylim(10 ** max(np.log10(low) - room, -300), 10 ** (np.log10(high) + room))
     else:
         room = 0.1 * ((high - low) or 1.0)
         axes.set_ylim(low - room, high + room)

@@ -54,8 +54,11 @@ def plain(value: Any) -> Any:
 
 
 def norms(array: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-    """Euclidean norms over ``axis``, in float64."""
-    return np.sqrt((np.abs(array.astype(np.float64, copy=False)) ** 2).sum(axis=axis))
+    """Euclidean norms over ``axis``, in float64; no square of a large number overflows."""
+    sizes = np.abs(array.astype(np.float64, copy=False))
+    largest = sizes.max(axis=axis, keepdims=True, initial=0)
+    largest = np.where((largest > 0) & np.isfinite(largest), largest, 1)
+    return np.sqrt(((sizes / largest) ** 2).sum(axis=axis)) * np.squeeze(largest, axis=axis)
 
 
 def number(value: float) -> str:

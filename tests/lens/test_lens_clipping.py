@@ -40,6 +40,11 @@ def test_angles_known_by_heart():
     assert seen.by_norm is None and np.allclose(seen.before, [5, 2, 5, np.sqrt(2), 0])
 
 
+def test_it_says_how_much_is_left():
+    seen = lens.clipping([{"w": np.array([x])} for x in (0.1, 4.0, 2.0)], max_norm=1.0)
+    assert "shortens 67% of them, the longest to 0.25 of its length" in str(seen)
+
+
 def test_a_generator_that_trains():
     lm = char_lm()
     optimizer, norms = SGD(lm.parameters(), lr=0.1), []

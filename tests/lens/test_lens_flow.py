@@ -39,6 +39,18 @@ def test_norms_are_those_of_the_gradients(backend, lengths):
         assert at.bound is None and at.pace is None and set(at.radius) == set("ifgo")
 
 
+def test_what_explodes_past_all_bounds_is_still_a_number():
+    seen = lens.flow(Scalar(10.0, 250, at_end=True).recording)
+    assert seen.places["l0"].norms["h"][0] == pytest.approx(1e249)
+    layer = layer_of("rnn", bias=False)
+    layer.load_state_dict({"weight_ih_l0": np.ones((4, 3)), "weight_hh_l0": np.diag([100.0, 1, 1, 1])})
+    recording = lens.record(layer, numbers(300, 1, 3), loss=asking)
+    assert lens.flow(recording).places["l0"].bound[0] == np.inf
+    pytest.importorskip("matplotlib")
+    for flow in (seen, lens.flow(recording)):
+        lens.plot(flow).canvas.draw()
+
+
 def of_both(out):
     return asking(out) + (out[-1] ** 3).sum()
 

@@ -38,9 +38,17 @@ def lstm_of_constant_gates(f=0.5, i=0.5):
 @pytest.mark.parametrize("f", [0.5, 0.95, 0.05])
 def test_how_long_a_cell_keeps_half_of_what_is_stored(f):
     found = lstm_of_constant_gates(f)
-    assert found["f"].half_life == pytest.approx(np.log(0.5) / np.log(f))
+    assert found["f"].half_life == pytest.approx([np.log(0.5) / np.log(f)] * 4)
     assert found["i"].half_life is found["g"].half_life is None
     assert (found["f"].high == (f > 0.9)).all() and (found["f"].low == (f < 0.1)).all()
+
+
+def test_half_lives_leave_out_columns_that_have_ended():
+    recording = recorded(layer_of("gru"), [6, 2, 4])
+    z = recording.places["l0"].record["z"]
+    kept = np.concatenate([z[:n, :, b] for b, n in enumerate([6, 2, 4])])
+    found = lens.gates(recording).places["l0"]["z"]
+    assert np.allclose(found.half_life, np.log(0.5) / np.log(kept).mean(axis=0))
 
 
 def test_steps_that_no_column_has_are_left_out():
@@ -55,11 +63,11 @@ def test_it_says_how_they_stood():
     assert "state h: silent 100% of the time" in str(lens.gates(dead()))
     loud = lens.record(layer_of("rnn"), 1e3 * numbers(T, 3, 3), loss=lambda out: out.sum())
     assert "state h: saturated (beyond 0.9) 100% of the time" in str(lens.gates(loud))
-    assert "keeps half of what is stored for" in str(lens.gates(lens.specimen("gru")))
+    assert "half of what is stored is lost in" in str(lens.gates(lens.specimen("gru")))
 
 
 def test_a_gate_that_was_shut_keeps_nothing():
     layer = layer_of("lstm", dtype="float32")
     layer.load_state_dict({**layer.state_dict(), "bias_ih_l0": np.full(16, -1e4)})
     found = lens.gates(lens.record(layer, numbers(T, 3, 3).astype("float32"), loss=lambda out: out.sum()))
-    assert found.places["l0"]["f"].half_life == 0
+    assert found.places["l0"]["f"].half_life.tolist() == [0, 0, 0, 0]
