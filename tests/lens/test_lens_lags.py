@@ -2,7 +2,21 @@
 
 import numpy as np
 import pytest
-from recorded import CELLS, Scalar, T, char_lm, close, dead, layer_of, numbers, own_gradients, recorded, tagger, text
+from recorded import (
+    CELLS,
+    Scalar,
+    T,
+    asking,
+    char_lm,
+    close,
+    dead,
+    layer_of,
+    numbers,
+    own_gradients,
+    recorded,
+    tagger,
+    text,
+)
 
 from minirnn import lens, nn
 from minirnn.arrays import asarray
@@ -53,6 +67,22 @@ def test_the_parts_add_up_for_sequences_of_different_lengths():
     with pytest.raises(ValueError, match="lags of a layer that reads from the end need sequences of one length"):
         lens.lags(recording)
     check_law(lens.record(both.loss, words, words % 3))
+
+
+class OfOutputsAndFinalStates(nn.Module):
+    def __init__(self):
+        self.rnn = layer_of("lstm", layers=2)
+
+    def forward(self, x):
+        out, (h_n, c_n) = self.rnn(x)
+        return (out[:3] ** 2).sum() + asking(h_n) + asking(c_n)
+
+
+def test_what_is_asked_of_final_states_counts_as_asked_at_the_last_step():
+    seen = check_law(lens.record(OfOutputsAndFinalStates(), numbers(T, 3, 3)))
+    for weights in seen.places.values():
+        asked = weights["W_hh"].norms.any(axis=(0, 2))
+        assert asked.tolist() == [False, True, True, False, False, True]  # the first step starts from the zero state
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
