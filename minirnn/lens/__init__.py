@@ -11,6 +11,7 @@ result prints as a text, becomes plain data by ``to_dict()``, and a picture by `
 | `gates` | which gates are open, closed, saturated? |
 | `truncation` | where does the gradient point when BPTT is cut into windows? |
 | `clipping` | how often, and in which direction, does clipping change a gradient? |
+| `step` | what are the numbers in each formula of the backward pass, step by step? `step_page` makes a page of them |
 """
 
 from minirnn.lens.clipping import Clipping, clipping
@@ -22,6 +23,8 @@ from minirnn.lens.learning_curve import learning_curve
 from minirnn.lens.plotting import plot
 from minirnn.lens.recording import Place, Recording, record
 from minirnn.lens.specimens import specimen
+from minirnn.lens.steps import Steps, step
+from minirnn.lens.steps_page import step_page
 from minirnn.lens.truncation import Truncation, truncation
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "Lags",
     "Place",
     "Recording",
+    "Steps",
     "Truncation",
     "clipping",
     "flow",
@@ -42,5 +46,7 @@ __all__ = [
     "plot",
     "record",
     "specimen",
+    "step",
+    "step_page",
     "truncation",
 ]

@@ -1,4 +1,4 @@
-"""Cells made for looking at: random weights of a given spectral radius, random inputs, one question at the end."""
+"""Cells made for looking at: random weights of a given spectral radius, random inputs, a question at the end."""
 
 from __future__ import annotations
 
@@ -9,18 +9,26 @@ import numpy as np
 from minirnn.arrays import random_generator
 from minirnn.lens.recording import GATES, Recording, record
 from minirnn.models.char_lm import CELLS, check_cell
-from minirnn.nn.inputs import positive, positive_number
+from minirnn.nn.inputs import booleans, positive, positive_number
 
 INPUTS = 8  # features of the random inputs
 
 
 def specimen(
-    cell: str = "rnn", *, hidden: int = 32, seq_len: int = 100, radius: float = 1.0, seed: int = 0, **options: Any
+    cell: str = "rnn",
+    *,
+    hidden: int = 32,
+    seq_len: int = 100,
+    radius: float = 1.0,
+    seed: int = 0,
+    every_step: bool = False,
+    **options: Any,
 ) -> Recording:
-    """A recording of a cell with random weights, in float64, whose loss asks of its last state alone.
+    """A recording of a cell with random weights, in float64, whose loss asks of its last state alone, or of every one.
 
     The loss is the product of h_T with a random vector of length one. So all that is seen of earlier steps has come the
-    whole way back, and starts at norm 1.
+    whole way back, and starts at norm 1. With ``every_step`` it is the sum of such products, of each h_t with a vector
+    of its own.
 
     Parameters
     ----------
@@ -32,6 +40,8 @@ def specimen(
         are Gaussian.
     seed : int
         Draws weights, inputs and the question.
+    every_step : bool
+        Whether the loss asks of every state.
     **options
         Of the layer, such as ``nonlinearity="relu"``. An LSTM begins with ``forget_bias=1.0`` unless told otherwise,
         as Jozefowicz et al. (2015) recommend; with 0 it forgets half of its cell at every step.
@@ -50,6 +60,7 @@ def specimen(
     check_cell(cell)
     positive(hidden=hidden, seq_len=seq_len)
     positive_number(radius=radius)
+    booleans(every_step=every_step)
     if cell == "lstm":
         options = {"forget_bias": 1.0, **options}
     layer = CELLS[cell](INPUTS, hidden, dtype="float64", seed=seed, **options)
@@ -58,9 +69,9 @@ def specimen(
     weights["weight_hh_l0"] = np.concatenate([scaled(drawn.standard_normal((hidden, hidden)), radius) for _ in gates])
     layer.load_state_dict(weights)
     xs = drawn.standard_normal((seq_len, 1, INPUTS))
-    question = drawn.standard_normal(hidden)
-    question /= np.linalg.norm(question)
-    return record(layer, xs, loss=lambda out: (out[-1, 0] * question).sum(), label=f"radius {radius:g}")
+    questions = drawn.standard_normal((seq_len if every_step else 1, hidden))
+    questions /= np.linalg.norm(questions, axis=1, keepdims=True)
+    return record(layer, xs, loss=lambda out: (out[-len(questions) :, 0] * questions).sum(), label=f"radius {radius:g}")
 
 
 def scaled(matrix: np.ndarray, radius: float) -> np.ndarray:
