@@ -1,4 +1,4 @@
-"""The command line: ``minirnn demo``, ``train``, ``generate``, ``evaluate``, ``gradcheck``, ``inspect``, ``doctor``.
+"""The command line: ``minirnn`` and a verb, each in a file of its own, from ``demo`` to ``doctor``.
 
 Exit codes: 0 all is well, 1 a check failed (a wrong gradient, a diverging run), 2 usage, 3 bad data, 4 a bad
 checkpoint, 5 a backend that cannot be used here, 130 and 143 interrupted by Ctrl-C and SIGTERM, after saving.
@@ -15,14 +15,14 @@ from contextlib import ExitStack, suppress
 from typing import Any, NoReturn
 
 from minirnn.arrays import BackendError
-from minirnn.cli import demo, doctor, evaluate, generate, gradcheck, inspect, train
+from minirnn.cli import demo, doctor, evaluate, generate, gradcheck, inspect, lens, train
 from minirnn.cli.console import Console
 from minirnn.cli.interrupts import Interrupted, handling, stop_at_once
 from minirnn.cli.settings import UsageError
 from minirnn.text import DataError
 from minirnn.training import CheckpointError
 
-VERBS = (demo, train, generate, evaluate, gradcheck, inspect, doctor)
+VERBS = (demo, train, generate, evaluate, gradcheck, lens, inspect, doctor)
 CHECK_FAILED, USAGE, BAD_DATA, BAD_CHECKPOINT, NO_BACKEND = 1, 2, 3, 4, 5
 CODES: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
     (DataError, BAD_DATA),
