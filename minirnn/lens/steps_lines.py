@@ -143,7 +143,7 @@ def _gru_after(bias: str) -> Derivation:
             part_of_gradient("r"),
             part_of_gradient("z"),
             part_of_gradient("n", "(da_n * r)", number="3, 1"),
-            *([Line("3, 1", "db_hn[t]", "da_n * r", "what is asked of it")] if bias else []),
+            *([Line("3, 1", "db_hn[t]", "da_n * r", "the part of this step: what is asked")] if bias else []),
         ),
     )  # fmt: skip
 

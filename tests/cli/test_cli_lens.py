@@ -13,7 +13,6 @@ from minirnn.training import load
 
 SIZES = ["--seq-len", "6", "--hidden", "4"]
 LOOKING = [name for name in INSTRUMENTS if name != "clipping"]
-PLOTTED = [name for name in LOOKING if name != "step"]
 
 
 def records(result):
@@ -74,34 +73,35 @@ def test_what_the_loss_asks(cli):
     assert np.count_nonzero(last["places"]["l0"]["direct"]) == 1 and all(every["places"]["l0"]["direct"])
 
 
-@pytest.mark.parametrize("name", PLOTTED)
-def test_a_picture(cli, tmp_path, name):
+def test_a_picture_is_written_beside_the_text(cli, tmp_path):
     pytest.importorskip("matplotlib")
-    path = tmp_path / "out.png"
-    result = cli("lens", name, *SIZES, "--cells", "gru", "--radius", "1", "-o", path)
-    assert result.code == 0 and path.read_bytes().startswith(b"\x89PNG") and result.out
-    assert result.err == f"written: {path}\n"
-
-
-def test_flows_side_by_side_in_one_picture(cli, tmp_path):
-    pytest.importorskip("matplotlib")
-    assert cli("lens", "flow", *SIZES, "-o", tmp_path / "out.svg").code == 0
+    result = cli("lens", "truncation", *SIZES, "-o", tmp_path / "out.svg")
+    assert result.code == 0 and "cosine" in result.out and result.err == f"written: {tmp_path / 'out.svg'}\n"
     assert b"<svg" in (tmp_path / "out.svg").read_bytes() and [p.name for p in tmp_path.iterdir()] == ["out.svg"]
 
 
-def test_a_page_of_texts_and_pictures(cli, tmp_path):
-    pytest.importorskip("matplotlib")
+@pytest.fixture
+def drawn(monkeypatch):
+    """The results that were drawn together in a picture, one picture after the other; drawing itself takes a second."""
+    pictures = []
+    monkeypatch.setattr("minirnn.cli.lens.picture", lambda results, ending: pictures.append(results) or b"drawn")
+    return pictures
+
+
+def test_flows_share_a_picture(cli, tmp_path, drawn):
+    for ending in ("png", "html"):
+        assert cli("lens", "flow", *SIZES, "-o", tmp_path / f"out.{ending}").code == 0
+    assert [len(results) for results in drawn] == [15, 15] and (tmp_path / "out.png").read_bytes() == b"drawn"
+    assert (tmp_path / "out.html").read_text(encoding="utf-8").count("<img") == 1
+
+
+def test_a_page_of_texts_and_pictures(cli, tmp_path, drawn):
     out = tmp_path / "out.html"
     result = cli("lens", "gates", *SIZES, "--cells", "gru,rnn", "-o", out)
     page = out.read_text(encoding="utf-8")
-    assert result.code == 0 and page.count("data:image/png;base64,") == 2 and page.count("<pre>") == 2
-    assert (
-        "How" not in page
-        and "GRU, radius 1: how the gates stood" in page
-        and "http" not in page.replace("http-equiv", "")
-    )
-    assert cli("lens", "flow", *SIZES, "-o", out).code == 0
-    assert out.read_text(encoding="utf-8").count("data:image/png") == 1
+    assert result.code == 0 and [results[0].cell for results in drawn] == ["GRU", "RNN"]
+    assert page.count('src="data:image/png;base64,ZHJhd24="') == page.count("<pre>") == 2
+    assert "<pre>GRU, radius 1: how the gates stood" in page and "http:" not in page and "https:" not in page
 
 
 def test_the_page_of_steps(cli, finished_run, tmp_path):

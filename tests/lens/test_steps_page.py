@@ -61,11 +61,11 @@ class Page(HTMLParser):
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_every_element_is_closed_and_nothing_comes_from_elsewhere(cell):
-    text = lens.step_page(of_text(cell=cell))
+    text = lens.step_page(of_text("a<b", cell))
     page = Page(text)
     assert page.open == [] and text.startswith("<!doctype html>")
     tags = [tag for tag, _ in page.elements]
-    assert tags.count("script") == 2 and tags.count("section") == len(HOSTILE) - 1
+    assert tags.count("script") == 2 and tags.count("section") == 2
     assert not {"img", "link", "iframe", "object", "embed", "base", "form"}.intersection(tags)
     assert all(value.startswith("#step-") for _, name, value in page.attributes if name in ("src", "href", "action"))
     assert not any(name.startswith("on") for _, name, _ in page.attributes)
