@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from minirnn import ops
 from minirnn.arrays import Array, to_numpy, xp_of
 from minirnn.lens.results import plural, titled
 from minirnn.lens.walking import Walk, step_by_step
@@ -242,8 +243,8 @@ def stack_of(model: Module) -> tuple[str, Recurrent]:
 class Watched(Module):
     """A recurrent stack that goes step by step, records what passes, and cuts the graph at its outputs.
 
-    Models that project before they run, as `CharLM` does with its table of embeddings, find that nothing is projected
-    yet: the look-up in a projected table is the projection of what was looked up. So the projection is part of a step.
+    Models that project their embeddings and look tokens up in the result, as `CharLM` does, find that nothing was
+    projected: what is looked up is an embedding, and its projection is part of a step.
     """
 
     def __init__(self, stack: Recurrent):
@@ -274,9 +275,9 @@ class Watched(Module):
     def project(self, xs: Tensor) -> tuple[Tensor, ...]:
         return (xs,) * self.stack._directions
 
-    def run(self, a_xs: Sequence[Tensor], state: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
-        axes = (2, 0, 1) if self.stack.batch_first else (0, 2, 1)
-        out, state = self(a_xs[0].transpose(*axes), state, lengths)
+    def run(self, tables: Sequence[Tensor], ids: Any, state: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
+        x = ops.embedding(tables[0].T, ids)  # (T, B, E)
+        out, state = self(x.swapaxes(0, 1) if self.stack.batch_first else x, state, lengths)
         return out.transpose(1, 2, 0) if self.stack.batch_first else out.transpose(0, 2, 1), state
 
 

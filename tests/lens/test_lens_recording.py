@@ -201,4 +201,4 @@ def test_a_layer_beside_another_shares_its_parameters():
     other = layer.running_through_time(lambda rule: checkpoint(rule, 2))
     assert other.weight_hh_l0 is layer.weight_hh_l0 and layer.through_time is None
     out, _ = other(numbers(T, B, D).astype("float32"))
-    assert "checkpoint(ragged(projected(lstm)))" in out.to_dot()
+    assert "checkpoint(in_runs(ragged(projected(lstm))))" in out.to_dot()
