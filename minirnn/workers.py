@@ -105,8 +105,8 @@ def spread(task: Callable, parts: Sequence[Any]) -> list[Any]:
 
 
 def start(task: Callable, *arguments: Any) -> Future:
-    """Begins ``task(*arguments)`` in a thread of its own; the caller keeps to `one_blas_thread` until it has ended."""
-    return _pool().submit(copy_context().run, _within, task, *arguments)
+    """Begins ``task(*arguments)`` in another thread."""
+    return _pool(workers() - 1).submit(copy_context().run, _within, task, *arguments)
 
 
 def _within(task: Callable, *arguments: Any) -> Any:
@@ -194,24 +194,24 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_threads: ThreadPoolExecutor | None = None
+_pools: dict[int, ThreadPoolExecutor] = {}
 _making = threading.Lock()
 
 
-def _pool() -> ThreadPoolExecutor:
-    """The threads, made when they are first needed, and anew in a process that was forked."""
-    global _threads
+def _pool(number: int) -> ThreadPoolExecutor:
+    """So many threads, made when they are first needed, and anew in a process that was forked."""
     with _making:
-        if _threads is None:
+        if number not in _pools:
             from concurrent.futures import ThreadPoolExecutor  # who never computes need not import it
 
-            _threads = ThreadPoolExecutor(max_workers=64, thread_name_prefix="minirnn-worker")
-        return _threads
+            _pools[number] = ThreadPoolExecutor(number, thread_name_prefix="minirnn-worker")
+        return _pools[number]
 
 
 def _forget() -> None:
-    global _threads, _making, _blas
-    _threads, _making, _blas = None, threading.Lock(), _Blas()
+    global _making, _blas
+    _making, _blas = threading.Lock(), _Blas()
+    _pools.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -35,6 +35,7 @@ __all__ = [
     "rnn_slopes",
     "rows_of",
     "shares",
+    "side_by_side",
     "take_columns",
     "turn",
 ]
@@ -65,6 +66,11 @@ def rows_of(
 def shares(columns, numbers):
     """All columns as one slice: a device shares out its work by itself."""
     return [slice(0, columns)]
+
+
+def side_by_side(task, count, multiplications):
+    """``[task(slice(0, count))]``: a device shares out its work by itself."""
+    return [task(slice(0, count))]
 
 
 def take_columns(

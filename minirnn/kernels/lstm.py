@@ -82,10 +82,9 @@ def lstm_slopes(
 def lstm_gates_back(
     dm,  # (H, B) cotangent of m_t
     dc,  # (H, B) cotangent of c_t as the future left it; becomes all that is asked of c_t
-    da_slope,  # (4H, B)
+    da,  # (4H, B) holds the slopes, and the cotangent of the pre-activations afterwards
     dc_slope,  # (H, B)
     carry,  # (H, B)
-    da,  # (4H, B) receives the cotangent of the pre-activations
     dc_prev,  # (H, B) receives the cotangent of c_prev
 ):
     """One step back through equations (4) to (1a), given the slopes of the step:
@@ -96,9 +95,10 @@ def lstm_gates_back(
     dc_prev = dc * carry            (3, 1a)
     """
     xp, (H, B) = xp_of(dm), dm.shape
-    scratch = da[:H]  # free until the rows i are written
+    scratch = dc_prev  # free until the last line
     xp.multiply(dm, dc_slope, out=scratch)
     dc += scratch
-    xp.multiply(da_slope[: 3 * H].reshape(3, H, B), dc, out=da[: 3 * H].reshape(3, H, B))
-    xp.multiply(da_slope[3 * H :], dm, out=da[3 * H :])
+    da_ifg, da_o = da[: 3 * H].reshape(3, H, B), da[3 * H :]
+    da_ifg *= dc
+    da_o *= dm
     xp.multiply(dc, carry, out=dc_prev)

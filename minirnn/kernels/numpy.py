@@ -39,6 +39,7 @@ __all__ = [
     "rnn_slopes",
     "rows_of",
     "shares",
+    "side_by_side",
     "take_columns",
     "turn",
 ]
@@ -47,6 +48,7 @@ __all__ = [
 # product anew. So on one thread blocks of rows are quicker: 82 to 108 GFLOP/s for 512 x 128 by 16 columns, 93 to 114
 # for 2048 x 512 by 32, float32.
 SMALL = 10**6
+MANY = 2**23  # multiplications of all products together that are worth a thread: some 40 microseconds
 ENOUGH = 2**14  # numbers in the pre-activations of a step that are worth a thread: with fewer, threads wait for Python
 
 
@@ -56,9 +58,10 @@ def product(
 ):
     """A function ``(x (..., D, columns), out) -> W @ x``, for the many products of one matrix that a sequence takes.
 
-    ``out`` must be contiguous. On one thread the rows of ``W`` are taken in blocks that the BLAS does not rearrange.
+    ``out`` must be contiguous. On one thread the rows of ``W`` are taken in blocks that the BLAS does not rearrange;
+    a transposed ``W`` need not be copied, for in so short a product its order in memory makes no difference.
     """
-    rows, W = len(W), np.ascontiguousarray(W)
+    rows = len(W)
     while workers.blas_has_one_thread() and rows % 2 == 0 and rows * W.shape[1] * columns > SMALL:
         rows //= 2
     if rows == len(W):
@@ -84,8 +87,24 @@ def shares(columns, numbers):
     n = min(workers.workers(), columns)
     if workers.is_automatic():
         n = min(n, columns * numbers // ENOUGH)
-    bounds = [k * columns // max(1, n) for k in range(max(1, n) + 1)]
-    return [slice(*pair) for pair in pairwise(bounds)]
+    return _parts(columns, max(1, n))
+
+
+def side_by_side(
+    task,  # of a slice of what is counted
+    count,
+    multiplications,
+):
+    """``[task(part), ...]`` for parts of ``range(count)``, one for each worker if there is enough to do."""
+    n = min(workers.workers(), count)
+    if workers.is_automatic():
+        n = min(n, multiplications // MANY)
+    return workers.spread(task, _parts(count, n)) if n > 1 else [task(slice(0, count))]
+
+
+def _parts(count, n):
+    """``range(count)`` in ``n`` slices of about one length."""
+    return [slice(*pair) for pair in pairwise(k * count // n for k in range(n + 1))]
 
 
 def rows_of(

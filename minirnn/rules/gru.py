@@ -235,12 +235,13 @@ def gru(
 
         def slopes(run):
             kernels.gru_slopes(gates[run], h_prevs[run], dgates[run], reset_after)
+            return gates[run], dgates[run]
 
-        for t in steps_back(T, gates[:1].size, slopes):  # the only place where time runs backward
+        for t, gates_t, dgates_t in steps_back(T, gates[:1].size, slopes):  # the only place where time runs backward
             dh += dhs[t]  # h_t is read twice
             if probe is not None:
                 probe("dh", t, dh)
-            back(dh, gates[t], dgates[t], scratch)  # (4, 3, 2, 1)
+            back(dh, gates_t, dgates_t, scratch)  # (4, 3, 2, 1)
             if probe is not None:
                 show(probe, t, ("da_r", "da_z", "da_n"), da[t].reshape(3, H, B))
         dW_hh = weights(gates, h_prevs, dgates) if wanted[2] else None

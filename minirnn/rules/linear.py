@@ -36,10 +36,18 @@ def times(
     W,  # (F, D)
     x,  # (..., D, B)
 ):
-    """``W @ x`` for all steps at once."""
-    kernels = kernels_of(W)
-    y = kernels.empty((*x.shape[:-2], len(W), x.shape[-1]), xp_of(W, x).result_type(W, x))
-    return kernels.product(W, x.shape[-1])(x, y)
+    """``W @ x`` for all steps at once: those of one part of the steps, or the rows of a single one, to each worker."""
+    kernels, B = kernels_of(W), x.shape[-1]
+    y = kernels.empty((*x.shape[:-2], len(W), B), xp_of(W, x).result_type(W, x))
+
+    def some_steps(now):
+        kernels.product(W, B)(x[now], y[now])
+
+    def some_rows(part):
+        kernels.product(W[part], B)(x, y[part])
+
+    kernels.side_by_side(*((some_rows, len(W)) if x.ndim == 2 else (some_steps, len(x))), len(W) * x.size)
+    return y
 
 
 def sum_of_products(
@@ -48,10 +56,19 @@ def sum_of_products(
 ):
     """The sum over all steps of ``dy_t @ x_t.T``, shape ``(F, D)``: the gradient of any weight that acts at every step.
 
-    One product over all steps and columns at once, rather than one per step.
+    One product over all steps and columns at once, rather than one per step; with workers, each sums up its steps.
     """
-    rows_of = kernels_of(dy).rows_of
-    return rows_of(dy) @ rows_of(x).T
+    kernels = kernels_of(dy)
+    if dy.ndim == 2:
+        return dy @ x.T
+
+    def of_some_steps(now):
+        return kernels.rows_of(dy[now]) @ kernels.rows_of(x[now]).T
+
+    first, *others = kernels.side_by_side(of_some_steps, len(dy), dy.size * x.shape[-2])
+    for part in others:
+        first += part
+    return first
 
 
 def sum_of_columns(
@@ -80,12 +97,12 @@ def affine(
         y = y.astype(xp.result_type(y, b), copy=False)  # as wide as b
         y += xp.broadcast_to(b.reshape(-1, 1), y.shape[-2:]).copy()  # whole matrices: short rows add up slowly
     x_saved, W_saved = (x if wanted[1] else None), (W if wanted[0] else None)
-    b_wanted = b is not None and wanted[2]
+    wanted = (*wanted[:2], b is not None and wanted[2])
 
     def affine_pullback(dy):
         dx = times(W_saved.T, dy) if wanted[0] else None
         dW = sum_of_products(dy, x_saved) if wanted[1] else None
-        db = sum_of_columns(dy) if b_wanted else None
+        db = sum_of_columns(dy) if wanted[2] else None
         return dx, dW, db
 
     return y, affine_pullback
@@ -115,11 +132,12 @@ def embedding_columns(
     It equals the product of the table with one-hot columns, and its gradient is that product's: for the small
     vocabularies it is meant for, one matrix product beats adding up columns one by one.
     """
-    xp, kernels, V, (T, B) = xp_of(table, ids), kernels_of(table), table.shape[1], ids.shape
+    kernels, V, (T, B) = kernels_of(table), table.shape[1], ids.shape
     kernels.check_ids(ids, V)
     ys = kernels.take_columns(table, ids)
 
     def embedding_columns_pullback(dys):
+        xp = xp_of(dys, ids)
         one_hot = (ids.reshape(T, 1, B) == xp.arange(V).reshape(1, V, 1)).astype(dys.dtype)
         return sum_of_products(dys, one_hot), None
 

@@ -53,9 +53,8 @@ from __future__ import annotations
 from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
 from minirnn.rules.linear import sum_of_columns, sum_of_products
-from minirnn.rules.recurrence import show
+from minirnn.rules.recurrence import show, steps_back
 
-SLOPES = 2**17  # numbers held in slopes at once, about half a megabyte: they stay in the second-level cache
 FORWARD = "i", "f", "g", "o", "c", "h"  # what a probe is shown of every step, there
 BACKWARD = "dh", "dc", "da_i", "da_f", "da_g", "da_o"  # and back
 
@@ -88,10 +87,10 @@ def lstm_step(
     def lstm_step_pullback(dh, dc):
         dtype = xp.result_type(gates, dh, dc)
         da, dc_t, dc_prev = xp.empty_like(gates, dtype), dc.astype(dtype), xp.empty_like(c, dtype)
-        da_slope, dc_slope = xp.empty_like(gates), xp.empty_like(c)
-        carry = kernels.lstm_slopes(gates, c_prev, c, da_slope, dc_slope, peepholes)
+        dc_slope = xp.empty_like(c, dtype)
+        carry = kernels.lstm_slopes(gates, c_prev, c, da, dc_slope, peepholes)
         dm = dh if W_hr is None else W_hr.T @ dh  # (4a)
-        kernels.lstm_gates_back(dm, dc_t, da_slope, dc_slope, carry, da, dc_prev)  # (4, 3a, 3, 2, 1a)
+        kernels.lstm_gates_back(dm, dc_t, da, dc_slope, carry, dc_prev)  # (4, 3a, 3, 2, 1a)
         dW_hr = None if W_hr is None else dh @ m_again(gates, c).T  # (4a)
         dpeepholes = None if peepholes is None else peephole_gradient(da, c_prev, c)  # (3a, 1a)
         return da, W_hh.T @ da, dc_prev, da @ h_prev.T, dW_hr, dpeepholes  # (1)
@@ -161,15 +160,22 @@ def lstm(
         dc_prev = xp.empty_like(dc)
         dm, dh_totals = (dh, None) if W_hr is None else (xp.empty_like(dc), xp.empty_like(dhs, dtype))
         recur_back = kernels.product(W_hh.T, B)
-        for t, da_slope, dc_slope, carry in steps_back(gates, cs, peepholes):  # the only place where time runs backward
+
+        def slopes(run):
+            da_slopes, dc_slopes = da[run], xp.empty_like(cs[:-1][run], dtype)
+            carry = kernels.lstm_slopes(gates[run], cs[:-1][run], cs[1:][run], da_slopes, dc_slopes, peepholes)
+            return da_slopes, dc_slopes, carry
+
+        # da_t holds the slopes of its step until dm and dc meet them; here, and only here, time runs backward
+        for t, da_t, dc_slope, carry in steps_back(T, 5 * H * B, slopes):
             dh += dhs[t]
             if W_hr is not None:
                 dh_totals[t] = dh
                 xp.matmul(W_hr.T, dh, out=dm)  # (4a)
-            kernels.lstm_gates_back(dm, dc, da_slope, dc_slope, carry, da[t], dc_prev)  # (4, 3a, 3, 2, 1a)
+            kernels.lstm_gates_back(dm, dc, da_t, dc_slope, carry, dc_prev)  # (4, 3a, 3, 2, 1a)
             if probe is not None:
-                show(probe, t, BACKWARD, (dh, dc, *da[t].reshape(4, H, B)))
-            recur_back(da[t], dh)  # (1)
+                show(probe, t, BACKWARD, (dh, dc, *da_t.reshape(4, H, B)))
+            recur_back(da_t, dh)  # (1)
             dc, dc_prev = dc_prev, dc
         # what the weights gather over time is one product or one sum over all steps
         dW_hh = sum_of_products(da, h_prevs) if wanted[3] else None  # (1)
@@ -179,23 +185,6 @@ def lstm(
 
     # the ends are copies: whoever carries them on would keep all steps in memory with a view
     return (hs[1:], hs[T].copy(), cs[-1].copy()), lstm_pullback
-
-
-def steps_back(
-    gates,  # (T, 4H, B)
-    cs,  # (T + 1, H, B)
-    peepholes,  # (3, H) or None
-):
-    """The steps T - 1 to 0, each with its slopes, which are computed for as many steps at once as the cache holds."""
-    xp, (T, _, B), H, kernels = xp_of(gates), gates.shape, cs.shape[1], kernels_of(gates)
-    run = max(1, SLOPES // (5 * H * B + 1))
-    da_slope, dc_slope = xp.empty_like(gates[:run]), xp.empty_like(cs[:run])
-    for start in reversed(range(0, T, run)):
-        stop = min(start + run, T)
-        n, c_prevs, c_nows = stop - start, cs[start:stop], cs[start + 1 : stop + 1]
-        carry = kernels.lstm_slopes(gates[start:stop], c_prevs, c_nows, da_slope[:n], dc_slope[:n], peepholes)
-        for t in reversed(range(n)):
-            yield start + t, da_slope[t], dc_slope[t], carry[t]
 
 
 def m_again(gates, c):

@@ -8,24 +8,24 @@ RUN = 2**17  # numbers prepared at once, about half a megabyte: they stay in the
 
 
 def steps_back(T, numbers, prepare):
-    """Yields ``T - 1`` to ``0``; before the first step of a run, ``prepare(steps)`` is called with the run as a slice.
+    """Yields ``T - 1`` to ``0``, each with what was prepared for the step.
 
     A step backward multiplies what is asked of the state with slopes that were known before. For many steps at once
     the slopes take a few long operations instead of many short ones; with ``numbers`` of them for each step, a run is
-    as long as the cache can hold.
+    as long as the cache can hold. ``prepare(steps)`` is called before the first step of a run, which is a slice, and
+    returns arrays with a row for each.
 
     Examples
     --------
-    >>> list(steps_back(3, RUN // 2, print))
-    slice(1, 3, None)
-    slice(0, 1, None)
-    [2, 1, 0]
+    >>> list(steps_back(3, RUN // 2, lambda steps: ("abc"[steps], [steps.start] * 3)))
+    [(2, 'c', 1), (1, 'b', 1), (0, 'a', 0)]
     """
     run = max(1, RUN // max(1, numbers))
     for stop in range(T, 0, -run):
         start = max(0, stop - run)
-        prepare(slice(start, stop))
-        yield from range(stop - 1, start - 1, -1)
+        prepared = prepare(slice(start, stop))
+        for k in reversed(range(stop - start)):
+            yield start + k, *(rows[k] for rows in prepared)
 
 
 def show(probe, t, names, arrays):

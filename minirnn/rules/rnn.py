@@ -121,15 +121,20 @@ def rnn(
         dtype = joint_dtype(hs, dhs, dh_T)
         da, dh = kernels.empty((T, H, B), dtype), dh_T.astype(dtype, order="C")
         recur_back = kernels.product(W_hh.T, B)
-        # da[t] holds the slope of its step until dh meets it; here, and only here, time runs backward
-        for t in steps_back(T, H * B, lambda run: kernels.rnn_slopes(hs[1:][run], da[run], nonlinearity)):
+
+        def slopes(run):
+            kernels.rnn_slopes(hs[1:][run], da[run], nonlinearity)
+            return (da[run],)
+
+        # da_t holds the slope of its step until dh meets it; here, and only here, time runs backward
+        for t, da_t in steps_back(T, H * B, slopes):
             dh += dhs[t]  # h_t is read twice
             if probe is not None:
                 probe("dh", t, dh)
-            da[t] *= dh  # (2)
+            da_t *= dh  # (2)
             if probe is not None:
-                probe("da", t, da[t])
-            recur_back(da[t], dh)  # (1)
+                probe("da", t, da_t)
+            recur_back(da_t, dh)  # (1)
         dW_hh = sum_of_products(da, hs[:-1]) if wanted[2] else None  # (1) one product over all steps
         return da if wanted[0] else None, dh if wanted[1] else None, dW_hh
 

@@ -138,25 +138,8 @@ def projected(rule):
         If the rule is ragged already: a projection outside of it would read padding.
     """
     refuse_inside("projected", rule, ragged="padding would be projected, and NaN in it reach the gradient of W_ih")
-    rule, form, names = selective(rule), form_of(rule), positional(rule)
-    first = sum(form)  # of the weights
 
-    def projected_rule(*arguments, wanted, **static):
-        (xs, *others), (W_ih, b), rest = arguments[:first], arguments[first : first + 2], arguments[first + 2 :]
-        in_affine = (wanted[0], *wanted[first : first + 2])
-        a_xs, affine_pullback = affine(xs, W_ih, b, wanted=in_affine)
-        in_rule = (any(in_affine), *wanted[1:first], *wanted[first + 2 :])
-        outputs, rule_pullback = rule(a_xs, *others, *rest, wanted=in_rule, **static)
-
-        def projected_pullback(*cotangents):
-            da_xs, *gradients = rule_pullback(*cotangents)
-            dxs, dW_ih, db = affine_pullback(da_xs) if any(in_affine) else (None, None, None)
-            return dxs, *gradients[: first - 1], dW_ih, db, *gradients[first - 1 :]
-
-        return outputs, projected_pullback
-
-    parameters = ["xs", *names[1:first], "W_ih", "b", *names[first:]]
-    return named("projected", projected_rule, parameters, rule)
+    return _fed("projected", rule, affine, "xs", ["W_ih", "b"])
 
 
 def looked_up(rule):
@@ -180,20 +163,32 @@ def looked_up(rule):
         If the rule is ragged already: ids in the padding would be looked up.
     """
     refuse_inside("looked_up", rule, ragged="padding would be looked up, whatever stands in it")
-    rule, form, names = selective(rule), form_of(rule), positional(rule)
-    first = sum(form)  # of the weights
 
-    def looked_up_rule(*arguments, wanted, **static):
-        (ids, *others), table, rest = arguments[:first], arguments[first], arguments[first + 1 :]
-        a_xs, look_up_pullback = embedding_columns(table, ids)
-        in_rule = (wanted[first], *wanted[1:first], *wanted[first + 1 :])
+    def look_up(ids, table, *, wanted):
+        a_xs, pullback = embedding_columns(table, ids)
+        return a_xs, lambda da_xs: reversed(pullback(da_xs))
+
+    return _fed("looked_up", rule, look_up, "ids", ["table"])
+
+
+def _fed(name, rule, feed, sequence, weights):
+    """The rule on the pre-activations that the rule ``feed(sequence, *weights)`` makes."""
+    rule, form, names = selective(rule), form_of(rule), positional(rule)
+    first, n = sum(form), len(weights)
+
+    def fed(*arguments, wanted, **static):
+        (x, *others), given, rest = arguments[:first], arguments[first : first + n], arguments[first + n :]
+        in_feed = (wanted[0], *wanted[first : first + n])
+        a_xs, feed_pullback = feed(x, *given, wanted=in_feed)
+        in_rule = (any(in_feed), *wanted[1:first], *wanted[first + n :])
         outputs, rule_pullback = rule(a_xs, *others, *rest, wanted=in_rule, **static)
 
-        def looked_up_pullback(*cotangents):
+        def fed_pullback(*cotangents):
             da_xs, *gradients = rule_pullback(*cotangents)
-            dtable = look_up_pullback(da_xs)[0] if wanted[first] else None
-            return None, *gradients[: first - 1], dtable, *gradients[first - 1 :]
+            dx, *dweights = feed_pullback(da_xs) if any(in_feed) else (None,) * (1 + n)
+            return dx, *gradients[: first - 1], *dweights, *gradients[first - 1 :]
 
-        return outputs, looked_up_pullback
+        fed_pullback.__name__ = f"{name}_pullback"
+        return outputs, fed_pullback
 
-    return named("looked_up", looked_up_rule, ["ids", *names[1:first], "table", *names[first:]], rule)
+    return named(name, fed, [sequence, *names[1:first], *weights, *names[first:]], rule)
