@@ -68,7 +68,7 @@ def shares(columns, numbers):
     return [slice(0, columns)]
 
 
-def side_by_side(task, count, multiplications):
+def side_by_side(task, count, operations):
     """``[task(slice(0, count))]``: a device shares out its work by itself."""
     return [task(slice(0, count))]
 

@@ -48,7 +48,7 @@ __all__ = [
 # product anew. So on one thread blocks of rows are quicker: 82 to 108 GFLOP/s for 512 x 128 by 16 columns, 93 to 114
 # for 2048 x 512 by 32, float32.
 SMALL = 10**6
-MANY = 2**23  # multiplications of all products together that are worth a thread: some 40 microseconds
+MANY = 2**23  # operations that are worth a thread: some 80 microseconds
 ENOUGH = 2**14  # numbers in the pre-activations of a step that are worth a thread: with fewer, threads wait for Python
 
 
@@ -93,12 +93,12 @@ def shares(columns, numbers):
 def side_by_side(
     task,  # of a slice of what is counted
     count,
-    multiplications,
+    operations,
 ):
     """``[task(part), ...]`` for parts of ``range(count)``, one for each worker if there is enough to do."""
     n = min(workers.workers(), count)
     if workers.is_automatic():
-        n = min(n, multiplications // MANY)
+        n = min(n, operations // MANY)
     return workers.spread(task, _parts(count, n)) if n > 1 else [task(slice(0, count))]
 
 

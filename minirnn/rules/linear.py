@@ -46,7 +46,8 @@ def times(
     def some_rows(part):
         kernels.product(W[part], B)(x, y[part])
 
-    kernels.side_by_side(*((some_rows, len(W)) if x.ndim == 2 else (some_steps, len(x))), len(W) * x.size)
+    task, count = (some_rows, len(W)) if x.ndim == 2 else (some_steps, len(x))
+    kernels.side_by_side(task, count, len(W) * x.size)
     return y
 
 

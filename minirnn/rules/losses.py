@@ -8,6 +8,9 @@ from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
 
 
+OPERATIONS = 30  # of a softmax with each number, about: one of them is an exponential
+
+
 def mean_squared_error(x, y):
     """The mean of ``(x - y)**2`` over all elements."""
     if x.shape != y.shape or x.size == 0:
@@ -56,12 +59,23 @@ def cross_entropy(
 
     if mask is not None:
         logits = xp.where(xp.expand_dims(mask, axis), logits, 0)  # 0 * inf would be nan
-    p = logits - logits.max(axis=axis, keepdims=True)
-    log_p = p[at_target]
-    xp.exp(p, out=p)
-    sums = p.sum(axis=axis, keepdims=True)
-    p /= sums
-    log_p -= xp.log(sums.reshape(expected))
+    p = kernels.empty(logits.shape, logits.dtype)
+    log_p = xp.empty(expected, logits.dtype)
+
+    def softmax(part):
+        """Fills a part of ``p`` and ``log_p``: positions know nothing of each other, so workers share them out."""
+        q, at_targets = p[part], log_p[part]
+        xp.subtract(logits[part], logits[part].max(axis=axis, keepdims=True), out=q)
+        at_targets[...] = q[_at(targets if axis == 0 else targets[part], axis, xp)]
+        xp.exp(q, out=q)
+        sums = q.sum(axis=axis, keepdims=True)
+        q /= sums
+        at_targets -= xp.log(sums.reshape(at_targets.shape))
+
+    if axis == 0:
+        softmax(...)
+    else:
+        kernels.side_by_side(softmax, len(logits), OPERATIONS * logits.size)
 
     if weights is None and mask is None:
         counted = share = 1 / targets.size

@@ -13,6 +13,7 @@ import numpy as np
 from minirnn.arrays import xp_of
 from minirnn.nn.inputs import positive_number
 from minirnn.tape import Tensor
+from minirnn.workers import one_blas_thread
 
 
 class NonFiniteGradientError(ArithmeticError):
@@ -43,6 +44,7 @@ def distinct(parameters: Iterable[Tensor]) -> list[Tensor]:
     return found
 
 
+@one_blas_thread()
 def gradient_norm(parameters: Iterable[Tensor]) -> float:
     """The length of all gradients together, as one vector.
 

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from minirnn.arrays import Array, asarray, xp_of
+from minirnn.kernels import kernels_of
 from minirnn.nn.inputs import at_least_0
 from minirnn.tape import Tensor, no_grad
 from minirnn.training.clipping import distinct
 
-PIECE = 16_384  # numbers updated at a time on the CPU
+PIECE = 2**17  # numbers updated at a time on the CPU: they stay in the cache, and Python has little to say
+OPERATIONS = 20  # of an update with each number, about
 
 
 class Optimizer:
@@ -61,16 +63,21 @@ class Optimizer:
         """Changes every parameter that has a gradient."""
         distinct(self.parameters)  # the gradients fit, or nothing is changed
         self.steps += 1
-        with no_grad():
-            for p, moments in zip(self.parameters, self.state, strict=True):
-                if p.grad is None:
-                    continue
-                arrays = [p.writable(), p.grad, *moments.values()]
-                piece = PIECE if p.backend == "numpy" else max(1, p.size)  # a GPU prefers one launch
-                flat = [a.reshape(-1) for a in arrays]
-                for start in range(0, p.size, piece):
-                    w, g, *m = (a[start : start + piece] for a in flat)
-                    self.update(w, g + self.weight_decay * w if self.weight_decay else g, *m)
+        pieces: list[list[Array]] = []
+        for p, moments in zip(self.parameters, self.state, strict=True):
+            if p.grad is not None:
+                with no_grad():
+                    flat = [a.reshape(-1) for a in (p.writable(), p.grad, *moments.values())]
+                size = PIECE if p.backend == "numpy" else max(1, p.size)  # a GPU prefers one launch
+                pieces += ([a[start : start + size] for a in flat] for start in range(0, p.size, size))
+
+        def update(part: slice) -> None:
+            for w, g, *m in pieces[part]:
+                self.update(w, g + self.weight_decay * w if self.weight_decay else g, *m)
+
+        if pieces:
+            numbers = sum(w.size for w, *_ in pieces)
+            kernels_of(pieces[0][0]).side_by_side(update, len(pieces), OPERATIONS * numbers)
 
     def update(self, w: Array, g: Array, *moments: Array) -> None:
         """Changes a piece ``w`` of a parameter and its moments in place; ``g`` is only read."""
