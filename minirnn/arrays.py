@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import sys
 from contextvars import ContextVar
@@ -209,6 +208,8 @@ def random_generator(seed: int, stream: str = "", step: int = 0) -> np.random.Ge
     >>> a == b
     True
     """
+    import hashlib  # only here: it is among the slowest imports of the standard library
+
     for name, value in (("seed", seed), ("step", step)):
         if not isinstance(value, (int, np.integer)) or value < 0:
             raise ValueError(f"{name} must be an integer that is not negative, got {value!r}")

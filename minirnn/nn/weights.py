@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from inspect import cleandoc, signature
 from typing import Any, TypedDict
 
@@ -88,6 +87,8 @@ def refuse_unknown(layer: type, options: Iterable[str]) -> None:
     known = [name for name in signature(layer).parameters if name != "options"] + list(Options.__annotations__)
     for name in options:
         if name not in known:
+            from difflib import get_close_matches  # only here: an import for the rare mistake
+
             near = [f"did you mean {other!r}?" for other in get_close_matches(name, known, n=1, cutoff=0.75)]
             hint = "arrays live where use_backend says" if name == "device" else "".join(near)
             raise TypeError(f"{layer.__name__} has no option {name!r}; {hint or 'it has ' + ', '.join(known)}")

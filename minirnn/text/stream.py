@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from functools import cached_property
 from numbers import Integral, Real
@@ -184,6 +183,8 @@ class TextStream:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the vocabulary and the ids, in hexadecimal: whether a resumed run has the text it began with."""
+        import hashlib  # only here: a slow import, for a rare question
+
         characters = self.vocabulary.characters.encode()
         sha = hashlib.sha256(len(characters).to_bytes(8, "little") + characters)
         sha.update(self.ids.astype("<i8", copy=False).tobytes())

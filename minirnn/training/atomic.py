@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -47,7 +46,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | memoryview, *, 
     """
     path = Path(path)
     _remove_stale(path)
-    own = f"{_temporary_prefix(path)}{os.getpid()}-{secrets.token_hex(4)}"
+    own = f"{_temporary_prefix(path)}{os.getpid()}-{os.urandom(4).hex()}"
     new, former = path.with_name(f"{own}.new.tmp"), path.with_name(f"{own}.former.tmp")
     try:
         _write_new(new, data)

@@ -15,21 +15,22 @@ a plain ``np.load``: ``json.loads(bytes(np.load(FILE)["meta.json"]))``. The seal
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
 import os
 import re
 import reprlib
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minirnn.training.atomic import previous_path, write_atomically
+
+if TYPE_CHECKING:  # slow imports, so functions import them: who neither saves nor loads does not wait for them
+    import zipfile
 
 PathLike = str | os.PathLike[str]
 
@@ -117,6 +118,8 @@ def read_sealed(path: PathLike, *, kind: str | None = None) -> tuple[dict[str, n
         Whatever is wrong: no such file, one of another program, kind or newer minirnn, one cut short, changed, or made
         to do harm. Memory stays below three times the size of the file, plus thirty times its JSON (at most 16 MiB).
     """
+    import hashlib
+
     blob = _read_file(Path(path))
     if hashlib.sha256(memoryview(blob)[:-_DIGEST]).hexdigest().encode() != blob[-_DIGEST:]:
         raise CheckpointError(path, "damaged: its bytes are not those that were written", _other_copy(path))
@@ -131,6 +134,9 @@ def read_sealed(path: PathLike, *, kind: str | None = None) -> tuple[dict[str, n
 
 
 def _seal(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> memoryview:
+    import hashlib
+    import zipfile
+
     for name, array in arrays.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name) or name == _META:
             raise ValueError(f"arrays: {name!r} cannot be a name; words of letters, digits and _.- joined by / can")
@@ -199,6 +205,8 @@ def _other_copy(path: PathLike) -> str:
 
 
 def _unseal(path: PathLike, blob: bytes, kind: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    import zipfile
+
     if blob.count(b"PK\x01\x02") > _MOST_MEMBERS:  # each entry of a zip directory starts so: none is parsed yet
         raise ValueError(f"more than {_MOST_MEMBERS} arrays")
     with zipfile.ZipFile(io.BytesIO(blob)) as archive:
@@ -235,7 +243,7 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
     shown = reprlib.repr(member.filename)
     if not member.filename.endswith(".npy") or not _NAME.fullmatch(member.filename.removesuffix(".npy")):
         raise ValueError(f"{shown} cannot be the name of an array")
-    if member.compress_type != zipfile.ZIP_STORED:
+    if member.compress_type != archive.compression:  # which is zipfile's default, none
         raise ValueError(f"{shown} is compressed, which minirnn never does")
     with archive.open(member) as stream:
         if np.lib.format.read_magic(stream) != (1, 0):
