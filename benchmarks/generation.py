@@ -1,48 +1,70 @@
-"""How long does a character model take to write one character? Sampling included, beside PyTorch.
+"""How long does a character model take to write one character? Sampling included.
 
-    python benchmarks/generation.py [--sizes 128,512] [--pairs 7] [--characters 400] [--batches 1,16] [--json FILE]
-
-Both models start from the same weights (made by minirnn, handed over in a file). PyTorch carries its state under
-``torch.inference_mode``, and draws by ``torch.multinomial``; it plays as installed and with oneDNN switched off, with
-one thread and with two, and its quickest way counts. minirnn plays with one BLAS thread and with two. Each process also
-writes a greedy text, and the comparison is refused unless all write the same.
+Two LSTM layers, V = 65. Both models start from the same weights (made by minirnn, handed over in a file). PyTorch
+carries its state under ``torch.inference_mode`` and draws by ``torch.multinomial``; it plays with one thread and with
+two, and the quickest way counts: that of ``nn.LSTM`` as it is installed, and, apart, the quickest without oneDNN, by
+``nn.LSTM`` or by ``nn.LSTMCell``. Every player also writes a greedy text; unless all write the same there is no row.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import sys
 import tempfile
-import time
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-from harness import contest, machine, print_table, ratio, report
+from harness import DisagreementError, Player, Trial, figures, speeds
+from measuring import timed
 
-V, LAYERS, CHECKED, REPEATS = 65, 2, 60, 7
+V, LAYERS, GREEDY = 65, 2, 60
 
 
-def play_minirnn(H: int, characters: int, B: int, weights: dict) -> None:
+def case(H: int, B: int, characters: int, texts: int = 7) -> dict[str, int]:
+    return {"H": H, "B": B, "characters": characters, "texts": texts}
+
+
+SIZES = {
+    "tiny": [case(8, 1, 5, texts=1), case(8, 2, 5, texts=1)],
+    "small": [case(128, 1, 400), case(128, 16, 100)],
+    "medium": [case(256, 1, 200)],
+    "large": [case(512, 1, 100), case(512, 16, 50)],
+}
+TABLE = {
+    "H": "{H}",
+    "texts at once": "{B}",
+    **{
+        f"{name}, us (min)": f"{{{name}[us]:.1f}} ({{{name}[min_us]:.1f}})"
+        for name in ("minirnn", "torch", "torch tuned", "torch without oneDNN")
+    },
+    "torch's way": "{way}",
+    "without oneDNN": "{way without oneDNN}",
+    **{
+        f"speed / {name} (by minima)": f"{{speed[{name}][pairs]:.1f}} ({{speed[{name}][minima]:.1f}})"
+        for name in ("torch", "torch tuned", "torch without oneDNN")
+    },
+}
+
+
+def play_minirnn(H: int, B: int, characters: int, texts: int, folder: str) -> dict[str, Any]:
     import minirnn as mr
 
     lm = mr.CharLM(mr.Vocabulary("".join(map(chr, range(48, 48 + V)))), H, H, LAYERS)
-    lm.load_state_dict(weights)
-    prompts = ["0"] * B
+    with np.load(f"{folder}/weights.npz") as weights:
+        lm.load_state_dict(weights)
 
-    def write() -> None:
+    def write(k: int) -> None:
         if B == 1:
-            for _ in mr.stream_characters(lm, "0", characters, seed=1):
+            for _ in mr.stream_characters(lm, "0", characters, seed=k):
                 pass
         else:
-            mr.generate(lm, prompts, characters, seed=1)
+            mr.generate(lm, ["0"] * B, characters, seed=k)
 
-    greedy = mr.generate(lm, "0", CHECKED, temperature=0)
-    play(write, characters * B, lm.vocabulary.encode(greedy)[1:].tolist())
+    greedy = mr.generate(lm, "0", GREEDY, temperature=0)
+    return per_character(timed(write, texts), characters * B) | {"greedy": lm.vocabulary.encode(greedy)[1:].tolist()}
 
 
-def play_torch(H: int, characters: int, B: int, weights: dict, threads: int, onednn: bool) -> None:
+def play_torch(
+    H: int, B: int, characters: int, texts: int, folder: str, threads: int, onednn: bool, cells: bool
+) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(threads)
@@ -54,113 +76,70 @@ def play_torch(H: int, characters: int, B: int, weights: dict, threads: int, one
             self.embedding = torch.nn.Embedding(V, H)
             self.rnn = torch.nn.LSTM(H, H, LAYERS)
             self.head = torch.nn.Linear(H, V)
+            self.cells = [torch.nn.LSTMCell(H, H) for _ in range(LAYERS)]  # in a list of Python: not in the state dict
 
-        def forward(self, ids, state=None):
-            out, state = self.rnn(self.embedding(ids), state)
-            return self.head(out[-1]), state
+        def forward(self, ids, state):
+            if not cells:
+                out, state = self.rnn(self.embedding(ids.unsqueeze(0)), state)
+                return self.head(out[0]), state
+            x, state = self.embedding(ids), list(state or [None] * LAYERS)
+            for layer, cell in enumerate(self.cells):
+                x, _ = state[layer] = cell(x, state[layer])
+            return self.head(x), state
 
     lm = CharLM().eval()
-    lm.load_state_dict({name: torch.from_numpy(a) for name, a in weights.items()})
+    with np.load(f"{folder}/weights.npz") as weights:
+        lm.load_state_dict({name: torch.from_numpy(a) for name, a in weights.items()})
+    for layer, cell in enumerate(lm.cells):
+        cell.load_state_dict({name: getattr(lm.rnn, f"{name}_l{layer}") for name, _ in cell.named_parameters()})
 
     @torch.inference_mode()
-    def write(count: int = characters, greedy: bool = False) -> list[int]:
-        ids, state, written = torch.zeros((1, B), dtype=torch.long), None, []
+    def write(count: int, greedy: bool) -> list[int]:
+        ids, state, written = torch.zeros(B, dtype=torch.long), None, []
         for _ in range(count):
             logits, state = lm(ids, state)
-            chosen = logits.argmax(-1) if greedy else torch.multinomial(torch.softmax(logits, -1), 1)
-            written += chosen.flatten().tolist()  # the text is wanted as it is written
-            ids = chosen.reshape(1, B)
+            ids = logits.argmax(-1) if greedy else torch.multinomial(torch.softmax(logits, -1), 1).flatten()
+            written += ids.tolist()  # the text is wanted as it is written
         return written
 
     torch.manual_seed(1)
-    play(write, characters * B, write(CHECKED, greedy=True)[::B])
+    greedy = write(GREEDY, greedy=True)[::B]
+    return per_character(timed(lambda k: write(characters, greedy=False), texts), characters * B) | {"greedy": greedy}
 
 
-def play(write, characters: int, greedy: list[int]) -> None:
-    write()
-    times = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        write()
-        times.append(1e6 * (time.perf_counter() - start) / characters)
-    report(median_us=statistics.median(times), min_us=min(times), greedy=greedy)
+def per_character(times: dict[str, float], characters: int) -> dict[str, float]:
+    """Times of whole texts, and microseconds per character."""
+    return times | {"us": 1e3 * times["ms"] / characters, "min_us": 1e3 * times["min_ms"] / characters}
 
 
-def measure(H: int, B: int, pairs: int, characters: int) -> dict:
+def ways_of_torch(given: dict[str, Any], onednn: bool) -> dict[str, Player]:
+    return {
+        f"{'LSTMCell' if cells else 'LSTM'}, {threads} thread{'s' * (threads > 1)}": Player(
+            play_torch, {**given, "threads": threads, "onednn": onednn, "cells": cells}
+        )
+        for cells in ((False,) if onednn else (False, True))
+        for threads in (1, 2)
+    }
+
+
+def measure(case: dict[str, int], trial: Trial) -> dict[str, Any]:
     import minirnn as mr
 
     with tempfile.TemporaryDirectory() as folder:
         # larger than at first, or the greedy text says little about the state
-        weights = {name: 2 * a for name, a in mr.CharLM(V, H, H, LAYERS, seed=1).state_dict().items()}
-        np.savez(Path(folder) / "weights.npz", **weights)
-        arguments = ["--size", str(H), "--batch", str(B), "--characters", str(characters), "--folder", folder]
-        ours = [f"minirnn, {n} thread{'s' * (n > 1)}" for n in (1, 2)]
-        contestants = {
-            name: (["--play", "minirnn", *arguments], {"OPENBLAS_NUM_THREADS": str(n)})
-            for n, name in enumerate(ours, start=1)
-        }
-        for flag, name in (("", "torch"), ("--no-onednn", "torch without oneDNN")):
-            for n in (1, 2):
-                played = ["--play", "torch", "--threads", str(n), *([flag] if flag else []), *arguments]
-                contestants[f"{name}, {n} thread{'s' * (n > 1)}"] = (played, {})
-        reports = contest(Path(__file__), contestants, pairs)
-    texts = {name: runs[0]["greedy"] for name, runs in reports.items()}
-    if len({tuple(text) for text in texts.values()}) > 1:
-        sys.exit(f"the models do not write the same greedy text: {texts}")
-    middle = {name: statistics.median(r["median_us"] for r in runs) for name, runs in reports.items()}
-    least = {name: min(r["min_us"] for r in runs) for name, runs in reports.items()}
-
-    def quickest(names: list[str]) -> str:
-        return min(names, key=middle.__getitem__)
-
-    best = quickest(ours)
-    installed, without = (
-        quickest([n for n in reports if n.startswith(f"{who},")]) for who in ("torch", "torch without oneDNN")
-    )
-    return {
-        "H": H,
-        "texts": B,
-        **{f"{name}, us (min)": f"{middle[name]:.1f} ({least[name]:.1f})" for name in reports},
-        "speed / torch": f"{ratio(reports, best, installed, 'median_us'):.1f}",
-        "speed / torch without oneDNN": f"{ratio(reports, best, without, 'median_us'):.1f}",
-        "by minima": f"{least[installed] / least[best]:.1f}, {least[without] / least[best]:.1f}",
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="128,512", help="hidden sizes, comma-separated")
-    parser.add_argument("--batches", default="1", help="how many texts are written at once, comma-separated")
-    parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--characters", type=int, default=400)
-    parser.add_argument("--json", type=Path, help="also write the table to this file")
-    parser.add_argument("--play", choices=("minirnn", "torch"), help=argparse.SUPPRESS)
-    parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--no-onednn", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.play:
-        with np.load(options.folder / "weights.npz") as weights:
-            common = options.size, options.characters, options.batch, dict(weights)
-        if options.play == "minirnn":
-            play_minirnn(*common)
-        else:
-            play_torch(*common, options.threads, not options.no_onednn)
-        return
-    rows = [
-        measure(int(H), int(B), options.pairs, options.characters)
-        for B in options.batches.split(",")
-        for H in options.sizes.split(",")
-    ]
-    print(machine())
-    print(f"{options.pairs} runs of each in turn, {REPEATS} texts of {options.characters} characters a run;")
-    print("microseconds per character, medians (minima)\n")
-    print_table(rows)
-    if options.json:
-        options.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+        weights = {name: 2 * a for name, a in mr.CharLM(V, case["H"], case["H"], LAYERS, seed=1).state_dict().items()}
+        np.savez(f"{folder}/weights.npz", **weights)
+        given = {**case, "folder": folder}
+        opponents, way = trial.opponents(ways_of_torch(given, onednn=True))
+        if opponents:
+            without = ways_of_torch(given, onednn=False)
+            way_without = trial.quickest(without)
+            opponents["torch without oneDNN"] = without[way_without]
+        reports = trial.contest({"minirnn": Player(play_minirnn, given), **opponents})
+    written = [run.pop("greedy") for runs in reports.values() for run in runs]
+    if any(text != written[0] for text in written):
+        raise DisagreementError(f"the models do not write the same greedy text: {written}")
+    found = {**figures(reports), "runs": reports}
+    if opponents:
+        found |= {"way": way, "way without oneDNN": way_without, "speed": speeds(reports)}
+    return found

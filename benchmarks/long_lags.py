@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from harness import machine, print_table
+from reporting import machine, markdown
 
 import minirnn as mr
 from minirnn import nn, ops
@@ -244,7 +244,7 @@ def main() -> None:
         | {cell: summary(runs_of(records, task, cell, lag), len(options.seeds)) for cell in options.cells}
         for task, lag in product(options.tasks, options.lags)
     ]
-    print_table(rows)
+    print(markdown(rows))
     if options.plot:
         draw(records, options.tasks, options.cells, options.lags, options.limit).savefig(options.plot)
 

@@ -1,24 +1,21 @@
-"""How long may a sequence be? Memory and time of whole, checkpointed and truncated BPTT over thousands of steps.
-
-    python benchmarks/long_sequences.py
-    python benchmarks/long_sequences.py --steps 10000 --runs 5 --streams 10000 100000 1000000
+"""How long may a sequence be? Memory and time of whole, checkpointed and windowed BPTT over thousands of steps.
 
 A character LSTM (65 characters, H = 128, B = 16, float32) gives one loss per step, so that what is measured is what
 backpropagation through time keeps, and not what is asked of it. Memory is the peak above what imports, parameters and
-the text itself take. The three ways compute the same outputs; whole and checkpointed BPTT compute the same gradient,
-which is compared.
+the text itself take. Checkpoints every root of T steps compute the same gradient as the whole, which is compared.
+Windows of 100, one after the other, are what training does: the text never stands in memory as a whole, and gradients
+end at their borders.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import time
 from math import isqrt
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-from harness import contest, machine, peak_memory, print_table, report
+from harness import DisagreementError, Player, Trial, figures, ratio
+from measuring import PAGE, peak_memory
 
 from minirnn import ops, to_numpy
 from minirnn.arrays import random_generator
@@ -26,6 +23,22 @@ from minirnn.rules.combinators import checkpoint
 from minirnn.tape import Tensor, rule_of
 
 V, H, B = 65, 128, 16
+WINDOW = 100
+WAYS = "whole", "checkpoints", "windows"
+SIZES = {
+    "tiny": [{"T": 4, "ways": WAYS}],
+    "small": [{"T": 1000, "ways": WAYS}],
+    "medium": [{"T": 10_000, "ways": WAYS}],
+    "large": [{"T": 100_000, "ways": WAYS[2:]}],
+}
+TABLE = {
+    "T": "{T:,}",
+    **{f"{way}: ms per step": f"{{{way}[ms_per_step]:.3f}}" for way in WAYS},
+    **{f"{way}: MiB": f"{{{way}[mib]:,.0f}}" for way in WAYS},
+    "time of checkpoints / whole": "{slowness:.2f}",
+    "memory": "{memory:.3f}",
+    "gradients differ by": "{difference:.0e}",
+}
 
 
 def parameters() -> list[np.ndarray]:
@@ -52,83 +65,43 @@ def losses(
     return scores.logsumexp(axis=1) - scores[steps, targets, columns], h_T, c_T
 
 
-def play(way: str, steps: int, every: int) -> None:
-    """One process: all steps there and back, once, and a report."""
+def play(way: str, T: int) -> dict[str, Any]:
+    """All steps there and back, once."""
     weights, states = parameters(), [np.zeros((H, B), "float32")] * 2
     rule = rule_of(losses)
     warm = text(2)
     rule(warm[:-1], warm[1:], *states, *weights)[1](*(np.zeros(s, "float32") for s in ((2, B), (H, B), (H, B))))
-    whole = text(steps) if way != "stream" else None
+    whole = text(T) if way != "windows" else None
     before = peak_memory()
     start = time.perf_counter()
     if whole is not None:
-        way_through = checkpoint(rule, every) if way == "checkpoint" else rule
-        outputs, pullback = way_through(whole[:-1], whole[1:], *states, *weights)
-        *_, dW_hh, _, _ = pullback(np.full((steps, B), 1 / (steps * B), "float32"), *(np.zeros_like(s) for s in states))
-        loss = float(outputs[0].mean())
-    else:  # windows of a text that never stands in memory as a whole: what training does
-        dW_hh, loss = np.zeros_like(weights[1]), 0.0
-        for first in range(0, steps, every):
-            window = text(every, first)
+        through = checkpoint(rule, isqrt(T)) if way == "checkpoints" else rule
+        _, pullback = through(whole[:-1], whole[1:], *states, *weights)
+        *_, dW_hh, _, _ = pullback(np.full((T, B), 1 / (T * B), "float32"), *(np.zeros_like(s) for s in states))
+    else:
+        dW_hh = np.zeros_like(weights[1])
+        for first in range(0, T, WINDOW):
+            window = text(min(WINDOW, T - first), first)
             (ys, *states), pullback = rule(window[:-1], window[1:], *states, *weights)
-            *_, dW_hh_part, _, _ = pullback(np.full(ys.shape, 1 / (steps * B), "float32"), *(0 * s for s in states))
+            *_, dW_hh_part, _, _ = pullback(np.full(ys.shape, 1 / (T * B), "float32"), *(0 * s for s in states))
             dW_hh += dW_hh_part
-            loss += float(ys.sum()) / (steps * B)
     seconds = time.perf_counter() - start
-    report(
-        seconds=seconds,
-        memory=peak_memory() - before,
-        loss=loss,
-        gradient=[float(g) for g in to_numpy(dW_hh).flat[::997]],
-    )
+    return {
+        "ms_per_step": 1e3 * seconds / T,
+        "mib": peak_memory() - before,
+        "gradient": [float(g) for g in to_numpy(dW_hh).flat[::997]],
+    }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=10_000, help="length of the sequence that all can hold")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each way, in turn")
-    parser.add_argument("--streams", type=int, nargs="*", default=[10_000, 100_000], help="lengths in windows")
-    parser.add_argument("--play", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.play:
-        return play(options.play[0], *map(int, options.play[1:]))
-
-    script, every, T = Path(__file__), isqrt(options.steps), options.steps
-    ways = {way: (["--play", way, str(T), str(every)], {}) for way in ("whole", "checkpoint")}
-    found = contest(script, ways, options.runs)
-    gradients = [np.array(found[way][0]["gradient"]) for way in ways]
-    rows = []
-    for way, name in (("whole", "whole"), ("checkpoint", f"checkpoint every {every}")):
-        pairs = list(zip(found[way], found["whole"], strict=True))
-        rows.append(
-            {
-                "BPTT": name,
-                "T": f"{T:,}",
-                "seconds (min)": f"{statistics.median(r['seconds'] for r in found[way]):.1f} "
-                f"({min(r['seconds'] for r in found[way]):.1f})",
-                "time / whole": f"{statistics.median(a['seconds'] / b['seconds'] for a, b in pairs):.2f}",
-                "memory MiB": f"{statistics.median(r['memory'] for r in found[way]):.0f}",
-                "memory / whole": f"{statistics.median(a['memory'] / b['memory'] for a, b in pairs):.3f}",
-            }
-        )
-    per_step = min(run["seconds"] for run in found["whole"]) / T
-    for length in options.streams:
-        (run,) = contest(script, {"stream": (["--play", "stream", str(length), "100"], {})}, 1)["stream"]
-        rows.append(
-            {
-                "BPTT": "windows of 100, one after the other",
-                "T": f"{length:,}",
-                "seconds (min)": f"{run['seconds']:.1f}",
-                "time / whole": f"{run['seconds'] / length / per_step:.2f} per step",
-                "memory MiB": f"{run['memory']:.0f}",
-                "memory / whole": "",
-            }
-        )
-    print_table(rows)
-    difference = np.abs(gradients[0] - gradients[1]).max() / np.abs(gradients[0]).max()
-    print(f"\nlargest relative difference of the two gradients of W_hh (of the entries sampled): {difference:.1e}")
-    print(f"{machine()}; seeds 0 and 1; V = {V}, H = {H}, B = {B}, float32")
-
-
-if __name__ == "__main__":
-    main()
+def measure(case: dict[str, Any], trial: Trial) -> dict[str, Any]:
+    reports = trial.contest({way: Player(play, {"way": way, "T": case["T"]}) for way in case["ways"]})
+    gradients = {way: [np.array(run.pop("gradient")) for run in runs] for way, runs in reports.items()}
+    found: dict[str, Any] = {**figures(reports), "runs": reports}
+    if "whole" in gradients:
+        again, exact = gradients["checkpoints"][0], gradients["whole"][0]
+        found["difference"] = float(np.linalg.norm(again - exact) / np.linalg.norm(exact))
+        if not found["difference"] < 1e-5:
+            raise DisagreementError(f"checkpoints change the gradient: it differs by {found['difference']:.1e}")
+        found["slowness"] = ratio(reports, "checkpoints", "whole", "ms_per_step")
+        found["memory"] = found["checkpoints"]["mib"] / max(found["whole"]["mib"], PAGE)
+    return found
