@@ -72,4 +72,4 @@ class Answers:
 
     def conditions(self) -> str:
         """One line on how and where all this was measured."""
-        return f"{self.trial.pairs} runs of each in turn, medians (minima); {machine()}"
+        return f"runs of each, in turn: {self.trial.pairs}; medians (minima); {machine()}"
