@@ -63,7 +63,7 @@ def rows_of(
     return rows.reshape(len(rows), math.prod(rows.shape[1:]))
 
 
-def shares(columns, numbers):
+def shares(columns, multiplications):
     """All columns as one slice: a device shares out its work by itself."""
     return [slice(0, columns)]
 

@@ -49,7 +49,7 @@ __all__ = [
 # for 2048 x 512 by 32, float32.
 SMALL = 10**6
 MANY = 2**23  # operations that are worth a thread: some 80 microseconds
-ENOUGH = 2**14  # numbers in the pre-activations of a step that are worth a thread: with fewer, threads wait for Python
+ENOUGH = 3 * 10**6  # multiplications of a step that are worth a thread: with fewer, threads wait for Python's lock
 
 
 def product(
@@ -69,24 +69,26 @@ def product(
     blocks = W.reshape(-1, rows, W.shape[1])
 
     def in_blocks(x, out):
+        if x.strides[-1] != x.itemsize:  # seen through a transposed view: the BLAS would turn it over for every block
+            return np.matmul(W, x, out=out)
         np.matmul(blocks, x[..., None, :, :], out=out.reshape(*x.shape[:-2], -1, rows, columns))
         return out
 
     return in_blocks
 
 
-def shares(columns, numbers):
-    """The columns of a batch as slices, one for each worker; of each column a step has ``numbers`` to compute.
+def shares(columns, multiplications):
+    """The columns of a batch as slices, one for each worker; a step has so many ``multiplications`` for each column.
 
     Examples
     --------
     >>> with workers.use_workers(1):
-    ...     shares(10, 4096)
+    ...     shares(10, 65536)
     [slice(0, 10, None)]
     """
     n = min(workers.workers(), columns)
     if workers.is_automatic():
-        n = min(n, columns * numbers // ENOUGH)
+        n = min(n, columns * multiplications // ENOUGH)
     return _parts(columns, max(1, n))
 
 

@@ -7,7 +7,6 @@ from numpy.lib.array_utils import normalize_axis_index
 from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
 
-
 OPERATIONS = 30  # of a softmax with each number, about: one of them is an exponential
 
 

@@ -28,8 +28,8 @@ def shard(rule):
     def sharded(*arguments, wanted, **static):
         xs, states, weights = form.split(arguments)
         static, lengths = checked_lengths(static, xs, states)
-        B, rows = states[0].shape[-1], sum(len(weight) for weight in weights[:1])
-        shares = kernels_of(states[0]).shares(B, rows)
+        B, multiplications = states[0].shape[-1], sum(W.size for W in weights if W is not None and W.ndim == 2)
+        shares = kernels_of(states[0]).shares(B, multiplications)
         if len(shares) == 1 or static.get("probe") is not None:
             return rule(*arguments, wanted=wanted, **static)
         ys, ends = Joined(B), [Joined(B) for _ in states]
