@@ -20,6 +20,8 @@ from contextvars import ContextVar, copy_context
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from minirnn.arrays import BackendError
+
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -40,7 +42,7 @@ class use_workers:  # noqa: N801  # called like a function, and used in a with s
     ------
     ValueError
         If it is neither ``"auto"`` nor a positive integer.
-    RuntimeError
+    BackendError
         If it is more than 1, and the threads of the BLAS cannot be limited: threadpoolctl is missing (the extra
         ``fast`` brings it), and ``OPENBLAS_NUM_THREADS=1`` is not set either. ``"auto"`` then is 1.
 
@@ -60,7 +62,7 @@ class use_workers:  # noqa: N801  # called like a function, and used in a with s
         if number != "auto" and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
             raise ValueError(f"workers must be 'auto' or a positive integer, got {number!r}")
         if isinstance(number, int) and number > 1 and not _blas.can_be_limited:
-            raise RuntimeError(
+            raise BackendError(
                 f"{number} workers need a BLAS of one thread each: install threadpoolctl (the extra 'fast' brings it), "
                 "or set OPENBLAS_NUM_THREADS=1 before Python starts"
             )

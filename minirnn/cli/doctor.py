@@ -17,11 +17,13 @@ import numpy as np
 from minirnn.arrays import BackendError, module_of
 from minirnn.cli.console import Console, is_terminal, table
 from minirnn.cli.gradcheck import check
+from minirnn.workers import workers
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 EXTRAS = {
     "matplotlib": ("plot", "the learning curve as a picture"),
     "tqdm": ("progress", "a progress bar"),
+    "threadpoolctl": ("fast", "threads that share a batch"),
 }
 MATMUL = 512  # side of the matrices whose product is timed
 
@@ -75,7 +77,8 @@ def _blas() -> str:
 def _threads() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limits = [f"{name}={os.environ[name]}" for name in THREADS if name in os.environ]
-    return f"{cores} cores to run on; {', '.join(limits) or 'no limit set'}"
+    shared = f"{workers()} may share a batch" if workers() > 1 else "a batch is not shared"
+    return f"{cores} cores to run on, {shared}; {', '.join(limits) or 'no limit set'}"
 
 
 def _cupy() -> str:

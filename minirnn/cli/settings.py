@@ -86,6 +86,11 @@ def some_text(value: Any) -> str:
     return value
 
 
+def worker_count(value: Any) -> int | str:
+    """``"auto"``, or how many threads."""
+    return value if value == "auto" else whole(1, 1_024)(value)
+
+
 @dataclass(frozen=True)
 class Setting:
     """One flag of ``minirnn train``, and the key of the same name (with ``_`` for ``-``) in a config file."""
@@ -145,6 +150,7 @@ TRAINING = (
     Setting("clip_value", real(0, above=True), None, "largest entry of a gradient, instead of --clip-norm", "X"),
     Setting("seed", whole(0, 2**63 - 1), 1, "of weights, dropout, windows and samples"),
     _choice("backend", BACKENDS, "auto", "where to compute; auto takes a GPU if there is one"),
+    Setting("workers", worker_count, "auto", "threads that share a batch; auto: all cores, if it is large enough"),
 )
 BOOKKEEPING = (
     Setting("save_every", whole(1), None, "steps between saves, besides one per epoch"),

@@ -25,6 +25,7 @@ from minirnn.cli.settings import (
 )
 from minirnn.training import CheckpointError
 from minirnn.training.checkpoint import read_run
+from minirnn.workers import use_workers
 
 DESCRIPTION = """Trains a character model on a text. All of the run stands in one directory: config.toml,
 last.npz, best.npz, log.jsonl, samples.txt and, with matplotlib, loss.png.
@@ -75,7 +76,7 @@ def main(options: argparse.Namespace, console: Console) -> int:
     if out is not None:
         check_directory(out, options.resume, options.overwrite)
     text = read_source(settings["text"])
-    with use_backend(settings["backend"]):
+    with use_backend(settings["backend"]), use_workers(settings["workers"]):
         if options.overfit:
             return rehearsal.overfit(settings, text, console)
         trainer = build_trainer(settings, text)
