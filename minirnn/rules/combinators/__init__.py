@@ -15,16 +15,20 @@ also its output. Nobody declares anything: the names are the declaration. Column
 | ``scan(step)`` | equals the sequence rule of that step |
 | ``zoneout(step)`` | a unit kept passes its cotangent on unchanged, one not kept as the step does |
 | ``projected(rule)`` | equals projecting first: ``rule(W_ih @ xs + b, ...)`` |
+| ``looked_up(rule)`` | equals projecting the embedding of every token |
 | ``reverse(rule)`` | equals flipping the data by hand, the valid part of each sequence only |
 | ``ragged(rule)`` | equals running every sequence by itself, without its padding |
 | ``truncate(rule, window)`` | equals a numeric gradient with the state that enters each window frozen |
 | ``truncate_randomly(rule, window, probability)`` | its gradient is that of the whole sequence in expectation |
 | ``clip_through_time(rule, max_norm)`` | no column's cotangent passes a boundary with a larger norm; small ones as is |
 | ``checkpoint(rule, every)`` | the same gradients from a fraction of the memory |
+| ``in_runs(rule)`` | changes nothing but the memory in use at a time |
+| ``shard(rule)`` | the same gradients, whatever the number of workers |
 | ``observe(rule, probe)`` | recording changes no bit |
 
-They nest, in this order: ``reverse(truncate(ragged(projected(lstm)), 20))`` is a sequence rule again. The projection
-stands inside, then come lengths, then windows, outermost reversal. Orders that would mean another thing are refused.
+They nest, in this order: ``shard(reverse(truncate(in_runs(ragged(projected(lstm))), 20)))`` is a sequence rule again,
+and what a layer of ``minirnn.nn`` is made of. The projection stands inside, then come lengths, then windows, then
+reversal, outermost the sharing out. Orders that would mean another thing are refused.
 """
 
 from minirnn.rules.combinators.observing import Record, observe
