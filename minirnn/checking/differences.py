@@ -78,7 +78,7 @@ def complex_step(f: Callable, step: float = COMPLEX_STEP) -> Any:
     return f(1j * step).imag / step
 
 
-def richardson(f: Callable, step: float = 2.0**-4, levels: int = 16, rounding: float = 0.0) -> tuple[Any, float]:
+def richardson(f: Callable, step: float = 2.0**-4, levels: int = 24, rounding: float = 0.0) -> tuple[Any, float]:
     """Central differences at halving steps, extrapolated to step zero, with an estimate of the error.
 
     The two-point difference D(h) has a series in h**2, so two of them cancel its first term, three the second:
@@ -123,17 +123,3 @@ def richardson(f: Callable, step: float = 2.0**-4, levels: int = 16, rounding: f
             break
         coarser = row
     return value, error
-
-
-def has_kink(f: Callable, step: float = 2.0**-10, rounding: float = 0.0) -> bool:
-    """Whether left and right derivative differ at zero, or within about a step of it.
-
-    On a smooth curve their difference ``(f(h) - 2 f(0) + f(-h)) / h`` shrinks with h; at a kink it stays.
-
-    Examples
-    --------
-    >>> has_kink(abs), has_kink(lambda t: t * t)
-    (True, False)
-    """
-    gaps = [abs(f(h) - 2 * f(0.0) + f(-h)) / h for h in (step, 16 * step)]
-    return gaps[0] > max(gaps[1] / 2, 8 * rounding / step)

@@ -15,6 +15,13 @@ from minirnn.arrays import Array, to_numpy, xp_of
 from minirnn.checking.contract import call_rule, is_differentiable, takes_wanted
 from minirnn.checking.differences import COMPLEX_STEP, along, best_step, central, complex_step, forward, richardson
 
+TOLERANCES = {  # in float64 and float32: well above what the method errs by, in float64 well below 1e-4
+    "complex": (1e-10, 1e-4),
+    "richardson": (1e-8, 1e-3),
+    "central": (1e-6, 3e-3),
+    "forward": (1e-5, 1e-2),
+}
+NOISE = 2.0**19  # times eps: relative to a derivative, noise in float64 by which differences lose half of their digits
 _warning_filter = threading.RLock()  # the filter belongs to the process, not to the thread
 
 
@@ -71,9 +78,12 @@ def _as_complex(x: Array) -> Array:
     return x.astype(np.result_type(x.dtype, np.complex64))
 
 
-def slope(number: Number, method: str, k: int, direction: np.ndarray) -> tuple[float, float]:
-    """Derivative of the number along a direction in argument ``k``, and how far the method may be off."""
-    line, eps, rounding = number.along(k, direction), number.eps, number.rounding
+def slope(number: Number, method: str, k: int, direction: np.ndarray, noise: float = 0.0) -> tuple[float, float]:
+    """Derivative of the number along a direction in argument ``k``, and how far the method may be off.
+
+    Values are taken to be off by ``noise``, or by the rounding of the outputs if that is more.
+    """
+    line, eps, rounding = number.along(k, direction), number.eps, max(number.rounding, noise)
     if method == "complex":
         return complex_step(line), 16 * rounding
     if method == "richardson":
@@ -89,7 +99,8 @@ def slope(number: Number, method: str, k: int, direction: np.ndarray) -> tuple[f
 def why_not_analytic(number: Number, k: int, direction: np.ndarray) -> str:
     """Why the complex step cannot be used in argument ``k``; empty if it can. The pullback has no say in it.
 
-    The evidence is the derivative along one random direction, by complex step and by real differences.
+    The evidence is the derivative along one random direction, by complex step and by real differences, and over two
+    steps so short that it and rounding are all there is: noise in the real parts the complex step does not see.
     """
     try:
         with _warning_filter, warnings.catch_warnings():
@@ -103,7 +114,23 @@ def why_not_analytic(number: Number, k: int, direction: np.ndarray) -> str:
     value, error = slope(number, "richardson", k, direction)
     if not abs(exact - value) <= 1e-4 * max(abs(exact), abs(value)) + error + rounding:
         return f"along a random direction the complex step gives {exact:.6g}, real differences {value:.6g}"
+    line = number.along(k, direction)
+    noise = max(abs((line(h) - line(-h)) / 2 - h * exact) for h in (2.0**-24, 2.0**-28))
+    if noise > 16 * rounding + NOISE * number.eps * max(abs(exact), abs(value)):
+        return f"the values carry noise of about {noise:.1g}, which it does not see"
     return ""
+
+
+def settle_method(number: Number, k: int, name: str, method: str, probe: np.ndarray) -> tuple[str, str]:
+    """The method to use for argument ``k``, and why it is not the complex step where that was wished for."""
+    if method not in ("auto", "complex"):
+        return method, ""
+    refusal = why_not_analytic(number, k, probe)
+    if not refusal:
+        return "complex", ""
+    if method == "complex":
+        raise ValueError(f"method 'complex' cannot be used for input {name!r}: {refusal}; method 'auto' can")
+    return "richardson", f"no complex step, as {refusal}"
 
 
 def restricted(direction: np.ndarray, kept: np.ndarray | int) -> np.ndarray:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from minirnn.checking import along, best_step, central, complex_step, forward, richardson
-from minirnn.checking.differences import has_kink
 
 CURVES = {  # f, f' at zero; np functions, so that complex numbers pass
     "exp(sin)": (lambda t: np.exp(np.sin(0.7 + t)), math.cos(0.7) * math.exp(math.sin(0.7))),
@@ -87,19 +86,3 @@ def test_along_moves_every_entry_by_its_direction():
     line = along(lambda z: (z**2).sum(), x, direction)
     assert line(0.0) == 30
     assert complex_step(line) == pytest.approx(2 * 1 - 2 * 2 * 4, rel=1e-15)
-
-
-@pytest.mark.parametrize(
-    ("f", "kink"),
-    [
-        (abs, True),
-        (lambda t: max(t, 0.0), True),
-        (lambda t: max(t - 3e-4, 0.0), True),
-        (lambda t: max(t + 0.5, 0.0), False),
-        (lambda t: t * t, False),
-        (lambda t: 5.0, False),
-        (math.exp, False),
-    ],
-)
-def test_kinks_are_told_from_curves(f, kink):
-    assert has_kink(f, rounding=2.0**-52) is kink

@@ -1,0 +1,86 @@
+"""The judge: what a disagreement between a gradient and the numbers is, once its line has been walked along.
+
+Most lines agree within the tolerance and are acquitted without being looked at. Here are the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minirnn.checking.numeric import Number, slope
+from minirnn.checking.sweep import quick_taylor_slope, walk
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a closer look at one line found: a verdict, the numbers that it rests on, and a sentence."""
+
+    verdict: str
+    numeric: float
+    uncertainty: float
+    taylor_slope: float | None
+    note: str = ""
+
+
+def examine(
+    number: Number, method: str, k: int, direction: np.ndarray, claim: float, size: float, tolerance: float
+) -> Finding:
+    """Why the slope claimed along a direction of argument ``k`` is not that of the number.
+
+    Parameters
+    ----------
+    claim, size : float
+        The slope claimed, and what it is relative to: the size of the largest.
+    tolerance : float
+        The relative error that is allowed.
+    """
+    line = number.along(k, direction)
+    if method == "complex":  # no noise is to blame, as nothing is subtracted; but is the rule analytic here, too?
+        numeric, uncertainty = slope(number, method, k, direction)
+        real, error = slope(number, "richardson", k, direction)
+        if abs(numeric - real) <= 1e-4 * abs(real) + error:
+            return Finding("wrong", numeric, uncertainty, quick_taylor_slope(line, claim, number.rounding, number.eps))
+        method = "richardson"
+    sweep = walk(line, number.eps)
+    noise = max(number.rounding, sweep.noise)
+    falls = sweep.taylor_slope(claim, noise)
+    if kink := sweep.kink():
+        left, right = sorted(kink)
+        slack = max(tolerance * size, 0.1 * (right - left))  # the kink may lie a sixteenth of a step away
+        sides = f"the rule has a kink here: slope {kink[0] + 0.0:.3g} on one side, {kink[1] + 0.0:.3g} on the other"
+        if left - slack <= claim <= right + slack:
+            return Finding("kink", (left + right) / 2, 0.0, falls, f"{sides}; move the point")
+        return Finding("wrong", (left + right) / 2, 0.0, falls, f"{sides}, and the gradient lies outside of them")
+    numeric, uncertainty = slope(number, method, k, direction, noise)
+    uncertainty *= 2  # of many lines the one that is most off is looked at
+    a, n, u, s = np.array([claim, numeric, uncertainty, size])
+    error = float(relative_error(a, n, u, s, tolerance))
+    noisy = noise > 8 * number.rounding
+    if error <= tolerance and (uncertainty <= tolerance * size or not noisy):
+        return Finding("correct", numeric, uncertainty, falls)
+    if abs(claim - numeric) > uncertainty or sweep.refutes(claim, noise):
+        return Finding("wrong", numeric, uncertainty, falls)
+    note = "the numeric derivative is too uncertain to judge: "
+    if not noisy:
+        return Finding("too noisy", numeric, uncertainty, falls, note + "take a better method or other inputs")
+    note += f"values carry noise of about {noise:.1g}, of which rounding explains {number.rounding:.1g}; "
+    note += "is a part computed in lower precision, rounded, or stopped short of convergence?"
+    return Finding("too noisy", numeric, uncertainty, falls, note)
+
+
+def relative_error(
+    analytic: np.ndarray, numeric: np.ndarray, noise: np.ndarray, size: np.ndarray, tolerance: float
+) -> np.ndarray:
+    """``|analytic - numeric| / max(|analytic|, |numeric|, floor)``.
+
+    The floor is a thousandth of ``size``, the largest entry of the gradient: a zero among large entries is a rounded
+    zero. It is higher where the numeric method's own noise would exceed the tolerance. Noise is forgiven up to 1e-5
+    of ``size`` (or the tolerance, if that is looser), so that in float64 a fault of 1e-4 is seen there however noisy
+    the method; beyond that only if the whole gradient drowns in it, as when a sum cancels to zero.
+    """
+    forgiven = np.where(size <= noise, noise, np.minimum(noise, max(1e-5, tolerance) * size))
+    floor = np.maximum(1e-3 * size, forgiven / tolerance)
+    largest = np.maximum(np.maximum(np.abs(analytic), np.abs(numeric)), floor)
+    return np.abs(analytic - numeric) / np.maximum(largest, np.finfo(float).tiny)
