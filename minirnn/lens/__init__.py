@@ -12,6 +12,8 @@ result prints as a text, becomes plain data by ``to_dict()``, and a picture by `
 | `truncation` | where does the gradient point when BPTT is cut into windows? |
 | `clipping` | how often, and in which direction, does clipping change a gradient? |
 | `step` | what are the numbers in each formula of the backward pass, step by step? `step_page` makes a page of them |
+
+Two pictures need no recording: `learning_curve`, of a training run, and `v_curves`, of a gradient check.
 """
 
 from minirnn.lens.clipping import Clipping, clipping
@@ -26,6 +28,7 @@ from minirnn.lens.specimens import specimen
 from minirnn.lens.steps import Steps, step
 from minirnn.lens.steps_page import step_page
 from minirnn.lens.truncation import Truncation, truncation
+from minirnn.lens.v_curves import v_curves
 
 __all__ = [
     "Clipping",
@@ -49,4 +52,5 @@ __all__ = [
     "step",
     "step_page",
     "truncation",
+    "v_curves",
 ]
