@@ -1,27 +1,37 @@
-"""``minirnn gradcheck``: rules, and the whole character model, against numbers."""
+"""``minirnn gradcheck``: rules, and the whole character model, against numbers, or six ways to one gradient."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
-from dataclasses import replace
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from minirnn import rules
+from minirnn import lens, rules
 from minirnn.arrays import random_generator
 from minirnn.checking import GradcheckError, GradcheckReport, check_rule
 from minirnn.checking.gradcheck import METHODS
-from minirnn.cli.console import Console
+from minirnn.cli.console import Console, visible
+from minirnn.cli.lens import PICTURES, file_of
+from minirnn.cli.pages import Section, html, markdown
 from minirnn.cli.settings import UsageError, one_of, whole
 from minirnn.functional import gradcheck
+from minirnn.lens.plotting import new_figure
 from minirnn.models import CharLM
 from minirnn.models.char_lm import CELLS
 from minirnn.nn import Module
 from minirnn.nn.module import flatten
 from minirnn.tape import Tensor
+from minirnn.testing import oracles
 from minirnn.testing.example_inputs import RECURRENT, B, D, H, T, V, example_inputs
+from minirnn.training.atomic import write_atomically
 
 MODELS = {f"char-lm-{cell}": cell for cell in CELLS}
+GOOD = ("correct", "agree")
 
 
 def add_parser(commands: Any) -> None:
@@ -29,66 +39,151 @@ def add_parser(commands: Any) -> None:
         "gradcheck",
         help="compare hand-written gradients with numbers",
         description="Compares the gradients that a rule's pullback claims with numeric derivatives, argument by "
-        "argument, in float64. Exits with 1 if one is wrong.",
+        "argument, in float64, and gives a verdict: correct, wrong, kink, too noisy or nondeterministic. Exits with 1 "
+        "if one is not correct.",
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"rules of minirnn.rules, {', '.join(MODELS)} (the recurrent rules)"
-    )
-    parser.add_argument("--all", action="store_true", help="every rule and model")
+        "names", nargs="*", metavar="NAME",
+        help=f"rules of minirnn.rules, {', '.join(MODELS)} (the recurrent rules); with --oracles one of "
+        f"{', '.join(oracles.CELLS)}",
+    )  # fmt: skip
+    parser.add_argument("--all", action="store_true", help="every rule and model; with --oracles every cell")
+    parser.add_argument(
+        "--oracles", action="store_true",
+        help="instead of a verdict a table of how far the gradients by BPTT, unrolled, RTRL, complex step, differences "
+        "and PyTorch are apart",
+    )  # fmt: skip
     parser.add_argument(
         "--method", type=one_of(*METHODS), default="auto", metavar="{" + ",".join(METHODS) + "}",
         help="how the numeric derivative is made (auto: the complex step where the rule is analytic)",
     )  # fmt: skip
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of inputs and cotangents (0)")
+    parser.add_argument("--sweep", action="store_true", help="draw the V-curve: errors of differences over their step")
+    parser.add_argument("--plot", type=file_of(PICTURES), metavar="FILE", help="the V-curves as a picture")
+    parser.add_argument("--markdown", type=file_of((".md",)), metavar="FILE", help="the findings as Markdown")
+    parser.add_argument("--html", type=file_of((".html",)), metavar="FILE", help="the findings as one page")
     parser.add_argument("--json", action="store_true", help="one JSON object per rule")
     parser.set_defaults(run=run)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What came of one name: the verdict, as text, as data, and as a part of a page."""
+
+    name: str
+    verdict: str
+    text: str
+    record: dict[str, Any]
+    section: Section
+    report: GradcheckReport | None = None
+
+
 def run(options: argparse.Namespace, console: Console) -> int:
-    known = [*rules.__all__, *MODELS]
-    names = known if options.all else options.names or [*RECURRENT]
+    names = chosen(options)
+    find = side_by_side if options.oracles else judged
+    found = []
+    for name in names:
+        found.append(find(name, options))
+        if found[-1].verdict == "skipped" and len(names) == 1:
+            raise UsageError(found[-1].text)
+        console.say(f"{found[-1].text}\n")
+        console.record(**found[-1].record)
+    conclusions = conclude(found)
+    console.say("\n".join(conclusions))
+    for path, content in files(options, found, conclusions):
+        write_atomically(path, content)
+        console.note(f"written: {visible(os.fspath(path))}")
+    return 0 if all(f.verdict in (*GOOD, "skipped") for f in found) else 1
+
+
+def chosen(options: argparse.Namespace) -> list[str]:
+    """The names to check; refuses what is not known, or cannot be done, before anything is."""
+    if options.oracles and (options.sweep or options.plot or options.method != "auto"):
+        raise UsageError("--sweep, --plot and --method belong to a verdict, not to --oracles")
+    if options.plot is not None:
+        try:
+            new_figure()
+        except ImportError as error:
+            raise UsageError(f"nothing was checked: {error}") from error
+    known = [*oracles.CELLS] if options.oracles else [*rules.__all__, *MODELS]
+    names = known if options.all else options.names or [*(CELLS if options.oracles else RECURRENT)]
     unknown = [name for name in names if name not in known]
     if unknown:
         near = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        raise UsageError(f"no rule is called {unknown[0]!r}; {hint}")
-    wrong, skipped, worst = [], [], 0.0
-    for name in names:
-        try:
-            report = check(name, method=options.method, seed=options.seed)
-        except GradcheckError as error:
-            wrong.append(name)
-            console.say(f"{error}\nagain: minirnn gradcheck {name} --method {options.method} --seed {options.seed}\n")
-            found = error.report.to_dict() if error.report else {"rule": name, "ok": False}
-            console.record(**{**found, "rule": name, "message": str(error)})
-        except ValueError as error:  # this rule has no complex step
-            if len(names) == 1:
-                raise UsageError(str(error)) from error
-            skipped.append(name)
-            console.say(f"gradient check of {name} skipped: {error}\n")
-            console.record(rule=name, ok=None, skipped=str(error))
-        else:
-            worst = max(worst, report.max_error)
-            console.say(f"{report}\n")
-            console.record(**{**report.to_dict(), "rule": name})
-    good = len(names) - len(wrong) - len(skipped)
-    console.say(f"{good} of {len(names)} agree with the numbers; largest relative error {worst:.1e}")
-    if skipped:
-        console.say(f"skipped: {', '.join(skipped)}")
-    if wrong:
-        console.say(f"WRONG: {', '.join(wrong)}")
-    return 1 if wrong else 0
+        raise UsageError(f"no {'cell' if options.oracles else 'rule'} is called {unknown[0]!r}; {hint}")
+    return names
 
 
-def check(name: str, method: str = "auto", seed: int = 0) -> GradcheckReport:
+def judged(name: str, options: argparse.Namespace) -> Found:
+    """The verdict on a rule or model."""
+    again = f"minirnn gradcheck {name} --method {options.method} --seed {options.seed}"
+    sweep = options.sweep or options.plot is not None
+    try:
+        report = check(name, options.method, options.seed, sweep=sweep, raises=False)
+    except ValueError as error:  # this rule has no complex step
+        text = f"gradient check of {name} skipped: {error}"
+        return Found(name, "skipped", text, {"rule": name, "ok": None, "skipped": str(error)}, Section(text))
+    record = {**report.to_dict(), "rule": name, "again": again}
+    title = f"{name}, seed {report.seed}: {report.verdict}"
+    sentences = [report.reason, *report.notes(), *(guess.text for guess in report.guesses), f"Again: {again}"]
+    wrong = [argument.describe() for argument in report.arguments if not argument.ok]
+    curves = [f"{argument.name}: {argument.v_curve}" for argument in report.arguments if argument.v_curve]
+    section = Section(title, report.rows() if report.arguments else [], [*filter(None, sentences)], [*wrong, *curves])
+    if report.ok:
+        return Found(name, report.verdict, str(report), record, section, report)
+    message = report.describe_failure()
+    return Found(name, report.verdict, f"{message}\nagain: {again}", {**record, "message": message}, section, report)
+
+
+def side_by_side(name: str, options: argparse.Namespace) -> Found:
+    """How far the gradients of a cell are apart, by all oracles."""
+    table = oracles.compare(name, seed=options.seed)
+    again = f"minirnn gradcheck {name} --oracles --seed {options.seed}"
+    missing = [f"Without {oracle}: {reason}" for oracle, reason in table.missing.items()]
+    section = Section(table.title, table.rows(), [table.verdict, *missing, f"Again: {again}"])
+    return Found(name, "agree" if table.ok else "disagree", str(table), {**table.to_dict(), "again": again}, section)
+
+
+def conclude(found: Sequence[Found]) -> list[str]:
+    """One line on what is good, then one for every other verdict."""
+    good = [f for f in found if f.verdict in GOOD]
+    errors = [f.report.max_error for f in good if f.report]
+    worst = f"; largest relative error {max(errors):.1e}" if errors else ""
+    whom = "with each other" if any(f.report is None for f in good) else "with the numbers"
+    lines = [f"{len(good)} of {len(found)} agree {whom}{worst}"]
+    for verdict in sorted({f.verdict for f in found} - {*GOOD}):
+        label = verdict if verdict == "skipped" else verdict.upper()
+        lines.append(f"{label}: {', '.join(f.name for f in found if f.verdict == verdict)}")
+    return lines
+
+
+def files(options: argparse.Namespace, found: Sequence[Found], conclusions: list[str]) -> Iterator[tuple[Path, bytes]]:
+    """What is to be written where."""
+    sections = [Section("Summary", [], conclusions), *(f.section for f in found)]
+    for path, page in ((options.markdown, markdown), (options.html, html)):
+        if path is not None:
+            yield path, page("minirnn gradcheck", sections).encode()
+    if options.plot is not None:
+        picture = io.BytesIO()
+        reports = [f.report for f in found if f.report]
+        lens.v_curves(reports).savefig(picture, format=options.plot.suffix[1:].lower())
+        yield options.plot, picture.getvalue()
+
+
+def check(
+    name: str, method: str = "auto", seed: int = 0, *, sweep: bool = False, raises: bool = True
+) -> GradcheckReport:
     """Checks one rule, or the character model, on built-in inputs."""
     if name in MODELS:
-        return check_char_lm(MODELS[name], method, seed)
+        return check_char_lm(MODELS[name], method, seed, sweep=sweep, raises=raises)
     inputs, static = example_inputs(name, seed)
-    return check_rule(getattr(rules, name), inputs, static, method=method, seed=seed)
+    return check_rule(getattr(rules, name), inputs, static, method=method, seed=seed, sweep=sweep, raises=raises)
 
 
-def check_char_lm(cell: str, method: str = "auto", seed: int = 0, layers: int = 2) -> GradcheckReport:
+def check_char_lm(
+    cell: str, method: str = "auto", seed: int = 0, layers: int = 2, *, sweep: bool = False, raises: bool = True
+) -> GradcheckReport:
     """Checks a small float64 copy of the model that ``minirnn train`` trains, by all its parameters and its state.
 
     The code is that of training, from the loss of a window back to the embedding, with a state that is not zero.
@@ -99,11 +194,12 @@ def check_char_lm(cell: str, method: str = "auto", seed: int = 0, layers: int = 
     parts = [rng.standard_normal(part.shape) for part in flatten(lm(inputs)[1])]
     state = parts[0] if len(parts) == 1 else tuple(parts)
     names = [*(name for name, _ in lm.named_parameters()), *("h_0", "c_0")[: len(parts)]]
-    try:
-        report = gradcheck(CharLMLoss(lm), (inputs, targets, state), method=method, seed=seed, names=names)
-    except GradcheckError as error:
-        raise GradcheckError(str(error).replace("CharLMLoss", f"char-lm-{cell}"), error.report) from error
-    return replace(report, rule=f"char-lm-{cell}")
+    loss, given = CharLMLoss(lm), (inputs, targets, state)
+    report = gradcheck(loss, given, method=method, seed=seed, names=names, sweep=sweep, raises=False)
+    report = replace(report, rule=f"char-lm-{cell}", call=report.call.replace("CharLMLoss", f"char-lm-{cell}"))
+    if raises and not report.ok:
+        raise GradcheckError(report.describe_failure(), report)
+    return report
 
 
 class CharLMLoss(Module):
