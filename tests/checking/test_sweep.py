@@ -104,8 +104,8 @@ def test_long_steps_may_leave_the_domain():
 
 
 def test_errors_of_differences_make_a_v():
-    sweep = walk(math.exp)
-    forward, central = sweep.errors(1.0, 1.0)
+    sweep, slope = walk(lambda t: math.exp(0.7 + t)), math.exp(0.7)
+    forward, central = sweep.errors(slope, slope)
     assert isinstance(sweep, Sweep)
     assert np.log2(sweep.steps[forward.argmin()]) == pytest.approx(-26, abs=4)
     assert np.log2(sweep.steps[central.argmin()]) == pytest.approx(-17, abs=4)

@@ -29,11 +29,6 @@ def answers(rule, inputs, static, seed=0):
     return dict(named_outputs) | dict(zip(argument_names(rule, len(gradients)), gradients, strict=True))
 
 
-def place_of(where, T=T):
-    steps = () if where.steps is None else tuple(range(T)[where.steps])
-    return Place(where.argument, tuple(where.gates), steps, where.columns)
-
-
 @pytest.mark.parametrize("name", ZOO)
 @pytest.mark.parametrize("seed", range(6))
 def test_the_top_guess_names_the_place_of_every_bug(name, seed):
@@ -41,7 +36,7 @@ def test_the_top_guess_names_the_place_of_every_bug(name, seed):
     inputs, static = bug.inputs(seed)
     right = answers(bug.right, inputs, static, seed)
     guess, *_ = locate(answers(bug.rule, inputs, static, seed), right)
-    assert guess.place == place_of(bug.where)
+    assert guess.place == bug.where.place(T)
     assert locate(right, right) == []
 
 
@@ -55,7 +50,7 @@ def test_whatever_the_sizes(name, sizes):
     inputs, static = resized(bug, sizes)
     found, right = (answers(rule, inputs, static) for rule in (bug.rule, bug.right))
     guess, *_ = locate(found, right)
-    expected = place_of(bug.where, sizes[0])
+    expected = bug.where.place(sizes[0])
     if "lengths" in static:
         short = [length for length in static["lengths"] if length < sizes[0]]
         columns = tuple(b for b, length in enumerate(static["lengths"]) if length < sizes[0])
@@ -82,7 +77,7 @@ def test_references_need_not_be_exact(name):
     random = np.random.default_rng(1)
     rough = {key: x + 1e-8 * np.abs(x).max() * random.normal(size=x.shape) for key, x in right.items()}
     guess, *_ = locate(found, rough, tolerance=1e-4)
-    assert guess.place == place_of(bug.where)
+    assert guess.place == bug.where.place(T)
     assert locate(right, rough, tolerance=1e-4) == []
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from minirnn.arrays import Array, xp_of
+from minirnn.checking import Place
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,11 @@ class Where:
     gates: str = ""
     steps: slice | None = None  # that are wrong; None without a time axis
     columns: tuple[int, ...] = ()
+
+    def place(self, T: int) -> Place:
+        """The same in a sequence of ``T`` steps, as `minirnn.checking.locate` says it."""
+        steps = () if self.steps is None else tuple(range(T)[self.steps])
+        return Place(self.argument, tuple(self.gates), steps, self.columns)
 
 
 ALL, FIRST, BUT_LAST = slice(None), slice(0, 1), slice(0, -1)
