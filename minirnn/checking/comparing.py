@@ -153,7 +153,8 @@ class Comparison:
         size = self._largest() if line.is_entry else line.size
         claim, size = line.unit * line.analytic, line.unit * size
         found = examine(self.number, self.method, self.k, self._along(line), claim, size, self.tolerance)
-        line.finding, line.numeric, line.uncertainty = found, found.numeric / line.unit, found.uncertainty / line.unit
+        line.finding = found
+        line.numeric, line.uncertainty = float(found.numeric) / line.unit, float(found.uncertainty) / line.unit
         return found.verdict
 
     def _add_entry_behind(self, line: Line) -> bool:

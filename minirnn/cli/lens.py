@@ -117,7 +117,8 @@ def file_of(kinds: Sequence[str]) -> Callable[[str], Path]:
     def parse(text: str) -> Path:
         path = Path(text)
         if path.suffix.lower() not in kinds:
-            raise argparse.ArgumentTypeError(f"must end in {', '.join(kinds[:-1])} or {kinds[-1]}, got {text!r}")
+            wanted = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
+            raise argparse.ArgumentTypeError(f"must end in {wanted}, got {text!r}")
         if not path.parent.is_dir():
             raise argparse.ArgumentTypeError(f"must be in a directory that exists, got {text!r}")
         return path

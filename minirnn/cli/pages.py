@@ -65,7 +65,7 @@ def markdown(title: str, sections: Sequence[Section]) -> str:
             head, *rows = [f"| {' | '.join(map(_plain, row))} |" for row in section.rows]
             parts.append("\n".join([head, "|" + "---|" * len(section.rows[0]), *rows]))
         parts += map(_plain, section.sentences)
-        parts += [f"```text\n{drawing}\n```" for drawing in section.drawings]
+        parts += map(_fenced, section.drawings)
     return "\n\n".join(parts) + "\n"
 
 
@@ -90,6 +90,12 @@ def html(title: str, sections: Sequence[Section]) -> str:
 
 def _row(cells: Sequence[str], tag: str) -> str:
     return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _fenced(drawing: str) -> str:
+    """A drawing between fences that are longer than any in it."""
+    fence = "`" * (3 + drawing.count("```"))
+    return f"{fence}text\n{drawing}\n{fence}"
 
 
 def _plain(text: str) -> str:

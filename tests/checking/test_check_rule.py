@@ -338,6 +338,40 @@ def test_differences_find_a_missing_entry_of_many_too():
     assert caught.value.report.arguments[0].worst == (7, 9)
 
 
+@pytest.mark.parametrize("rule", [tanh, magnitude])
+@pytest.mark.parametrize("seed", range(4))
+def test_an_error_of_1e_4_in_one_of_10_000_entries_is_found_by_the_default_setting(rule, seed):
+    x, entry = draw(100, 100, seed=seed), tuple(np.random.default_rng(seed).integers(100, size=2).tolist())
+    assert check_rule(rule, (x,)).ok
+    report = check_rule(planted(rule, 0, entry), (x,), raises=False)
+    assert (report.verdict, report.arguments[0].worst) == ("wrong", entry)
+
+
+def test_a_million_parameters_cost_few_evaluations():
+    """Some 80 forward passes for each of a model's parts, and as many again to find a single wrong weight."""
+    calls = []
+
+    def layer(x, W):
+        calls.append(W.shape)
+        return np.tanh(W @ x), lambda dy: (None, np.outer((1 - np.tanh(W @ x) ** 2) * dy, x))
+
+    static_x, W = np.arange(1000) % 7 - 3, draw(1000, 1000) / 30
+    assert check_rule(layer, (static_x, W)).ok
+    assert len(calls) < 90
+    report = check_rule(planted(layer, 1, (567, 89)), (static_x, W), raises=False)
+    assert (report.verdict, report.arguments[1].worst) == ("wrong", (567, 89))
+    assert len(calls) < 250
+
+
+def test_kinks_do_not_hide_a_wrong_entry_among_many():
+    x = draw(60, 60)
+    x[3, 3] = x[20, 50] = 0.0
+    assert check_rule(relu, (x,), raises=False).verdict == "kink"
+    report = check_rule(planted(relu, 0, (40, int(np.argmax(x[40])))), (x,), raises=False)
+    assert report.verdict == "wrong"
+    assert report.arguments[0].worst == (40, int(np.argmax(x[40])))
+
+
 # What auto decides, and that the pullback has no say in it
 
 
@@ -393,12 +427,59 @@ def test_a_kink_at_the_point_is_named():
     """The mean of both slopes is what differences see; zero is what the rule says."""
     x = np.array([1.0, 0.0, -2.0])
     for method in ("auto", "central", "forward"):
-        with pytest.raises(GradcheckError, match="kink") as caught:
+        with pytest.raises(GradcheckError, match=r"kink here: slope -?0 on one side, -?[0-9.]+ on the other") as caught:
             check_rule(relu, (x,), method=method)
+        assert caught.value.verdict == caught.value.report.verdict == "kink"
         assert caught.value.report.arguments[0].worst == (1,)
     with pytest.raises(GradcheckError) as caught:
         check_rule(planted(relu, 0, 0), (x + 0.5,), method="central")
-    assert "kink" not in str(caught.value)
+    assert caught.value.verdict == "wrong" and "kink" not in str(caught.value)
+
+
+def test_a_gradient_outside_of_both_slopes_is_wrong_at_a_kink_too():
+    def outside(x):
+        return np.abs(x), lambda dy: (dy * np.where(x == 0, 1.5, np.sign(x)),)
+
+    report = check_rule(outside, (np.array([0.0, 1.0]),), raises=False)
+    assert report.verdict == "wrong" and "the gradient lies outside of them" in str(report)
+
+
+def test_the_taylor_remainder_convicts_where_the_method_is_too_coarse():
+    """Forward differences can give no digit of this slope, but a remainder that falls like h is no matter of method."""
+
+    def saturated(factor):
+        return lambda x: (100 + np.tanh(x), lambda dy: (factor * dy * (1 - np.tanh(x) ** 2),))
+
+    right, wrong = (check_rule(saturated(f), (np.array([6.7]),), method="forward", raises=False) for f in (1, 1.2))
+    assert (right.verdict, wrong.verdict) == ("too noisy", "wrong")
+    found = wrong.arguments[0]
+    assert abs(found.analytic - found.numeric) < found.uncertainty
+    assert found.taylor_slope == pytest.approx(1, abs=0.05)
+
+
+def test_without_raising_the_report_comes_back_whatever_it_says():
+    report = check_rule(planted(tanh, 0, 1), (draw(3),), raises=False)
+    assert (report.verdict, report.ok, report.arguments[0].verdict) == ("wrong", False, "wrong")
+    with pytest.raises(GradcheckError) as caught:
+        check_rule(planted(tanh, 0, 1), (draw(3),))
+    assert caught.value.report.describe_failure() == str(caught.value)
+
+
+def test_a_sweep_is_made_on_request_only():
+    assert check_rule(tanh, (draw(3),)).arguments[0].v_curve is None
+    curve = check_rule(tanh, (draw(3),), sweep=True).arguments[0].v_curve
+    assert min(curve.central) < 1e-9 < 1e-3 < curve.central[0]
+
+
+def test_zeros_at_the_point_leave_no_rounding_to_measure_noise_by():
+    """The output is zero, and with it what its rounding could be."""
+
+    def cube_root_of_two_less(x):
+        return (2 + x) ** (1 / 3) - 2 ** (1 / 3) + 0 * np.abs(x), lambda dy: (dy * (2 + x) ** (-2 / 3) / 3,)
+
+    assert check_rule(cube_root_of_two_less, (np.zeros(3),), method="richardson").ok
+    with pytest.raises(GradcheckError, match="verdict: wrong"):
+        check_rule(planted(cube_root_of_two_less, 0, 0), (np.zeros(3),), method="richardson")
 
 
 # Precision

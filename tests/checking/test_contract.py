@@ -1,6 +1,7 @@
 """A rule that breaks its contract is named, whatever its numbers are."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -144,6 +145,27 @@ def forward_drifts(x):
 def test_impure_rules_are_named(rule, message):
     with pytest.raises(GradcheckError, match=message):
         check_rule(rule, (X.copy(),))
+
+
+@pytest.mark.parametrize(
+    ("rule", "verdict"),
+    [
+        (overwrites_input, "wrong"),
+        (pullback_overwrites_cotangent, "wrong"),
+        (pullback_draws, "nondeterministic"),
+        (forward_drifts, "nondeterministic"),
+    ],
+)
+def test_the_verdict_on_a_breach_of_the_contract(rule, verdict):
+    report = check_rule(rule, (X.copy(),), raises=False)
+    assert (report.verdict, report.arguments) == (verdict, ())
+    assert report.reason in report.describe_failure() and report.reason in str(report)
+    assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["max_error"] is None
+
+
+def test_another_answer_is_told_with_its_distance():
+    with pytest.raises(GradcheckError, match="in output 0, off by 1 at most"):
+        check_rule(forward_drifts, (X,))
 
 
 def test_a_pullback_may_use_its_own_buffer_again():

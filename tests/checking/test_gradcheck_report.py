@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from minirnn.checking import GradcheckError, check_rule
+from minirnn.checking.report import gravest
 
 
 def scale(x, factor):
@@ -77,3 +78,43 @@ def test_the_call_repeats_every_option_that_was_given():
 def test_the_ratio_of_a_numeric_zero_is_infinite():
     with pytest.raises(GradcheckError, match=r"numeric 0 ±.* ratio -inf"):
         check_rule(lambda x: (0 * x + 1, lambda dy: (-np.abs(dy),)), (X,))
+
+
+def test_guesses_say_where_a_gradient_goes_wrong():
+    report = check_rule(scale_twice, (X, FACTOR), raises=False)
+    assert [str(guess.place) for guess in report.guesses] == ["factor"]
+    assert f"guess: {report.guesses[0].text} (factor)" in report.describe_failure()
+    assert report.to_dict()["guesses"][0]["place"]["argument"] == "factor"
+    assert check_rule(scale, (X, FACTOR)).guesses == ()
+
+
+def test_large_gradients_are_guessed_at_by_what_was_compared():
+    """Only 8 of 400 entries were looked at, and all have the wrong sign."""
+    report = check_rule(lambda x: (x * x, lambda dy: (-2 * dy * x,)), (np.ones((20, 20)) + X[0, 0],), raises=False,
+                        max_entries=8)  # fmt: skip
+    assert "-1" in report.guesses[0].text
+
+
+def test_the_gravest_verdict_speaks_for_all():
+    assert gravest([]) == "correct"
+    assert gravest(["correct", "kink", "too noisy"]) == "kink"
+    assert gravest(["wrong", "kink"]) == "wrong"
+
+
+def test_a_v_curve_is_drawn_with_letters_and_survives_json():
+    report = check_rule(lambda x: (np.sin(x), lambda dy: (dy * np.cos(x),)), (X,), sweep=True)
+    curve = report.arguments[0].v_curve
+    lines = str(curve).splitlines()
+    assert str(report).endswith(str(curve))
+    assert lines[0] == "relative error over the step h"
+    axis = next(line for line in lines if "+---" in line)
+    assert axis[7:].index("3") == 16 and axis[7:].index("2") == 25  # columns of 2**-17 and 2**-26
+    assert any("f" in line for line in lines[1:4]) and any(line.count("c") == 1 for line in lines)
+    data = json.loads(json.dumps(report.to_dict(), allow_nan=False))["arguments"][0]["v_curve"]
+    assert len(data["steps"]) == len(data["forward"]) == len(data["central"]) == 46
+    assert data["best_forward"] == 2.0**-26
+
+
+def test_a_straight_line_has_no_v_curve():
+    report = check_rule(lambda x: (2 * x, lambda dy: (2 * dy,)), (np.array([0.5]),), sweep=True)
+    assert str(report.arguments[0].v_curve) == "no error at any step"
