@@ -32,6 +32,12 @@ from minirnn.training.atomic import write_atomically
 
 MODELS = {f"char-lm-{cell}": cell for cell in CELLS}
 GOOD = ("correct", "agree")
+LEGEND = (
+    "Every gradient is compared with numeric derivatives of the function itself, entry by entry, and along random "
+    "directions if there are many entries. Taylor is the power of h with which the error of the linear approximation "
+    "falls: 2 or more if the gradient is right, 1 if it is wrong."
+)
+ORACLES = "The same gradients made in several ways that share little: who is wrong stands alone."
 
 
 def add_parser(commands: Any) -> None:
@@ -126,7 +132,8 @@ def judged(name: str, options: argparse.Namespace) -> Found:
         return Found(name, "skipped", text, {"rule": name, "ok": None, "skipped": str(error)}, Section(text))
     record = {**report.to_dict(), "rule": name, "again": again}
     title = f"{name}, seed {report.seed}: {report.verdict}"
-    sentences = [report.reason, *report.notes(), *(guess.text for guess in report.guesses), f"Again: {again}"]
+    guesses = [f"Guess: {guess.text} ({guess.place})" for guess in report.guesses]
+    sentences = [report.reason, *report.notes(), *guesses, f"Again: {again}"]
     wrong = [argument.describe() for argument in report.arguments if not argument.ok]
     curves = [f"{argument.name}: {argument.v_curve}" for argument in report.arguments if argument.v_curve]
     section = Section(title, report.rows() if report.arguments else [], [*filter(None, sentences)], [*wrong, *curves])
@@ -160,7 +167,8 @@ def conclude(found: Sequence[Found]) -> list[str]:
 
 def files(options: argparse.Namespace, found: Sequence[Found], conclusions: list[str]) -> Iterator[tuple[Path, bytes]]:
     """What is to be written where."""
-    sections = [Section("Summary", [], conclusions), *(f.section for f in found)]
+    sections = [Section("Summary", [], [ORACLES if options.oracles else LEGEND, *conclusions])]
+    sections += [f.section for f in found]
     for path, page in ((options.markdown, markdown), (options.html, html)):
         if path is not None:
             yield path, page("minirnn gradcheck", sections).encode()
