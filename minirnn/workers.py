@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from functools import cache
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from minirnn.arrays import BackendError
@@ -59,14 +60,16 @@ class use_workers:  # noqa: N801  # called like a function, and used in a with s
     """
 
     def __init__(self, number: int | str):
-        if number != "auto" and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
+        automatic = isinstance(number, str) and number == "auto"
+        if not automatic and (not isinstance(number, Integral) or number is True or number < 1):
             raise ValueError(f"workers must be 'auto' or a positive integer, got {number!r}")
-        if isinstance(number, int) and number > 1 and not _blas.can_be_limited:
+        chosen = None if automatic else int(number)
+        if chosen is not None and chosen > 1 and not _blas.can_be_limited:
             raise BackendError(
                 f"{number} workers need a BLAS of one thread each: install threadpoolctl (the extra 'fast' brings it), "
                 "or set OPENBLAS_NUM_THREADS=1 before Python starts"
             )
-        self._token = _chosen.set(None if number == "auto" else int(number))
+        self._token = _chosen.set(chosen)
 
     def __enter__(self) -> use_workers:
         return self
@@ -96,6 +99,8 @@ def spread(task: Callable, parts: Sequence[Any]) -> list[Any]:
     What the tasks see of the context (backend, recording, error handling) is that of the caller. If some raise, the
     error of the first of them is raised, after all have ended.
     """
+    if workers() == 1:  # a pullback may be called where there are fewer workers than where its rule was
+        return [task(part) for part in parts]
     with one_blas_thread():
         futures = [start(task, part) for part in parts[1:]]
         try:

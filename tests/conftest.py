@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from minirnn import memory
 from minirnn.arrays import current_backend, use_backend
 from minirnn.testing import backends, on_backend
+from minirnn.workers import is_automatic, use_workers, workers
 
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # loaded by pytest, and without doctests to look for
 
@@ -45,15 +46,25 @@ def fresh_memory(monkeypatch):
     monkeypatch.setattr(memory, "LARGE", float("inf"))
 
 
+@pytest.fixture
+def restless_threads():
+    """Threads take turns as often as they can: what they do to each other without a lock happens."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
 @pytest.fixture(autouse=True)
 def no_leaking_state():
-    """Fail a test that leaves the backend, NumPy's error handling or the module ``cupy`` other than it found them."""
+    """Fail a test that does not leave backend, workers, NumPy's error handling and the module ``cupy`` as they were."""
     before = _global_state()
     yield
     after = _global_state()
     leaks = [f"{what}: {before[what]!r} became {after[what]!r}" for what in before if before[what] != after[what]]
     if leaks:
         use_backend(before["backend"])  # put all right first: the next test is not to blame
+        use_workers(before["workers"])
         np.seterr(**before["error handling"])
         sys.modules.pop("cupy", None)
         if before["module cupy"] is not None:
@@ -62,4 +73,9 @@ def no_leaking_state():
 
 
 def _global_state() -> dict[str, Any]:
-    return {"backend": current_backend(), "error handling": np.geterr(), "module cupy": sys.modules.get("cupy")}
+    return {
+        "backend": current_backend(),
+        "workers": "auto" if is_automatic() else workers(),
+        "error handling": np.geterr(),
+        "module cupy": sys.modules.get("cupy"),
+    }

@@ -1,0 +1,231 @@
+"""Memory that is used again: only when nobody refers to it, by whatever road, in whatever thread."""
+
+import queue
+from collections import defaultdict, deque
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minirnn import memory, rules
+from minirnn.memory import LARGE, empty
+
+SIZE = 20_000  # numbers of float64: enough to be kept
+
+
+@pytest.fixture(autouse=True)
+def no_blocks_yet(monkeypatch):
+    monkeypatch.setattr(memory, "_blocks", defaultdict(list))
+    monkeypatch.setattr(memory, "_lent", 0)
+
+
+def blocks():
+    return [block for held in memory._blocks.values() for _, block in held]
+
+
+def address(x):
+    return x.__array_interface__["data"][0]
+
+
+# What comes
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex128", "longdouble", "int8", "bool", "M8[s]"])
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (5,), (40, 50, 60), (3, 70_000)])
+def test_an_array_is_like_one_of_numpy(shape, dtype):
+    for _ in range(2):  # new, and used again
+        x, other = empty(shape, dtype), np.empty(shape, dtype)
+        assert (x.shape, x.dtype, x.strides, x.nbytes) == (other.shape, other.dtype, other.strides, other.nbytes)
+        assert x.flags.c_contiguous and x.flags.writeable and x.flags.aligned
+        ones = np.ones(shape, dtype)
+        x[...] = ones
+        assert np.array_equal(x, ones)
+        del x
+
+
+def test_a_dtype_may_be_an_object_or_a_class():
+    assert empty((SIZE,), np.dtype("float32")).dtype == empty((SIZE,), np.float32).dtype == np.float32
+
+
+def test_only_what_is_large_is_kept():
+    small, none = empty((LARGE - 1,), "int8"), empty((SIZE, 0), "float64")
+    assert blocks() == [] and small.base is None and none.base is None
+    large = empty((LARGE,), "int8")
+    assert [block.nbytes for block in blocks()] == [LARGE] and np.shares_memory(large, blocks()[0])
+
+
+@given(st.integers(1, 2**40))
+def test_a_block_is_hardly_larger_than_what_was_asked_for(size):
+    rounded = memory._rounded(size)
+    assert size <= rounded <= size * 9 / 8 and memory._rounded(rounded) == rounded
+
+
+@given(st.integers(1, 2**40), st.integers(0, 2**20))
+def test_a_larger_array_never_gets_a_smaller_block(size, more):
+    assert memory._rounded(size) <= memory._rounded(size + more)
+
+
+# When it comes again
+
+
+def test_memory_is_used_again_when_its_array_is_gone():
+    x = empty((SIZE,), "float64")
+    where = address(x)
+    del x
+    y = empty((SIZE // 2, 2, 1), "complex64")  # of the same size in bytes
+    assert address(y) == where and len(blocks()) == 1
+    z = empty((SIZE - 100,), "float64")  # of about the same size, while y is still there
+    assert not np.shares_memory(y, z) and len(blocks()) == 2
+    del y
+    assert address(empty((SIZE - 200,), "float64")) == where and len(blocks()) == 2
+
+
+def test_a_size_of_another_class_has_its_own_block():
+    where = address(empty((SIZE,), "float64"))
+    assert address(empty((2 * SIZE,), "float64")) != where and len(blocks()) == 2
+
+
+def saved_by_a_closure(x):
+    part = x[3:5]
+    return lambda: part
+
+
+HOLDERS = {
+    "the array": lambda x: x,
+    "a slice": lambda x: x[100:101],
+    "a view of a view of a view": lambda x: x.reshape(-1, 4)[::2].T[1:],
+    "another dtype": lambda x: x.view("int32"),
+    "a list of rows": lambda x: list(x.reshape(2, -1)),
+    "a closure": saved_by_a_closure,
+    "a generator": lambda x: (row for row in x.reshape(2, -1)),
+    "a memoryview": memoryview,
+    "a buffer": lambda x: np.frombuffer(x, "int8"),
+    "DLPack": np.from_dlpack,
+    "a subclass": lambda x: x.view(np.recarray),
+    "an iterator": lambda x: x.flat,
+    "a stretched view": lambda x: np.broadcast_to(x, (3, SIZE)),
+    "strides of one's own": lambda x: np.lib.stride_tricks.as_strided(x, (2, 2), (8, 8)),
+    "a pullback": lambda x: rules.multiply(x[:7], 2.0 * x[:7])[1],
+    "a bound method": lambda x: x.sum,
+    "a record": lambda x: {"saved": deque([x])},
+}
+
+
+@pytest.mark.parametrize("how", HOLDERS)
+def test_memory_is_not_used_again_as_long_as_anything_refers_to_it(how):
+    x = empty((SIZE,), "float64")
+    where, holder = address(x), HOLDERS[how](x)
+    del x
+    others = [empty((SIZE,), "float64") for _ in range(3)]
+    assert len(blocks()) == 4 and where not in map(address, others)
+    del holder
+    assert address(empty((SIZE,), "float64")) == where
+
+
+def test_what_an_argument_or_a_variable_of_another_thread_holds_is_held():
+    taken, go = queue.SimpleQueue(), queue.SimpleQueue()
+
+    def hold():
+        x = empty((SIZE,), "float64")
+        x[...] = 7
+        taken.put(address(x))
+        go.get(timeout=20)
+        return bool((x == 7).all())
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(hold)
+        where = taken.get(timeout=20)
+        mine = empty((SIZE,), "float64")
+        mine[...] = 8
+        go.put(None)
+        assert address(mine) != where and future.result(20)
+
+
+def test_threads_never_get_what_another_has(restless_threads):
+    """Eight threads take arrays, write into them, hand some on, and find in each what was written into it."""
+    passed, wrong = queue.SimpleQueue(), []
+
+    def work(k):
+        random, mine = np.random.default_rng(k), []
+        for step in range(250):
+            size, pattern = int(random.integers(LARGE // 4, LARGE)), 1000 * k + step
+            x = empty((size,), "int32")
+            x[...] = pattern
+            (mine.append if random.random() < 0.5 else passed.put)((pattern, x[:: int(random.integers(1, 9))]))
+            del x
+            if random.random() < 0.4 and mine:
+                check(*mine.pop(int(random.integers(len(mine)))))
+            if random.random() < 0.6 and not passed.empty():
+                try:
+                    check(*passed.get_nowait())
+                except queue.Empty:  # another was quicker
+                    continue
+        for pattern, view in mine:
+            check(pattern, view)
+
+    def check(pattern, view):
+        if not (view == pattern).all():
+            wrong.append(pattern)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8), timeout=60))
+    while not passed.empty():
+        check(*passed.get())
+    assert wrong == []
+    assert len(blocks()) < 8 * 250 / 2  # most were used again
+
+
+# When it is given back
+
+
+def test_a_block_that_nobody_wanted_for_long_is_given_back(monkeypatch):
+    monkeypatch.setattr(memory, "KEPT_FOR", 10)
+    held, unwanted = empty((2 * SIZE,), "float64"), empty((4 * SIZE,), "float64")
+    held[...] = 3
+    del unwanted
+    for _ in range(12):
+        empty((SIZE,), "float64")  # one block, again and again: nothing new, and nothing looked through
+    assert len(blocks()) == 3
+    empty((8 * SIZE,), "float64")
+    assert sorted(block.nbytes // SIZE // 8 for block in blocks()) == [1, 2, 8]
+    assert (held == 3).all()  # not wanted either, but not for us to give back
+
+
+def test_the_same_steps_again_and_again_take_no_more_blocks():
+    def step():
+        saved = [empty((SIZE + 50 * k,), "float32") for k in range(6)]
+        for x in saved:
+            x[...] = 1
+        return saved
+
+    step()
+    after_one = len(blocks())
+    for _ in range(20):
+        step()
+    assert len(blocks()) == after_one <= 6
+
+
+# With rules
+
+
+def test_what_a_rule_returned_stays_as_it_was(monkeypatch):
+    """Whatever runs later: outputs, what pullbacks saved, and gradients, with every array from the pool."""
+    monkeypatch.setattr(memory, "LARGE", 1)
+    random = np.random.default_rng(0)
+    inputs = [random.normal(size=shape) for shape in ((6, 12, 4), (3, 4), (3, 4), (12, 3))]
+
+    def run():
+        outputs, pullback = rules.lstm(*inputs)
+        return [*outputs, *(g for g in pullback(*outputs) if g is not None)], pullback
+
+    found, pullback = run()
+    before = [x.copy() for x in found]
+    for _ in range(5):
+        rules.gru(random.normal(size=(6, 9, 4)), inputs[1], inputs[3][:9])[1](found[0], found[1])
+        run()
+    again = [g for g in pullback(*found[:3]) if g is not None]
+    for x, y in zip([*found, *again], [*before, *before[3:]], strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert blocks()
