@@ -62,8 +62,9 @@ def product(
     a transposed ``W`` need not be copied, for in so short a product its order in memory makes no difference.
     """
     rows = len(W)
-    while workers.blas_has_one_thread() and rows % 2 == 0 and rows * W.shape[1] * columns > SMALL:
-        rows //= 2
+    for _ in range(rows.bit_length() if workers.blas_has_one_thread() else 0):
+        if rows % 2 == 0 and rows * W.shape[1] * columns > SMALL:
+            rows //= 2
     if rows == len(W):
         return partial(np.matmul, W)
     blocks = W.reshape(-1, rows, W.shape[1])

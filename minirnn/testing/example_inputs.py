@@ -176,7 +176,8 @@ VARIANTS: dict[str, tuple[Callable[[_Draw], Inputs], ...]] = {
     "affine": (
         lambda draw: ((draw.any(D, B), draw.any(H, D), None), {}),
         _of("any", (D, B), (H, D), (H,)),
-        _of("any", (2, T, D, B), (H, D), (H,)),
+        _of("any", (2, T, D, B), (8, D), (8,)),
+        _of("any", (T, D, 0), (H, D), (H,)),
     ),
     "broadcast_to": (_of("any", few, shape=few),),
     "clip": (_of("spread", x, min=0.2), _of("spread", x, max=0.2)),

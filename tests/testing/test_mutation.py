@@ -12,6 +12,7 @@ from minirnn.testing.example_inputs import EXAMPLES, examples
 from minirnn.testing.mutation import __main__ as command
 from minirnn.testing.mutation import equivalent, score
 from minirnn.testing.mutation.around_rules import check_around_rules
+from minirnn.testing.mutation.hand_written import with_workers
 from minirnn.testing.mutation.mutants import Mutant, load, load_around, mutants_of
 from minirnn.testing.mutation.operators import OPERATORS
 from minirnn.testing.mutation.promises import PROMISES
@@ -67,7 +68,8 @@ def test_of_combinators_all_is_mutated():
     lines = {mutant.key[1] for mutant in mutants_of(subject("rules.combinators.form.Gradients"))}
     assert "if k >= after:" in lines
     around = {place for name in AROUND_RULES for place in reached_by(name)}
-    assert {place for place in around if not place[0].startswith(WHOLE)} == {("minirnn.kernels.numpy", "turn")}
+    kernels = {(module, name) for module, name in around if not module.startswith(WHOLE)}
+    assert kernels == {("minirnn.kernels.numpy", name) for name in ("turn", "shares", "_parts")}
 
 
 def test_every_part_of_a_combinator_is_tried():
@@ -81,7 +83,7 @@ def test_every_part_of_a_combinator_is_tried():
 @pytest.mark.parametrize("name", AROUND_RULES)
 def test_original_combinators_live(name):
     with strict_cupy(), np.errstate(all="ignore"):
-        check_around_rules(load_around(None), [name])
+        check_around_rules(load_around(None, score.PIECES), [name])
 
 
 def test_no_mutant_can_spoil_the_trials_for_the_next():
@@ -134,8 +136,7 @@ def test_the_originals_live(name):
     """In the world that mutants live in, and on the examples that they are tried on, the rule itself keeps all laws."""
     with np.errstate(all="ignore"):
         for inputs, static in examples(name, seed=5):
-            for constants in (None, score.SHORT_RUNS):
-                copy = load(None, name, constants)
+            for copy in (load(None, name), with_workers(2, load(None, name, score.PIECES))):
                 assert copy is not getattr(rules, name) and copy.__name__ == name
                 check_rule(copy, inputs, static, max_entries=2)
                 laws.check_laws(copy, inputs, static, without=(*score.SEEN_BEFORE, *score.NOT_MEANT.get(name, ())))

@@ -6,6 +6,7 @@ from threading import Lock
 
 from minirnn.kernels import kernels_of
 from minirnn.rules.combinators.form import checked_lengths, form_of, named, positional, selective
+from minirnn.rules.recurrence import joint_dtype
 from minirnn.workers import spread
 
 
@@ -55,9 +56,9 @@ def shard(rule):
                 return form.split(gradients)[2]
 
             dweights = spread(backward, list(zip(shares, pullbacks, strict=True)))
-            return *(whole.array for whole in joined), *map(_total, zip(*dweights, strict=True))
+            return *(part.whole() for part in joined), *map(_total, zip(*dweights, strict=True))
 
-        return (ys.array, *(end.array for end in ends)), sharded_pullback
+        return (ys.whole(), *(end.whole() for end in ends)), sharded_pullback
 
     return named("shard", sharded, positional(rule), rule)
 
@@ -66,7 +67,7 @@ class Joined:
     """An array of ``B`` columns that several threads write into, each its own share; ``None`` if they have nothing."""
 
     def __init__(self, B):
-        self.B, self.array, self.lock = B, None, Lock()
+        self.B, self.array, self.lock, self.wider = B, None, Lock(), []
 
     def put(self, columns, part):
         if part is None:
@@ -74,7 +75,16 @@ class Joined:
         with self.lock:
             if self.array is None:
                 self.array = kernels_of(part).empty((*part.shape[:-1], self.B), part.dtype)
+            if part.dtype != self.array.dtype:  # complex in some columns: made room for when all have written
+                self.wider.append((columns, part))
+                return
         self.array[..., columns] = part
+
+    def whole(self):
+        for columns, part in self.wider:
+            self.array = self.array.astype(joint_dtype(self.array, part), copy=False)
+            self.array[..., columns] = part
+        return self.array
 
 
 def _total(parts):

@@ -164,8 +164,10 @@ def looked_up(rule):
     """
     refuse_inside("looked_up", rule, ragged="padding would be looked up, whatever stands in it")
 
+    columns = selective(embedding_columns)
+
     def look_up(ids, table, *, wanted):
-        a_xs, pullback = embedding_columns(table, ids)
+        a_xs, pullback = columns(table, ids, wanted=(wanted[1], False))
         return a_xs, lambda da_xs: reversed(pullback(da_xs))
 
     return _fed("looked_up", rule, look_up, "ids", ["table"])

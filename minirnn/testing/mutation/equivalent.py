@@ -15,29 +15,17 @@ Key = tuple[str, str, str, str]  # place, line, operator, change
 REASONS = {
     "how many steps are prepared at once is a matter of speed: any number gives the same slopes": """
         rules.gru.gru
-            for t in steps_back(T, gates[:1].size, slopes):
+            for t, gates_t, dgates_t in steps_back(T, gates[:1].size, slopes):
                 bounds: :1 -> 1:
                 constants: 1 -> 2
                 constants: 1 -> 0
-        rules.lstm.steps_back
-            xp, (T, _, B), H, kernels = xp_of(gates), gates.shape, cs.shape[1], kernels_of(gates)
-                constants: 1 -> 2
-                constants: 1 -> 0
-            run = max(1, SLOPES // (5 * H * B + 1))
-                calls: max(1, SLOPES // (5 * H * B + 1)) -> 1
-                conditions: max(1, SLOPES // (5 * H * B + 1)) -> min(1, SLOPES // (5 * H * B + 1))
-                constants: 1 -> 2
-                constants: 1 -> 0
-                signs: 5 * H * B + 1 -> (5 * H * B - 1)
-                terms: 5 * H * B + 1 -> (5 * H * B)
-                terms: 5 * H * B + 1 -> 1
+        rules.lstm.lstm
+            for t, da_t, dc_slope, carry in steps_back(T, 5 * H * B, slopes):
                 factors: 5 * H * B -> (5 * H)
                 factors: 5 * H * B -> B
                 factors: 5 * H -> 5
                 factors: 5 * H -> H
                 constants: 5 -> 6
-                constants: 1 -> 2 (2)
-                constants: 1 -> 0 (2)
         rules.recurrence.steps_back
             run = max(1, RUN // max(1, numbers))
                 calls: max(1, RUN // max(1, numbers)) -> 1
@@ -45,35 +33,85 @@ REASONS = {
                 calls: max(1, numbers) -> 1
                 constants: 1 -> 2 (2)
         rules.rnn.rnn
-            for t in steps_back(T, H * B, lambda run: ker … _slopes(hs[1:][run], da[run], nonlinearity)):
+            for t, da_t in steps_back(T, H * B, slopes):
                 factors: H * B -> H
                 factors: H * B -> B
     """,
-    "the memory of a matrix is in another order, its numbers are the same": """
-        rules.gru.way_back_after
-            W_back = xp.ascontiguousarray(xp.roll(W_hh, H, axis=0).T)
-                calls: xp.ascontiguousarray … (W_hh, H, axis=0).T) -> xp.roll(W_hh, H, axis=0).T
-        rules.gru.way_back_before
-            W_rz, W_n = xp.ascontiguousarray(W_hh[: 2 * H].T), xp.ascontiguousarray(W_hh[2 * H :].T)
-                calls: xp.ascontiguousarray(W_hh[: 2 * H].T) -> W_hh[:2 * H].T
-                calls: xp.ascontiguousarray(W_hh[2 * H :].T) -> W_hh[2 * H:].T
-        rules.lstm.lstm
-            W_back = xp.ascontiguousarray(W_hh.T)
-                calls: xp.ascontiguousarray(W_hh.T) -> W_hh.T
-        rules.rnn.rnn
-            W_back = xp.ascontiguousarray(W_hh.T)
-                calls: xp.ascontiguousarray(W_hh.T) -> W_hh.T
+    "what is worth a thread or a block of rows is a matter of speed: any pieces give the same numbers": """
+        kernels.numpy.product
+            for _ in range(rows.bit_length() if workers.blas_has_one_thread() else 0):
+                conditions: rows.bit_length() if … _one_thread() else 0 -> rows.bit_length()
+                conditions: rows.bit_length() if … _one_thread() else 0 -> 0
+                calls: workers.blas_has_one_thread() -> workers
+                calls: rows.bit_length() -> rows
+                constants: 0 -> 1
+            if rows % 2 == 0 and rows * W.shape[1] * columns > SMALL:
+                conditions: rows * W.shape[1] * columns > SMALL -> (rows * W.shape[1] * columns >= SMALL)
+                factors: rows * W.shape[1] * columns -> (rows * W.shape[1])
+                factors: rows * W.shape[1] * columns -> columns
+                factors: rows * W.shape[1] -> rows
+                factors: rows * W.shape[1] -> W.shape[1]
+                constants: 1 -> 0
+            rows //= 2
+                overwrites: rows //= 2 -> rows = 2
+                statements: rows //= 2 -> pass
+            if rows == len(W):
+                conditions: rows == len(W) -> (rows != len(W))
+            if x.strides[-1] != x.itemsize:
+                conditions: x.strides[-1] != x.itemsize -> (x.strides[-1] == x.itemsize)
+                signs: -1 -> 1
+                constants: 1 -> 2
+                constants: 1 -> 0
+        kernels.numpy.shares
+            n = min(n, columns * multiplications // ENOUGH)
+                calls: min(n, columns * mul … lications // ENOUGH) -> n
+                conditions: min(n, columns * mul … lications // ENOUGH) -> max(n, columns * mul … lications // ENOUGH)
+                factors: columns * multiplications -> columns
+                factors: columns * multiplications -> multiplications
+        kernels.numpy.side_by_side
+            n = min(workers.workers(), count)
+                calls: min(workers.workers(), count) -> workers.workers()
+                conditions: min(workers.workers(), count) -> max(workers.workers(), count)
+            if workers.is_automatic():
+                calls: workers.is_automatic() -> workers
+            n = min(n, operations // MANY)
+                calls: min(n, operations // MANY) -> n
+                conditions: min(n, operations // MANY) -> max(n, operations // MANY)
+            return workers.spread(task, _parts(count, n)) if n > 1 else [task(slice(0, count))]
+                conditions: workers.spread(task, … sk(slice(0, count))] -> [task(slice(0, count))]
+                conditions: n > 1 -> (n >= 1)
+                constants: 1 -> 2
+                constants: 1 -> 0
+        rules.combinators.sharing.shard
+            B, multiplications = states[0].shape[-1], sum …  in weights if W is not None and W.ndim == 2)
+                conditions: W.ndim == 2 -> (W.ndim != 2)
+                constants: 2 -> 3
+            if len(shares) == 1 or static.get("probe") is not None:
+                constants: 1 -> 0
+        rules.linear.sum_of_products
+            first, *others = kernels.side_by_side(of_some_steps, len(dy), dy.size * x.shape[-2])
+                factors: dy.size * x.shape[-2] -> dy.size
+                factors: dy.size * x.shape[-2] -> x.shape[-2]
+                signs: -2 -> 2
+                constants: 2 -> 3
+        rules.linear.times
+            kernels.side_by_side(task, count, len(W) * x.size)
+                factors: len(W) * x.size -> len(W)
+                factors: len(W) * x.size -> x.size
+                names: x -> y
     """,
     "a state has the shape of the one before it, and only the shape is asked": """
         kernels.lstm.lstm_slopes
             xp, H = xp_of(gates), c.shape[-2]
                 times: c -> c_prev
-        rules.lstm.lstm_step
-            da, dc_t, dc_prev = xp.empty_like(gates, dtype), dc.astype(dtype), xp.empty_like(c, dtype)
-                times: c -> c_prev
         rules.lstm.lstm
             dm, dh_totals = (dh, None) if W_hr is None el … xp.empty_like(dc), xp.empty_like(dhs, dtype))
                 times: dc -> dc_prev
+        rules.lstm.lstm_step
+            da, dc_t, dc_prev = xp.empty_like(gates, dtype), dc.astype(dtype), xp.empty_like(c, dtype)
+                times: c -> c_prev
+            dc_slope = xp.empty_like(c, dtype)
+                times: c -> c_prev
         rules.lstm.peephole_gradient
             H = c.shape[-2]
                 times: c -> c_prev
@@ -82,16 +120,30 @@ REASONS = {
                 times: h -> h_prev
     """,
     "NumPy takes every negative number for the one that fits": """
-        rules.linear.embedding
-            return kernels.add_rows(ids.reshape(-1), dy.reshape(ids.size, E), V), None
+        kernels.numpy.product
+            blocks = W.reshape(-1, rows, W.shape[1])
+                constants: 1 -> 2
+            np.matmul(blocks, x[..., None, :, :], out=out.reshape(*x.shape[:-2], -1, rows, columns))
+                constants: 1 -> 2
+        kernels.numpy.rows_of
+            rows.view(one)[..., 0] = x.reshape(-1, F, B).view(one)[..., 0].T
                 constants: 1 -> 2
         rules.combinators.windows.clip_through_time
             rows = xp.concatenate([d.reshape(-1, d.shape[-1]) for d in dstates])
+                constants: 1 -> 2
+        rules.linear.embedding
+            return kernels.add_rows(ids.reshape(-1), dy.reshape(ids.size, E), V), None
                 constants: 1 -> 2
         rules.losses.cross_entropy
             dweights = kernels.add_rows(targets.reshape(-1), excess.reshape(-1, 1), V).reshape(V)
                 constants: 1 -> 2
                 constants: 1 -> 2 (2)
+    """,
+    "a product has as many axes and steps as what is multiplied": """
+        rules.linear.times
+            task, count = (some_rows, len(W)) if x.ndim == 2 else (some_steps, len(x))
+                names: x -> y
+                names: x -> y (2)
     """,
     "an axis of length one is summed up in vain": """
         rules.elementwise.sum_to
@@ -191,6 +243,9 @@ REASONS = {
         rules.combinators.form.checked_lengths
             return dict(static), None
                 calls: dict(static) -> static
+        rules.combinators.sharing.shard
+            there = dict(static) if lengths is None else {**static, "lengths": lengths[columns]}
+                calls: dict(static) -> static
     """,
     "Python compares integers of every kind": """
         rules.combinators.form.checked_lengths
@@ -219,11 +274,11 @@ REASONS = {
                 conditions: slice(len(columns))  …  xp.asarray(columns) -> xp.asarray(columns)
                 calls: xp.asarray(columns) -> columns
     """,
-    "an affine map of which nothing is wanted gives None whatever it is asked": """
-        rules.combinators.stepping.projected
-            dxs, dW_ih, db = affine_pullback(da_xs) if any(in_affine) else (None, None, None)
-                conditions: affine_pullback(da_x … e (None, None, None) -> affine_pullback(da_xs)
-                calls: any(in_affine) -> in_affine
+    "what feeds a rule and is not wanted gives None whatever it is asked": """
+        rules.combinators.stepping._fed
+            dx, *dweights = feed_pullback(da_xs) if any(in_feed) else (None,) * (1 + n)
+                conditions: feed_pullback(da_xs) … se (None,) * (1 + n) -> feed_pullback(da_xs)
+                calls: any(in_feed) -> in_feed
     """,
     "no draw is equal to a number that was not made for it": """
         rules.combinators.windows.truncate_randomly
@@ -240,10 +295,10 @@ REASONS = {
     """,
     "one window over all steps is the rule, and no slice reaches further than the steps": """
         rules.combinators.windows._in_windows
-            if window >= T:
-                conditions: window >= T -> (window > T)
-            now = slice(start, min(start + window, T))
-                calls: min(start + window, T) -> (start + window)
+            if steps >= T:
+                conditions: steps >= T -> (steps > T)
+            now = slice(start, min(start + steps, T))
+                calls: min(start + steps, T) -> (start + steps)
     """,
     "a message names things in another order, or not": """
         rules.combinators.form.checked_lengths
@@ -267,6 +322,9 @@ REASONS = {
                 constants: False -> True
         rules.combinators.form.Gradients
             self.found[k] = held.astype(joint_dtype(held, new), copy=False)
+                constants: False -> True
+        rules.combinators.sharing.Joined
+            self.array = self.array.astype(joint_dtype(self.array, part), copy=False)
                 constants: False -> True
     """,
     "of the rows of an argument a gate counts off its H, and leaves alone what comes after them": """

@@ -1,12 +1,15 @@
 """Rules and steps written by hand, for what those of the library do not show: they are not asked what is wanted, have
-inputs without a gradient, count their steps, or learn from influences."""
+inputs without a gradient, count their steps, learn from influences, or say how many workers there are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 from minirnn import rules
 from minirnn.arrays import xp_of
+from minirnn.workers import one_blas_thread, use_workers
 
 
 def leaky_step(a, keep, h_prev, W_hh):
@@ -87,3 +90,20 @@ def learner(influences: Callable, rule: Callable, states: int) -> Callable:
         return (xp_of(xs).stack([hs[0] for hs, _ in unasked]), *told[-1][0]), learning_pullback
 
     return learning
+
+
+def with_workers(number: int | str, rule: Callable) -> Callable:
+    """The rule with so many workers, there and back, as the tape runs it: on a BLAS of one thread."""
+
+    @wraps(rule)
+    def worked(*arguments: Any, **static: Any) -> tuple[Any, Callable]:
+        with use_workers(number), one_blas_thread():
+            output, pullback = rule(*arguments, **static)
+
+        def worked_pullback(*cotangents: Any) -> tuple:
+            with use_workers(number), one_blas_thread():
+                return pullback(*cotangents)
+
+        return output, worked_pullback
+
+    return worked

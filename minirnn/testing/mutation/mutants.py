@@ -12,7 +12,8 @@ from types import CodeType, FunctionType, SimpleNamespace
 from typing import Any
 
 from minirnn import rules
-from minirnn.kernels import numpy
+from minirnn.arrays import home_of
+from minirnn.kernels import cupy, numpy
 from minirnn.testing import sequence_laws
 from minirnn.testing.mutation.operators import OPERATORS
 from minirnn.testing.mutation.subjects import AROUND_RULES, Subject, definition, reached_by, source_of
@@ -118,10 +119,10 @@ def load(mutant: Mutant | None, rule: str, constants: Mapping[str, Any] | None =
     return worlds[getattr(rules, rule).__module__][rule]
 
 
-def load_around(mutant: Mutant | None) -> SimpleNamespace:
+def load_around(mutant: Mutant | None, constants: Mapping[str, Any] | None = None) -> SimpleNamespace:
     """All combinators, ``rtrl``, ``influences``, and the laws of recurrence, in a world that holds the mutant."""
     modules = {module for name in AROUND_RULES for module, _ in reached_by(name)} | {sequence_laws.__name__}
-    worlds = _worlds(mutant, modules, {})
+    worlds = _worlds(mutant, modules, constants or {})
     tools = {name: worlds[tool.__module__][name] for name, tool in AROUND_RULES.items()}
     return SimpleNamespace(**tools, check_sequence_laws=worlds[sequence_laws.__name__]["check_sequence_laws"])
 
@@ -147,7 +148,7 @@ def _worlds(mutant: Mutant | None, modules: Iterable[str], constants: Mapping[st
     kernels = SimpleNamespace(**{name: here(thing) for name, thing in vars(numpy).items()})
 
     def kernels_of_copy(x: Any) -> Any:
-        return kernels
+        return kernels if home_of(x) == "numpy" else cupy
 
     for world in worlds.values():
         world.update({name: here(thing) for name, thing in world.items()})

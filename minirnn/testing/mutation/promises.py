@@ -17,10 +17,11 @@ import numpy as np
 from minirnn import rules
 from minirnn.checking.contract import argument_names
 from minirnn.testing.captured import saved_bytes
-from minirnn.testing.mutation.hand_written import leaky_sum, leaky_sum_shown
+from minirnn.testing.mutation.hand_written import leaky_sum, leaky_sum_shown, with_workers
 from minirnn.testing.mutation.subjects import AROUND_RULES
 from minirnn.testing.mutation.trials import FULL_LSTM, GRU, LENGTHS, LSTM, RNN, B, H, T, drawn
 from minirnn.testing.variants import cotangents_like
+from minirnn.workers import use_workers
 
 Tools = Any  # a namespace with a combinator for every name
 CLOSE = 1e-10
@@ -49,6 +50,10 @@ SIGNATURES: tuple[tuple[Callable, str], ...] = (
         lambda c: c.reverse(c.checkpoint(c.ragged(c.projected(rules.gru)), 2)),
         "reverse(checkpoint(ragged(projected(gru))))"
         "(xs, h_0, W_ih, b, W_hh, b_hn=None, *, reset_after=True, probe=None, wanted=None, lengths=None)",
+    ),
+    (
+        lambda c: c.shard(c.in_runs(c.looked_up(rules.rnn))),
+        "shard(in_runs(looked_up(rnn)))(ids, h_0, table, W_hh, *, nonlinearity='tanh', probe=None, wanted=None)",
     ),
     (
         lambda c: c.truncate_randomly(rules.rnn, 2, 0.5),
@@ -101,6 +106,9 @@ def refusals(tools: Tools) -> None:
         *(lambda rule=rule: c.reverse(rule) for rule in (rules.tanh, rules.lstm_step, 3, _Nameless())),
         lambda: c.observe(rules.lstm_step, print),
         lambda: c.projected(c.ragged(rules.rnn)),
+        lambda: c.looked_up(c.ragged(rules.rnn)),
+        *(lambda make=make: c.in_runs(make(rules.rnn)) for make in (*cuts, c.reverse)),
+        lambda: c.shard(rules.rnn_step),
         *(lambda make=make: c.ragged(make(rules.rnn)) for make in cuts),
         *(lambda make=make: c.ragged(c.projected(make(rules.rnn))) for make in cuts),
         *(lambda make=make: make(c.reverse(rules.rnn)) for make in (*cuts, lambda rule: c.checkpoint(rule, 2))),
@@ -146,11 +154,13 @@ def what_is_shown(tools: Tools) -> None:
         (rules.lstm, drawn(*FULL_LSTM), (
             (lambda rule: c.checkpoint(c.ragged(rule), 2), LENGTHS, False),
             (c.reverse, full, True),
+            (lambda rule: c.in_runs(c.ragged(rule)), LENGTHS, False),
         )),
         (rules.gru, drawn(*GRU), (
             (lambda rule: c.checkpoint(rule, 2), full, False),
             (lambda rule: c.clip_through_time(rule, 1e9, 2), full, False),
             (c.ragged, LENGTHS, False),
+            (lambda rule: with_workers(2, c.shard(c.ragged(rule))), LENGTHS, False),
             (lambda rule: c.reverse(c.ragged(rule)), LENGTHS, True),
         )),
     ):  # fmt: skip
@@ -225,6 +235,53 @@ def no_step_too_many(tools: Tools) -> None:
     assert seen == [(2, 3), (1, 2), (2, 1)], f"runs of (steps, columns) {seen}"
 
 
+def runs_fill_the_cache(tools: Tools) -> None:
+    """A run has as many steps as make 8 columns (`PIECES` says so), but one at least."""
+    seen = []
+
+    def counted(a_xs, h_0, W_hh, *, wanted=(True,) * 3):
+        seen.append(len(a_xs))
+        return rules.rnn(a_xs, h_0, W_hh, wanted=wanted)
+
+    for columns, expected in ((B, [2, 2, 2, 2, 1]), (3, [2, 2, 2, 2, 1]), (9, [1] * 9), (1, [8, 1]), (0, [8, 1])):
+        seen.clear()
+        tools.in_runs(counted)(*drawn((9, H, columns), (H, columns), (H, H)))
+        assert seen == expected, f"runs of {columns} columns have steps {seen}, not {expected}"
+
+
+def everybody_has_a_fair_share(tools: Tools) -> None:
+    """Each worker has as many columns as the next, or one more, in their order; and no one has none."""
+    seen: dict = {}
+
+    def spy(xs, h_0, w):
+        seen[int(xs[0, 0, 0])] = xs.shape[-1]
+        return leaky_sum(xs, h_0, w)
+
+    xs, h_0, w = np.zeros((1, 1, 7)) + np.arange(7), np.zeros((1, 7)), np.ones(1)
+    for number, expected in (
+        (1, {0: 7}), (2, {0: 3, 3: 4}), (3, {0: 2, 2: 2, 4: 3}), (7, dict.fromkeys(range(7), 1)),
+        (8, dict.fromkeys(range(7), 1)),
+    ):  # fmt: skip
+        seen.clear()
+        with_workers(number, tools.shard(spy))(xs, h_0, w)
+        assert dict(sorted(seen.items())) == expected, f"shares of {number} workers {seen}"
+    outputs, pullback = with_workers(2, tools.shard(leaky_sum))(xs[..., :0], h_0[:, :0], w)
+    assert [y.shape for y in (*outputs, *pullback(*outputs))] == [(1, 1, 0), (1, 0), (1, 1, 0), (1, 0), (1,)]
+
+
+def some_columns_may_be_complex(tools: Tools) -> None:
+    """What comes back of them is not cut off, though it came first that others are real: here those of no steps."""
+    inputs, lengths = drawn(*RNN), [0] * (B // 2) + [T] * (B - B // 2)
+    outputs, pullback = tools.ragged(rules.rnn)(*inputs, lengths=lengths)
+    given = [c * (1 + 2j) for c in cotangents_like(outputs)]
+    with use_workers(2):
+        _, shared_pullback = tools.shard(tools.ragged(rules.rnn))(*inputs, lengths=lengths)
+    with use_workers(1):  # the shares take turns
+        found = shared_pullback(*given)
+    for dx, expected in zip(found, pullback(*given), strict=True):
+        assert np.allclose(dx, expected, rtol=CLOSE, atol=CLOSE), "complex gradients of some columns"
+
+
 def nobody_is_asked_for_more(tools: Tools) -> None:
     """What is not wanted in the end is not asked for on the way, and a rule runs no more often than it must."""
     told: list = []
@@ -234,6 +291,7 @@ def nobody_is_asked_for_more(tools: Tools) -> None:
         return rules.rnn(a_xs, h_0, W_hh, wanted=wanted)
 
     inputs, (xs, W_ih), b = drawn(*RNN), drawn((T, 2, B), (RNN[0][1], 2)), None
+    ids, table = np.zeros((T, B), int), drawn((H, 1))[0]
     for make, wanted, expected in (
         (tools.ragged, "--x", ["--x", "-xx", "-xx"]),
         (tools.ragged, "---", ["---"] * 3),
@@ -244,9 +302,18 @@ def nobody_is_asked_for_more(tools: Tools) -> None:
         (tools.projected, "----x", ["--x"]),
         (tools.projected, "--x--", ["x--"]),
         (tools.projected, "-----", ["---"]),
+        (tools.looked_up, "---x", ["--x"]),
+        (tools.looked_up, "--x-", ["x--"]),
+        (tools.looked_up, "----", ["---"]),
+        (tools.in_runs, "--x", ["--x", "-xx", "-xx"]),
+        (tools.in_runs, "---", ["---"] * 3),
+        (lambda rule: with_workers(2, tools.shard(rule)), "--x", ["--x"] * 2),
+        (lambda rule: with_workers(2, tools.shard(rule)), "---", ["---"] * 2),
     ):  # fmt: skip
         told.clear()
-        arguments = [xs, inputs[1], W_ih, b, inputs[2]] if make is tools.projected else inputs
+        arguments = {
+            tools.projected: [xs, inputs[1], W_ih, b, inputs[2]], tools.looked_up: [ids, inputs[1], table, inputs[2]],
+        }.get(make, inputs)  # fmt: skip
         static = {"lengths": LENGTHS} if make is tools.ragged else {}
         outputs, pullback = make(spy)(*arguments, wanted=tuple(flag == "x" for flag in wanted), **static)
         pullback(*cotangents_like(outputs))
@@ -280,10 +347,23 @@ def little_is_kept(tools: Tools) -> None:
 PROMISES: dict[Callable[[Tools], None], Collection[str]] = {
     signatures: AROUND_RULES,
     refusals: AROUND_RULES,
-    what_is_shown: ("observe", "Record", "ragged", "reverse", "checkpoint", "truncate", "clip_through_time"),
+    what_is_shown: (
+        "observe",
+        "Record",
+        "ragged",
+        "reverse",
+        "checkpoint",
+        "truncate",
+        "clip_through_time",
+        "in_runs",
+        "shard",
+    ),
     a_record: ("Record",),
     no_step_too_many: ("ragged",),
-    nobody_is_asked_for_more: ("checkpoint", "projected", "ragged", "truncate"),
+    runs_fill_the_cache: ("in_runs",),
+    everybody_has_a_fair_share: ("shard",),
+    some_columns_may_be_complex: ("shard",),
+    nobody_is_asked_for_more: ("checkpoint", "in_runs", "looked_up", "projected", "ragged", "shard", "truncate"),
     little_is_kept: ("checkpoint",),
     whose_influences: ("influences",),
     clips_what_is_large: ("clip_through_time",),

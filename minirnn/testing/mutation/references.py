@@ -47,6 +47,14 @@ def projecting_first(run: Run, states: int) -> Run:
     return projected
 
 
+def looking_up_first(run: Run, states: int) -> Run:
+    def looked_up(ids: Any, *others: Any) -> tuple:
+        first, table, weights = others[:states], others[states], others[states + 1 :]
+        return run(np.stack([table[:, now] for now in ids]), *first, *weights)
+
+    return looked_up
+
+
 def step_by_step(step: Callable, sequences: int, states: int) -> Run:
     """A step rule in a loop; ``step`` returns its new states alone, always as a tuple."""
 

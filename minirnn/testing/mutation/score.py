@@ -16,11 +16,14 @@ from minirnn.testing.inner_laws import complex_arguments
 from minirnn.testing.laws import check_laws
 from minirnn.testing.mutation.around_rules import check_around_rules
 from minirnn.testing.mutation.equivalent import EQUIVALENT, Key
+from minirnn.testing.mutation.hand_written import with_workers
 from minirnn.testing.mutation.mutants import Mutant, load, load_around, mutants_of
 from minirnn.testing.mutation.subjects import AROUND_RULES, NAMES, Subject, subjects
 from minirnn.testing.strict_cupy import strict_cupy
+from minirnn.workers import use_workers
 
-SHORT_RUNS = {"SLOPES": 240, "RUN": 50}  # numbers held at once: rules that go back in runs of steps make several
+# What is cut into pieces for speed is too small in the examples to be cut; with these it is.
+PIECES = {"RUN": 50, "COLUMNS": 8, "SMALL": 30}
 FAR_AWAY = {"move": [((np.array([1.0, -2.0]),), {"backend": "cupy"})]}  # what needs a device, if only the fake one
 NOT_MEANT = {"astype": ("float32_stays_float32",)}  # a law that a rule breaks by its nature
 SEEN_BEFORE = ("gradients_match_numbers", "every_subset_of_outputs")  # laws for which the gradient check has stood in
@@ -53,9 +56,13 @@ def scores(rule: str | None = None) -> Iterator[Score]:
     ------
     ValueError
         If there is no such rule or combinator.
+    RuntimeError
+        If there can be no second worker, whose faults would not be found.
     """
     if rule is not None and rule not in NAMES:
         raise ValueError(f"rule must be one of {', '.join(NAMES)}, got {rule!r}")
+    with use_workers(2):
+        pass
     return map(score_of, (s for s in subjects() if rule is None or rule in s.rules))
 
 
@@ -79,12 +86,12 @@ def killer(mutant: Mutant) -> str:
     First the gradient check of few entries and dense directions, on every example of every rule that the mutant is
     part of; then, for what is left, the laws. Mutants of combinators have checks of their own, in the same order.
     """
-    with strict_cupy(), warnings.catch_warnings(), np.errstate(all="ignore"):
+    with strict_cupy(), use_workers(1), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # numbers and laws are to judge, not what NumPy says of the way there
         try:
             _check_rules(mutant)
             if around := AROUND_RULES.keys() & mutant.subject.rules:
-                check_around_rules(load_around(mutant), around, (mutant.subject.module, mutant.subject.name))
+                check_around_rules(load_around(mutant, PIECES), around, (mutant.subject.module, mutant.subject.name))
         except GradcheckError:
             return "check"
         except AssertionError:
@@ -104,10 +111,11 @@ def _check_rules(mutant: Mutant) -> None:
 
 
 def _trials(mutant: Mutant) -> Iterator[tuple[Any, ...]]:
-    """The rules that the mutant is part of, each with every example; where that matters, in short runs, too."""
+    """The rules that the mutant is part of, each with every example, in turn as a whole and in pieces."""
     for name in (name for name in mutant.subject.rules if name not in AROUND_RULES):
         for k, (inputs, static) in enumerate([*examples(name), *FAR_AWAY.get(name, ())]):
-            yield load(mutant, name, SHORT_RUNS if k % 2 else None), inputs, static
+            rule = with_workers(2, load(mutant, name, PIECES)) if k % 2 else load(mutant, name)
+            yield rule, inputs, static
 
 
 def listed_but_dead(found: Iterable[Score]) -> set[Key]:

@@ -24,12 +24,13 @@ from minirnn.testing.mutation.hand_written import (
     leaky_sum_of_all,
     leaky_sum_shown,
     learner,
+    with_workers,
 )
 from minirnn.testing.mutation.references import Run
 from minirnn.testing.mutation.subjects import AROUND_RULES, HOMES
 from minirnn.testing.variants import cotangents_like
 
-T, B, D, H, P = 5, 4, 2, 3, 2
+T, B, D, H, P, V = 5, 4, 2, 3, 2, 6
 LENGTHS = [3, 0, 5, 2]  # none and all among them, in no order
 LSTM = (T, 4 * H, B), (H, B), (H, B), (4 * H, H)
 FULL_LSTM = (T, 4 * H, B), (P, B), (H, B), (4 * H, P), (P, H), (3, H)
@@ -115,10 +116,10 @@ def drawn(*shapes: tuple[int, ...] | None, seed: int = 0) -> list:
 
 
 def padded(inputs: Sequence, lengths: Sequence[int] = LENGTHS) -> list:
-    """The inputs with a number past every end that would be seen in all that it touched."""
+    """The inputs with a number past every end that would be seen in all that it touched, or is no id."""
     xs = inputs[0].copy()
     for b, n in enumerate(lengths):
-        xs[n:, :, b] = 1e3
+        xs[n:, ..., b] = 1000
     return [xs, *inputs[1:]]
 
 
@@ -126,6 +127,13 @@ def projected_inputs(shapes: Sequence, states: int, bias: bool = True) -> list:
     (steps, rows, columns), *others = shapes
     more = (rows, D), ((rows,) if bias else None)
     return drawn((steps, D, columns), *others[:states], *more, *others[states:])
+
+
+def looked_up_inputs(shapes: Sequence, states: int) -> list:
+    """Ids, one of them several times, and a table of ``V`` columns."""
+    (steps, rows, columns), *others = shapes
+    ids = random_generator(0, "ids").integers(0, V, (steps, columns))
+    return [ids, *drawn(*others[:states], (rows, V), *others[states:])]
 
 
 def zoned(step: Callable, states: int) -> Callable:
@@ -155,6 +163,7 @@ def trials() -> tuple[Trial, ...]:
     longer, no_steps = drawn((9, H, B), (H, B), (H,)), drawn((0, 4 * H, B), *FULL_LSTM[1:])
     p_lstm, p_full = projected_inputs(LSTM, 2), projected_inputs(FULL_LSTM, 2)
     p_rnn = projected_inputs(RNN, 1, bias=False)
+    t_lstm, t_gru = looked_up_inputs(FULL_LSTM, 2), looked_up_inputs(GRU, 1)
     keeps, keep_2 = (random_generator(2, "keeps").random((2, T, H, B)) for _ in range(2))
     tenths = np.float64(0.4)  # a number that would make float64 of float32
     leaky = ref.step_by_step(lambda *arguments: (leaky_step(*arguments)[0],), 2, 1)
@@ -191,6 +200,11 @@ def trials() -> tuple[Trial, ...]:
               nonlinearity="relu"),
         Trial(lambda c: c.projected(leaky_sum), ref.projecting_first(plain(leaky_sum), 1),
               projected_inputs(((T, H, B), (H, B), (H,)), 1)),
+        Trial(lambda c: c.looked_up(lstm), ref.looking_up_first(plain(lstm), 2), t_lstm),
+        Trial(lambda c: c.looked_up(leaky_sum), ref.looking_up_first(plain(leaky_sum), 1),
+              looked_up_inputs(((T, H, B), (H, B), (H,)), 1)),
+        Trial(lambda c: c.ragged(c.looked_up(gru)), apart(ref.looking_up_first(plain(gru), 1), 1), padded(t_gru),
+              lengths=LENGTHS),
         Trial(lambda c: c.reverse(gru), ref.backwards(plain(gru)), a_gru),
         Trial(lambda c: c.reverse(leaky_sum), ref.backwards(plain(leaky_sum)), mean),
         Trial(lambda c: c.ragged(gru), apart(plain(gru), 1), padded(a_gru), lengths=LENGTHS),
@@ -224,6 +238,20 @@ def trials() -> tuple[Trial, ...]:
         Trial(lambda c: c.checkpoint(c.scan(leaky_step), 2), leaky, [a_rnn[0], keep, *a_rnn[1:]]),
         Trial(lambda c: c.checkpoint(c.ragged(rnn), 2), apart(plain(rnn), 1), padded(a_rnn),
               lengths=np.array(LENGTHS, "uint8")),
+        Trial(lambda c: c.in_runs(lstm), plain(lstm), a_full),
+        Trial(lambda c: c.in_runs(counting), plain(counting, first=3), a_rnn, first=3),
+        Trial(lambda c: c.in_runs(c.ragged(rnn)), apart(plain(rnn), 1), padded(a_rnn), lengths=LENGTHS),
+        Trial(lambda c: with_workers(2, c.shard(lstm)), plain(lstm), a_full),
+        Trial(lambda c: with_workers("auto", c.shard(lstm)), plain(lstm), no_r),
+        Trial(lambda c: with_workers(3, c.shard(gru)), plain(gru), a_gru[:3]),
+        Trial(lambda c: with_workers(9, c.shard(leaky_sum)), plain(leaky_sum), square),
+        Trial(lambda c: with_workers(1, c.shard(rnn)), plain(rnn, nonlinearity="relu"), a_rnn, nonlinearity="relu"),
+        Trial(lambda c: with_workers(2, c.shard(c.scan(leaky_step))), leaky, [a_rnn[0], keep, *a_rnn[1:]]),
+        Trial(lambda c: with_workers(2, c.shard(c.ragged(rnn))), apart(plain(rnn), 1), padded(a_rnn), lengths=LENGTHS),
+        Trial(
+            lambda c: with_workers(3, c.shard(c.reverse(c.checkpoint(c.in_runs(c.ragged(c.looked_up(gru))), 4)))),
+            apart(ref.backwards(ref.looking_up_first(plain(gru), 1)), 1), padded(t_gru), lengths=LENGTHS,
+        ),
         Trial(lambda c: c.truncate(lstm, 2), ref.truncated(plain(lstm), 2, 2, 2), a_lstm),
         Trial(lambda c: c.truncate(gru, 1, 3), ref.truncated(plain(gru), 1, 3, 1), a_gru),
         Trial(lambda c: c.truncate(lstm, 2, 4), ref.truncated(plain(lstm), 2, 4, 2), a_full),
