@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "04_a_tagger.py"
+EXAMPLE = Path(__file__).parents[1] / "examples" / "12_a_tagger.py"
 CELLS = EXAMPLE.read_text(encoding="utf-8").split("# %%\n")
 
 

@@ -3,6 +3,9 @@
 #
 # Loss, backward, clip, step: this is all that training is. `mr.fit` does the same and adds validation, checkpoints and
 # a log.
+#
+# **You will see** a model write noise before it is trained, and its two sentences after thirty epochs. Its surprise
+# falls from 4.6 bits per character, those of a choice among all 25 there are, to less than 0.05.
 
 # %%
 import math
@@ -16,14 +19,16 @@ text = (
 stream = mr.TextStream(text, seq_len=40, batch_size=8)
 lm = mr.CharLM(stream.vocabulary, embedding_size=32, hidden_size=96, seed=1)
 print(f"{len(text)} characters, {len(stream.vocabulary)} different ones")
-print("before:", repr(mr.generate(lm, "Deep learning", length=60, seed=1)))
+before = mr.generate(lm, "Deep learning", length=60, seed=1)
+untrained = lm.loss(*stream.batch(epoch=0, k=0))[0].item() / math.log(2)
+print(f"before, at {untrained:.2f} bits per character:", repr(before))
 
 # %% [markdown]
 # The text is cut in eight lanes. The state is carried from one window of a lane to the next, detached: gradients flow
 # through 40 steps, the memory reaches further.
 
 # %%
-optimizer = mr.Adam(lm.parameters(), lr=5e-3)
+optimizer, curve = mr.Adam(lm.parameters(), lr=5e-3), []
 for epoch in range(30):
     state, total = None, 0.0
     for k in range(stream.batches_per_epoch):
@@ -34,10 +39,14 @@ for epoch in range(30):
         norm = mr.clip_grad_norm_(lm.parameters(), 5.0)
         optimizer.step()
         total += loss.item()
-    bits = total / stream.batches_per_epoch / math.log(2)
-    if epoch % 5 == 4:
-        print(f"epoch {epoch + 1:2d}  {bits:.2f} bits per character  gradient norm {norm:.2f}")
-assert bits < 1, "thirty epochs teach it this text"
+    curve.append(total / stream.batches_per_epoch / math.log(2))
+    if epoch in (0, 1, 4, 9, 19, 29):
+        print(f"epoch {epoch + 1:2d}  {curve[-1]:.2f} bits per character  gradient norm {norm:.2f}")
 
 # %%
-print("after: ", repr(mr.generate(lm, "Deep learning", length=100, temperature=0.5, seed=1)))
+after = mr.generate(lm, "Deep learning", length=100, temperature=0.5, seed=1)
+print(f"after, at {curve[-1]:.2f} bits per character:", repr(after))
+
+# %% [markdown]
+# So it has learned its text by heart: there is nothing else to learn from two sentences. With a longer text, what
+# counts is the loss on a part that it has not read, and `mr.fit(..., val_split=0.05)` keeps one aside.
