@@ -53,7 +53,7 @@ def check_rule(
         What to call the arguments; by default the names of the rule's parameters.
     tolerance : float, optional
         Largest relative error allowed. By default it follows from method and dtype: in float64 1e-10 (complex step),
-        1e-8 (Richardson), 1e-6 (central) and 1e-5 (forward), in float32 1e-4, 1e-3, 3e-3 and 1e-2.
+        1e-8 (Richardson), 1e-6 (central) and 1e-5 (forward); a gradient in float32 may be off by 1e-4.
     seed : int
         Draws cotangents, sampled entries and directions.
     max_entries : int
@@ -87,6 +87,8 @@ def check_rule(
     The relative error of an entry is ``|analytic - numeric| / max(|analytic|, |numeric|, floor)``. The floor is a
     thousandth of the largest entry of the argument's numeric gradient, so that an entry that is really zero among
     large ones raises no alarm; it is higher where the numeric method rounds more than the tolerance forgives.
+    The numbers that judge a gradient in float32 are made in float64, where the rule can be asked so; else in float32,
+    and the tolerances of differences are 1e-3 (Richardson), 3e-3 (central) and 1e-2 (forward).
     Differences move an entry in proportion to max(1, its size): a rule that bends on a scale of 1e-6 wants other units.
 
     Where the two disagree, the line is walked along in steps of many lengths before the verdict is given: at a kink
@@ -129,7 +131,7 @@ def check_rule(
     report = GradcheckReport(name_of(rule), seed, f"{caller}({call})")
     try:
         outputs, cotangents, gradients = pull_back(rule, inputs, static, names, seed)
-        number = Number(rule, inputs, static, outputs, cotangents)
+        number = Number.of(rule, inputs, static, outputs, cotangents)
         compared = [
             None if g is None or not g.size else Comparison(number, k, name, g, method, tolerance, seed, max_entries)
             for k, (name, g) in enumerate(zip(names, gradients, strict=True))

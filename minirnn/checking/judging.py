@@ -44,7 +44,7 @@ def examine(
             return Finding("wrong", numeric, uncertainty, quick_taylor_slope(line, claim, number.rounding, number.eps))
         method = "richardson"
     sweep = walk(line, number.eps)
-    noise = max(number.rounding, sweep.noise)
+    noise = max(number.rounding_along(k, direction), sweep.noise)
     falls = sweep.taylor_slope(claim, noise)
     if kink := sweep.kink():
         left, right = sorted(kink)

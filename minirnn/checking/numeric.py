@@ -13,14 +13,24 @@ import numpy as np
 
 from minirnn.arrays import Array, to_numpy, xp_of
 from minirnn.checking.contract import call_rule, is_differentiable, takes_wanted
-from minirnn.checking.differences import COMPLEX_STEP, along, best_step, central, complex_step, forward, richardson
+from minirnn.checking.differences import (
+    COMPLEX_STEP,
+    DOUBLE,
+    along,
+    best_step,
+    central,
+    complex_step,
+    forward,
+    richardson,
+)
 
-TOLERANCES = {  # in float64 and float32: well above what the method errs by, in float64 well below 1e-4
+TOLERANCES = {  # with numbers in float64 and in float32: well above what the method errs by, in float64 well below 1e-4
     "complex": (1e-10, 1e-4),
     "richardson": (1e-8, 1e-3),
     "central": (1e-6, 3e-3),
     "forward": (1e-5, 1e-2),
 }
+FLOAT32 = 1e-4  # what a gradient in float32 may be off by, whatever the numbers are made in
 NOISE = 2.0**19  # times eps: relative to a derivative, noise in float64 by which differences lose half of their digits
 _warning_filter = threading.RLock()  # the filter belongs to the process, not to the thread
 
@@ -34,6 +44,25 @@ class Number:
     static: Mapping[str, Any]
     outputs: list[np.ndarray]
     cotangents: list[np.ndarray]
+    claimed: float = DOUBLE  # eps of the gradients that are judged by it, where that is coarser than its own
+
+    @classmethod
+    def of(cls, rule: Callable, inputs: Sequence, static: Mapping[str, Any], outputs: list, cotangents: list) -> Number:
+        """The number; of float32 arrays in float64, so that it is exact beside what the pullback rounds.
+
+        Where the rule cannot be asked in float64, as if it holds weights in float32, it stays in float32.
+        """
+        number = cls(rule, inputs, static, outputs, cotangents)
+        if number.eps == DOUBLE:
+            return number
+        doubled = [z.astype(np.float64) if is_differentiable(z) else z for z in inputs]
+        try:
+            exact = [to_numpy(y).copy() for y in call_rule(rule, doubled, static)[0]]
+        except Exception:  # whatever it raises on other dtypes, it means the same
+            return number
+        if any(y.dtype != np.float64 for y in exact):
+            return number
+        return cls(rule, doubled, static, exact, [c.astype(np.float64) for c in cotangents], number.eps)
 
     def outputs_along(self, k: int, direction: np.ndarray) -> Callable:
         """Outputs of the rule as a function of t, while argument ``k`` goes to ``x + t * direction``."""
@@ -73,6 +102,17 @@ class Number:
         terms = zip(self.cotangents, self.outputs, strict=True)
         return self.eps * float(sum(np.abs(c * y).sum(dtype=np.float64) for c, y in terms))
 
+    @property
+    def tolerance_of_claims(self) -> float:
+        """The least tolerance that the precision of the gradients allows."""
+        return FLOAT32 if max(self.eps, self.claimed) > DOUBLE else 0.0
+
+    def rounding_along(self, k: int, direction: np.ndarray) -> float:
+        """The same of those outputs alone that move along a direction in argument ``k``: the others are subtracted."""
+        terms = zip(self.cotangents, self.outputs, self.outputs_along(k, direction)(2.0**-8), strict=True)
+        rounding = self.eps * float(sum(np.abs(c * y)[y != moved].sum(dtype=np.float64) for c, y, moved in terms))
+        return rounding or self.rounding  # nothing moves, or by chance nothing did
+
 
 def _as_complex(x: Array) -> Array:
     return x.astype(np.result_type(x.dtype, np.complex64))
@@ -81,19 +121,19 @@ def _as_complex(x: Array) -> Array:
 def slope(number: Number, method: str, k: int, direction: np.ndarray, noise: float = 0.0) -> tuple[float, float]:
     """Derivative of the number along a direction in argument ``k``, and how far the method may be off.
 
-    Values are taken to be off by ``noise``, or by the rounding of the outputs if that is more.
+    Values are taken to be off by ``noise``, or by the rounding of the outputs if that is more. What the gradient itself
+    is rounded by counts, too.
     """
-    line, eps, rounding = number.along(k, direction), number.eps, max(number.rounding, noise)
+    line, eps = number.along(k, direction), number.eps
+    grain = 16 * number.rounding * max(1.0, number.claimed / eps)
     if method == "complex":
-        return complex_step(line), 16 * rounding
+        return complex_step(line), grain
+    rounding = max(number.rounding_along(k, direction), noise)
     if method == "richardson":
         value, error = richardson(line, rounding=rounding)
-        return value, 4 * error
-    if method == "central":
-        step = best_step(4, eps)
-        return central(line, step), 4 * rounding / step
-    step = best_step(1, eps)
-    return forward(line, step), 4 * rounding / step
+        return value, 4 * error + grain
+    step = best_step(4 if method == "central" else 1, eps)
+    return (central if method == "central" else forward)(line, step), 4 * rounding / step + grain
 
 
 def why_not_analytic(number: Number, k: int, direction: np.ndarray) -> str:

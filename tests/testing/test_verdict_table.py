@@ -57,15 +57,20 @@ def clipped(x):
 AT_A_KINK = np.array([1.0, 0.0, -2.0, 3.0])
 MANY = random.standard_normal((100, 100))
 MANY_AT_A_KINK = MANY * (random.random(MANY.shape) > 1e-3)
+LONG = random.standard_normal((60, 4, 3))
+LAYER = nn.GRU(3, 4)  # its weights are no arguments, and stay in float32
 float32 = "float32"
 TABLE = {
     "analytic": ("correct", lambda x: (x * x).tanh().sum(), (X,)),
     "kinks elsewhere": ("correct", ops.abs, (MANY,)),
+    "the mean over many kinks": ("correct", lambda x: ops.abs(x).mean(), (np.concatenate([MANY] * 4),)),
     "a module": ("correct", nn.GRU(3, 4, dtype="float64"), (XS,)),
     "a module with seeded dropout": ("correct", nn.LSTM(3, 4, 2, dropout=0.5, dtype="float64"), (XS,)),
     "LSTM in float32": ("correct", nn.LSTM(3, 4), (XS.astype(float32),)),
     "stacked GRU in float32": ("correct", nn.GRU(3, 4, 2, bidirectional=True), (XS.astype(float32),)),
     "relu RNN in float32": ("correct", nn.RNN(3, 4, nonlinearity="relu"), (XS.astype(float32),)),
+    "long relu RNN in float32": ("correct", nn.RNN(3, 7, nonlinearity="relu"), (LONG.astype(float32),)),
+    "a layer in float32 inside": ("correct", lambda x: LAYER(x)[0], (XS.astype(float32),)),
     "language model in float32": ("correct", CharLM(9, 5, 6, 2), (np.array([[0, 2, 8, 1], [5, 5, 0, 3]]),)),
     "noise as of rounding": ("correct", tanh_with(1e-14), (X,)),
     "a factor of two": ("wrong", tanh_with(0.0, 2.0), (X,)),
