@@ -85,7 +85,7 @@ TABLE = {
     "wrong beside a kink": ("wrong", wrong_beside_the_kink, (AT_A_KINK,)),
     "wrong beside many kinks": ("wrong", wrong_beside_the_kink, (MANY_AT_A_KINK,)),
     "noise 1e-7": ("too noisy", tanh_with(1e-7), (X,)),
-    "noise 1e-7 in many": ("too noisy", tanh_with(1e-7), (MANY,)),
+    "noise 1e-7 in many": ("too noisy", tanh_with(1e-7), (MANY[:10],)),
     "noise 1e-3": ("too noisy", tanh_with(1e-3), (X,)),
     "float32 inside": ("too noisy", tanh_through_float32, (X,)),
     "rounded": ("too noisy", tanh_rounded, (X,)),
