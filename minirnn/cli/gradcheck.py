@@ -16,9 +16,9 @@ from minirnn.arrays import random_generator
 from minirnn.checking import GradcheckError, GradcheckReport, check_rule
 from minirnn.checking.gradcheck import METHODS
 from minirnn.cli.console import Console, visible
-from minirnn.cli.lens import PICTURES, file_of
+from minirnn.cli.lens import PICTURES
 from minirnn.cli.pages import Section, html, markdown
-from minirnn.cli.settings import UsageError, one_of, whole
+from minirnn.cli.settings import UsageError, file_of, one_of, whole
 from minirnn.functional import gradcheck
 from minirnn.lens.plotting import new_figure
 from minirnn.models import CharLM

@@ -8,14 +8,14 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from minirnn import lens
 from minirnn.arrays import use_backend
 from minirnn.cli.building import read_source
 from minirnn.cli.console import Console, for_stdout, to_json, visible
-from minirnn.cli.settings import UsageError, one_of, real, whole
+from minirnn.cli.pages import page
+from minirnn.cli.settings import UsageError, file_of, one_of, real, whole
 from minirnn.lens import Recording
 from minirnn.models.char_lm import CELLS
 from minirnn.text import DataError
@@ -109,21 +109,6 @@ def _add_options(parser: argparse.ArgumentParser, name: str, own: Instrument) ->
 def several(parse: Callable[[str], Any]) -> Callable[[str], tuple]:
     """Reads values with commas between them."""
     return lambda text: tuple(parse(part.strip()) for part in text.split(","))
-
-
-def file_of(kinds: Sequence[str]) -> Callable[[str], Path]:
-    """Reads the name of a file that can be written and ends in one of ``kinds``."""
-
-    def parse(text: str) -> Path:
-        path = Path(text)
-        if path.suffix.lower() not in kinds:
-            wanted = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
-            raise argparse.ArgumentTypeError(f"must end in {wanted}, got {text!r}")
-        if not path.parent.is_dir():
-            raise argparse.ArgumentTypeError(f"must be in a directory that exists, got {text!r}")
-        return path
-
-    return parse
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -231,28 +216,6 @@ def picture(results: Sequence[Any], format: str) -> bytes:
     return buffer.getvalue()
 
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ max-width: 1100px; margin: 24px auto; padding: 0 16px; font: 16px/1.5 system-ui, sans-serif; }}
-pre {{ white-space: pre-wrap; font-size: 14px; }}
-img {{ max-width: 100%; background: white; border-radius: 6px; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-{body}
-</body>
-</html>
-"""
-
-
 def report(results: Sequence[Any], console: Console) -> str:
     """Texts and pictures on one page that is complete in itself; without matplotlib the texts alone."""
     together = len(results) > 1 and isinstance(results[0], lens.Flow)
@@ -264,6 +227,6 @@ def report(results: Sequence[Any], console: Console) -> str:
             parts.append(f'<p><img src="data:image/png;base64,{image}" alt="The numbers are in the text below."></p>')
         except ImportError as error:
             console.note(str(error))
-        parts += [f"<pre>{escape(str(result))}</pre>" for result in group]
+        parts += [f'<pre class="prose">{escape(str(result))}</pre>' for result in group]
     name = type(results[0]).__name__.lower()
-    return PAGE.format(title=escape(f"minirnn lens {name}: {INSTRUMENTS[name].question}"), body="\n".join(parts))
+    return page(f"minirnn lens {name}: {INSTRUMENTS[name].question}", parts)

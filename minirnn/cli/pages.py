@@ -11,7 +11,7 @@ PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; }}
@@ -20,6 +20,8 @@ div {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-size: 14px; }}
 th, td {{ padding: 2px 12px 2px 0; text-align: left; white-space: nowrap; border-bottom: 1px solid #8884; }}
 pre {{ overflow-x: auto; font-size: 13px; line-height: 1.25; }}
+pre.prose {{ white-space: pre-wrap; font-size: 14px; line-height: 1.5; }}
+img {{ max-width: 100%; background: white; border-radius: 6px; }}
 </style>
 </head>
 <body>
@@ -85,6 +87,11 @@ def html(title: str, sections: Sequence[Section]) -> str:
             parts.append("\n".join(["<div><table>", *rows, "</table></div>"]))
         parts += [f"<p>{escape(sentence)}</p>" for sentence in section.sentences]
         parts += [f"<pre>{escape(drawing)}</pre>" for drawing in section.drawings]
+    return page(title, parts)
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """A page of parts that are HTML already; the title is not."""
     return PAGE.format(title=escape(title), body="\n".join(parts))
 
 

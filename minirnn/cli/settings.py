@@ -9,7 +9,7 @@ import math
 import os
 import reprlib
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,21 @@ def some_text(value: Any) -> str:
     if not isinstance(value, str):
         raise argparse.ArgumentTypeError(f"must be a string, got {value!r}")
     return value
+
+
+def file_of(kinds: Sequence[str]) -> Callable[[str], Path]:
+    """Reads the name of a file that can be written and ends in one of ``kinds``."""
+
+    def parse(text: str) -> Path:
+        path = Path(text)
+        if path.suffix.lower() not in kinds:
+            wanted = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
+            raise argparse.ArgumentTypeError(f"must end in {wanted}, got {text!r}")
+        if not path.parent.is_dir():
+            raise argparse.ArgumentTypeError(f"must be in a directory that exists, got {text!r}")
+        return path
+
+    return parse
 
 
 def worker_count(value: Any) -> int | str:

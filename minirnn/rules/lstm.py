@@ -138,7 +138,7 @@ def lstm(
     hs = kernels.empty((T + 1, P, B), dtype)
     hs[0], cs[0] = h_0, c_0
     m = None if W_hr is None else xp.empty((H, B), dtype)
-    recur = kernels.product(W_hh, B)
+    recur = kernels.product(W_hh, B)  # h -> W_hh h, with the matrix cut up once for T products of B columns
     for t in range(T):
         now, then = (t, t + 1) if saving else (0, 0)
         a = recur(hs[t], gates[now])

@@ -104,7 +104,7 @@ def rnn(
     kernels, (T, H, B) = kernels_of(a_xs), a_xs.shape
     hs = kernels.empty((T + 1, H, B), joint_dtype(a_xs, h_0, W_hh))  # hs[t] enters step t, hs[t + 1] leaves it
     hs[0] = h_0
-    recur = kernels.product(W_hh, B)
+    recur = kernels.product(W_hh, B)  # h -> W_hh h, with the matrix cut up once for T products of B columns
     for t in range(T):
         h = recur(hs[t], hs[t + 1])
         h += a_xs[t]  # (1)
