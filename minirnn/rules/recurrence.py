@@ -1,8 +1,8 @@
 """What the loops of all recurrent rules share apart from mathematics: the order of steps, a look inside, a dtype.
 
-They also share two kernels. ``kernels.empty`` is ``numpy.empty`` from memory that was used before: what the system hands
-out first costs more than what is computed in it (``memory.py``). ``kernels.product(W, B)`` makes the function ``x -> W x``
-for the many products of one matrix that a sequence takes, on one thread a third faster than ``W @ x``.
+They also share two kernels. ``kernels.empty`` is ``numpy.empty`` from memory that was used before: what the system
+hands out first costs more than what is computed in it (``memory.py``). ``kernels.product(W, B)`` makes the function
+``x -> W x`` for the many products of one matrix that a sequence takes, on one thread a third faster than ``W @ x``.
 """
 
 from __future__ import annotations

@@ -100,8 +100,8 @@ def test_a_page_of_texts_and_pictures(cli, tmp_path, drawn):
     result = cli("lens", "gates", *SIZES, "--cells", "gru,rnn", "-o", out)
     page = out.read_text(encoding="utf-8")
     assert result.code == 0 and [results[0].cell for results in drawn] == ["GRU", "RNN"]
-    assert page.count('src="data:image/png;base64,ZHJhd24="') == page.count("<pre>") == 2
-    assert "<pre>GRU, radius 1: how the gates stood" in page and "http:" not in page and "https:" not in page
+    assert page.count('src="data:image/png;base64,ZHJhd24="') == page.count("<pre class=") == 2
+    assert ">GRU, radius 1: how the gates stood" in page and "http:" not in page and "https:" not in page
 
 
 def test_the_page_of_steps(cli, finished_run, tmp_path):
