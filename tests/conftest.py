@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from minirnn import memory
 from minirnn.arrays import current_backend, use_backend
-from minirnn.testing import backends, on_backend
+from minirnn.testing import backends, in_pieces, on_backend
 from minirnn.workers import is_automatic, use_workers, workers
 
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # loaded by pytest, and without doctests to look for
@@ -44,6 +44,13 @@ def backend(request):
 def fresh_memory(monkeypatch):
     """Every array in memory of its own, handed out by the system, so that what is allocated can be counted."""
     monkeypatch.setattr(memory, "LARGE", float("inf"))
+
+
+@pytest.fixture(params=["as it comes", "in pieces"])
+def speed(request):
+    """What is fast only when it is large: as small numbers take it, by one worker, and cut into pieces for two."""
+    with use_workers(1) if request.param == "as it comes" else in_pieces(workers=2):
+        yield request.param
 
 
 @pytest.fixture

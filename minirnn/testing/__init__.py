@@ -8,6 +8,7 @@
 from minirnn.testing.backends import backends, on_backend
 from minirnn.testing.captured import arrays_in, saved_bytes
 from minirnn.testing.laws import check_laws
+from minirnn.testing.pieces import in_pieces
 from minirnn.testing.sequence_laws import check_sequence_laws, is_a_chain_of_steps
 from minirnn.testing.strict_cupy import Counts, counting, strict_cupy
 
@@ -18,6 +19,7 @@ __all__ = [
     "check_laws",
     "check_sequence_laws",
     "counting",
+    "in_pieces",
     "is_a_chain_of_steps",
     "on_backend",
     "saved_bytes",

@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from minirnn.arrays import Array, random_generator, to_numpy, xp_of
-from minirnn.rules.combinators import checkpoint, ragged, reverse, scan, truncate
+from minirnn.rules.combinators import checkpoint, in_runs, ragged, reverse, scan, shard, truncate
 from minirnn.rules.combinators.form import form_of
 from minirnn.testing.variants import cotangents_like
-from minirnn.testing.verdicts import refuse, refuse_different
+from minirnn.testing.verdicts import bits, refuse, refuse_different
+from minirnn.workers import use_workers
 
 Static = Mapping[str, Any]
 
@@ -137,12 +138,35 @@ def windows_change_nothing(rule: Callable, inputs: Sequence, static: Static | No
     outputs, pullback = _call(rule, inputs, static)
     given = cotangents_like(outputs, seed)
     gradients, T = pullback(*given), len(outputs[0])
-    for combined in (checkpoint(rule, 1), checkpoint(rule, 2), truncate(rule, T), truncate(rule, 1, T)):
+    for combined in (checkpoint(rule, 1), checkpoint(rule, 2), truncate(rule, T), truncate(rule, 1, T), in_runs(rule)):
         ys, windowed_pullback = combined(*inputs, **(static or {}))
         refuse_different("windows_change_nothing", combined, ys, outputs, "is another in windows", of="output")
         found = windowed_pullback(*given)
         expected = gradients[: len(found)]
         refuse_different("windows_change_nothing", combined, found[: len(expected)], expected, "is another in windows")
+
+
+def workers_change_nothing(rule: Callable, inputs: Sequence, static: Static | None = None, *, seed: int = 0) -> None:
+    """Its columns shared out among some workers, or one for each column, it is the rule; the same bits every time.
+
+    Where there can be no workers, for want of threadpoolctl, nothing is asked.
+    """
+    outputs, pullback = _call(rule, inputs, static)
+    given = cotangents_like(outputs, seed)
+    gradients, combined, what = pullback(*given), shard(rule), "is another when workers share the columns"
+    for number in (2, 1 + outputs[0].shape[-1]):
+        try:
+            chosen = use_workers(number)
+        except RuntimeError:
+            return
+        with chosen:
+            ys, shared_pullback = _call(combined, inputs, static)
+            refuse_different("workers_change_nothing", combined, ys, outputs, what, of="output")
+            found = shared_pullback(*given)
+            refuse_different("workers_change_nothing", combined, found, gradients[: len(found)], what)
+            again, again_pullback = _call(combined, inputs, static)
+            other_bits = bits([*ys, *found]) != bits([*again, *again_pullback(*given)])
+            refuse(other_bits, "workers_change_nothing", combined, "the same workers give other bits")
 
 
 def is_a_chain_of_steps(
@@ -164,6 +188,7 @@ SEQUENCE_LAWS = (
     columns_are_independent,
     padding_is_nothing,
     windows_change_nothing,
+    workers_change_nothing,
 )
 
 

@@ -19,6 +19,7 @@ from minirnn.testing.mutation.promises import PROMISES
 from minirnn.testing.mutation.score import Score, listed_but_dead
 from minirnn.testing.mutation.subjects import AROUND_RULES, NAMES, WHOLE, reached_by, source_of, subjects
 from minirnn.testing.mutation.trials import trials
+from minirnn.testing.pieces import PIECES
 from minirnn.testing.strict_cupy import strict_cupy
 
 
@@ -83,7 +84,7 @@ def test_every_part_of_a_combinator_is_tried():
 @pytest.mark.parametrize("name", AROUND_RULES)
 def test_original_combinators_live(name):
     with strict_cupy(), np.errstate(all="ignore"):
-        check_around_rules(load_around(None, score.PIECES), [name])
+        check_around_rules(load_around(None, PIECES), [name])
 
 
 def test_no_mutant_can_spoil_the_trials_for_the_next():
@@ -136,7 +137,7 @@ def test_the_originals_live(name):
     """In the world that mutants live in, and on the examples that they are tried on, the rule itself keeps all laws."""
     with np.errstate(all="ignore"):
         for inputs, static in examples(name, seed=5):
-            for copy in (load(None, name), with_workers(2, load(None, name, score.PIECES))):
+            for copy in (load(None, name), with_workers(2, load(None, name, PIECES))):
                 assert copy is not getattr(rules, name) and copy.__name__ == name
                 check_rule(copy, inputs, static, max_entries=2)
                 laws.check_laws(copy, inputs, static, without=(*score.SEEN_BEFORE, *score.NOT_MEANT.get(name, ())))

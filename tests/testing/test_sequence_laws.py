@@ -15,20 +15,20 @@ from minirnn.testing.example_inputs import example_inputs
 
 
 @given(cell=some.cells(), backend=some.backend_names(), seed=st.integers(0, 99))
-def test_every_cell_keeps_them(cell, backend, seed):
+def test_every_cell_keeps_them(speed, cell, backend, seed):
     with on_backend(backend):
         inputs = [None if x is None else asarray(x) for x in cell.inputs]
         check_sequence_laws(cell.rule, inputs, cell.static, seed=seed)
 
 
 @given(cell=some.cells(T=(1, 6), B=(1, 3), H=(1, 4)), dtype=some.dtypes(), seed=st.integers(0, 99))
-def test_every_cell_is_a_chain_of_its_steps(cell, dtype, seed):
+def test_every_cell_is_a_chain_of_its_steps(speed, cell, dtype, seed):
     inputs = [None if x is None else x.astype(dtype) for x in cell.inputs]
     is_a_chain_of_steps(cell.rule, cell.step, inputs, cell.static, seed=seed)
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
-def test_what_is_made_of_rules_keeps_them_too(name):
+def test_what_is_made_of_rules_keeps_them_too(speed, name):
     inputs, static = example_inputs(name)
     rule, step = getattr(rules, name), getattr(rules, f"{name}_step")
     check_sequence_laws(scan(step), inputs, static)
@@ -92,7 +92,12 @@ def test_who_breaks_a_law_is_found(fault, law):
 
 
 @pytest.mark.parametrize(
-    ("fault", "law"), [("counts its steps", "padding_is_nothing"), ("counts its steps", "windows_change_nothing")]
+    ("fault", "law"),
+    [
+        ("counts its steps", "padding_is_nothing"),
+        ("counts its steps", "windows_change_nothing"),
+        ("columns leak", "workers_change_nothing"),
+    ],
 )
 def test_the_later_laws_find_it_by_themselves(fault, law):
     random = np.random.default_rng(0)
@@ -103,6 +108,25 @@ def test_the_later_laws_find_it_by_themselves(fault, law):
 
     with pytest.raises(AssertionError, match=f"law {law}"):
         getattr(sequence_laws, law)(rule, inputs)
+
+
+def test_who_does_not_compute_the_same_twice_is_found():
+    """As if threads got in each other's way."""
+    inputs, calls = example_inputs("rnn")[0], iter(range(100))
+
+    def rule(a_xs, h_0, W_hh):
+        return rules.rnn(a_xs + 1e-15 * next(calls), h_0, W_hh)
+
+    with pytest.raises(AssertionError, match=r"law workers_change_nothing, .*: the same workers give other bits"):
+        sequence_laws.workers_change_nothing(rule, inputs)
+
+
+def test_where_there_can_be_no_workers_nothing_is_asked(monkeypatch):
+    def refuse(number):
+        raise RuntimeError("workers need a BLAS of one thread each")
+
+    monkeypatch.setattr(sequence_laws, "use_workers", refuse)
+    sequence_laws.workers_change_nothing(rules.gru, example_inputs("gru")[0])
 
 
 def test_a_sequence_that_is_no_chain_of_its_steps_is_found():

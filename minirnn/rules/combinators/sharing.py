@@ -56,7 +56,8 @@ def shard(rule):
                 return form.split(gradients)[2]
 
             dweights = spread(backward, list(zip(shares, pullbacks, strict=True)))
-            return *(part.whole() for part in joined), *map(_total, zip(*dweights, strict=True))
+            totals = map(_total, zip(*dweights, strict=False))  # some may end in None for what was not given
+            return *(part.whole() for part in joined), *totals
 
         return (ys.whole(), *(end.whole() for end in ends)), sharded_pullback
 

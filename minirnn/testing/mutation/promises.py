@@ -367,5 +367,5 @@ PROMISES: dict[Callable[[Tools], None], Collection[str]] = {
     little_is_kept: ("checkpoint",),
     whose_influences: ("influences",),
     clips_what_is_large: ("clip_through_time",),
-    laws_of_recurrence: ("checkpoint", "ragged", "reverse", "truncate"),
+    laws_of_recurrence: ("checkpoint", "ragged", "reverse", "shard", "truncate"),
 }

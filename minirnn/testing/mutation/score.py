@@ -19,11 +19,10 @@ from minirnn.testing.mutation.equivalent import EQUIVALENT, Key
 from minirnn.testing.mutation.hand_written import with_workers
 from minirnn.testing.mutation.mutants import Mutant, load, load_around, mutants_of
 from minirnn.testing.mutation.subjects import AROUND_RULES, NAMES, Subject, subjects
+from minirnn.testing.pieces import PIECES
 from minirnn.testing.strict_cupy import strict_cupy
 from minirnn.workers import use_workers
 
-# What is cut into pieces for speed is too small in the examples to be cut; with these it is.
-PIECES = {"RUN": 50, "COLUMNS": 8, "SMALL": 30}
 FAR_AWAY = {"move": [((np.array([1.0, -2.0]),), {"backend": "cupy"})]}  # what needs a device, if only the fake one
 NOT_MEANT = {"astype": ("float32_stays_float32",)}  # a law that a rule breaks by its nature
 SEEN_BEFORE = ("gradients_match_numbers", "every_subset_of_outputs")  # laws for which the gradient check has stood in

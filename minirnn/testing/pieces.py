@@ -1,0 +1,45 @@
+"""What is cut into pieces for speed, cut so small that small examples go every way that large ones go.
+
+A fast path that only a large sequence takes is one that no test of small ones has ever seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from unittest.mock import patch
+
+from minirnn import memory
+from minirnn.kernels import numpy
+from minirnn.rules import recurrence
+from minirnn.rules.combinators import windows
+from minirnn.workers import one_blas_thread, use_workers
+
+PIECES = {"RUN": 50, "COLUMNS": 8, "SMALL": 30}  # steps prepared at once, columns of a run, rows of a product at once
+
+
+@contextmanager
+def in_pieces(workers: int = 2) -> Iterator[None]:
+    """Within this block the batch is shared out, runs are short, products go by blocks of rows, and memory is reused.
+
+    How things are cut is the same for the whole process, so this is for tests, and not for threads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minirnn.nn import GRU
+    >>> gru, x = GRU(3, 4, dtype="float64"), np.ones((6, 5, 3))
+    >>> whole, _ = gru(x)
+    >>> with in_pieces():
+    ...     pieces, _ = gru(x)
+    >>> bool(np.allclose(whole.numpy(), pieces.numpy(), rtol=1e-12))
+    True
+    """
+    holders = (recurrence, windows, numpy)
+    with ExitStack() as stack:
+        for holder, name in ((holder, name) for holder in holders for name in PIECES if hasattr(holder, name)):
+            stack.enter_context(patch.object(holder, name, PIECES[name]))
+        stack.enter_context(patch.object(memory, "LARGE", 1))
+        stack.enter_context(use_workers(workers))
+        stack.enter_context(one_blas_thread())
+        yield
