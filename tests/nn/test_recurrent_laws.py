@@ -66,7 +66,7 @@ class Unrolled:
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @settings(max_examples=5)
 @given(st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(1, 4), st.integers(3, 5)), st.integers(0, 999))
-def test_explicit_equals_unrolled(backend, cell, layers, sizes, seed):
+def test_explicit_equals_unrolled(backend, speed, cell, layers, sizes, seed):
     T, B, D, H = sizes
     layer = layer_of(cell, D, H, layers, seed=seed)
     x, state = numbers(T, B, D, seed=seed), state_for(layer, B, seed)
@@ -138,7 +138,7 @@ def test_causality(backend, cell, k):
 
 @every_cell
 @pytest.mark.parametrize("options", [{}, BIG])
-def test_permuting_the_batch_permutes(backend, cell, options):
+def test_permuting_the_batch_permutes(backend, speed, cell, options):
     layer, order = layer_of(cell, **options), [2, 0, 3, 1]
     x, state, lengths = numbers(5, 4, 3), state_for(layer, 4), np.array([5, 2, 4, 1])
 
@@ -155,7 +155,7 @@ def test_permuting_the_batch_permutes(backend, cell, options):
 
 @every_cell
 @pytest.mark.parametrize("lengths", [None, [5, 3]])
-def test_both_directions_are_the_forward_one_on_x_and_on_x_reversed(backend, cell, lengths):
+def test_both_directions_are_the_forward_one_on_x_and_on_x_reversed(backend, speed, cell, lengths):
     both, one, other = layer_of(cell, bidirectional=True), layer_of(cell), layer_of(cell)
     weights = both.state_dict()
     one.load_state_dict({name: weights[name] for name in one.state_dict()})
@@ -186,7 +186,7 @@ def test_both_directions_are_the_forward_one_on_x_and_on_x_reversed(backend, cel
 @every_cell
 @settings(max_examples=5)
 @given(st.data())
-def test_padding_changes_nothing(backend, cell, data):
+def test_padding_changes_nothing(backend, speed, cell, data):
     """Neither its contents, NaN included, nor its amount: all is as for each sequence alone."""
     lengths = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=4), label="lengths")
     longer = max(lengths) + data.draw(st.integers(0, 2), label="more padding")
@@ -230,7 +230,7 @@ def test_lengths_of_every_integer_kind(backend, lengths):
 
 
 @every_cell
-def test_tokens_looked_up_are_embeddings_projected(backend, cell):
+def test_tokens_looked_up_are_embeddings_projected(backend, speed, cell):
     """``run`` on the tables that ``project`` makes of embeddings is the layer on the embeddings of the same tokens."""
     layer, embeddings = layer_of(cell, **BIG), numbers(6, 3)
     ids = np.array([[1, 5, 0], [4, 4, 2], [0, 1, 5], [3, 2, 2]])
@@ -249,7 +249,7 @@ def test_tokens_looked_up_are_embeddings_projected(backend, cell):
 
 @every_cell
 @pytest.mark.parametrize("lengths", [None, [7, 3]])
-def test_windows_as_long_as_the_sequence_and_checkpoints_change_nothing(backend, cell, lengths):
+def test_windows_as_long_as_the_sequence_and_checkpoints_change_nothing(backend, speed, cell, lengths):
     x = numbers(7, 2, 3)
     plain, state = layer_of(cell, **BIG), state_for(layer_of(cell, **BIG), 2)
     expected = played(plain, x, state, lengths)

@@ -1,16 +1,16 @@
-"""From step to sequence and from input to pre-activation: scan and projected equal what they stand for."""
+"""From step to sequence and from input or token to pre-activation: each combinator equals what it stands for."""
 
 import numpy as np
 import pytest
-from cells import CELLS, T, arguments, cotangents, projected_arguments, run
+from cells import CELLS, B, T, arguments, cotangents, projected_arguments, run
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minirnn import rules
-from minirnn.arrays import to_numpy
-from minirnn.rules.combinators import projected, scan
+from minirnn.arrays import asarray, to_numpy
+from minirnn.rules.combinators import looked_up, projected, ragged, scan
 from minirnn.rules.combinators.form import form_of, positional
-from minirnn.testing import check_laws
+from minirnn.testing import arrays_in, check_laws
 
 every_cell = pytest.mark.parametrize("name", CELLS)
 
@@ -70,6 +70,50 @@ def test_projected_is_projecting_first(backend, name):
     after = [dxs, *others[: cell.states], dW_ih, db, *others[cell.states :]]
     found = pullback(*dys)
     assert_close([g for g in found if g is not None], [g for g in after if g is not None], 0)
+
+
+@every_cell
+@pytest.mark.parametrize("lengths", [None, [6, 1, 4, 3]])
+def test_looked_up_is_projecting_the_embeddings(backend, name, lengths):
+    """Of every token, one by one; the gradients of embeddings and projection come through the table."""
+    cell = CELLS[name]
+    _, *rest = projected_arguments(cell)
+    states, (W_ih, b), weights = rest[: cell.states], rest[cell.states :][:2], rest[cell.states + 2 :]
+    random = np.random.default_rng(5)
+    embeddings, ids = asarray(random.normal(size=(2, 7))), asarray(random.integers(0, 7, (T, B)))
+    table, table_pullback = rules.affine(embeddings, W_ih, b)
+    outputs, pullback = ragged(looked_up(cell.rule))(ids, *states, table, *weights, lengths=lengths)
+    xs = asarray(np.stack([to_numpy(embeddings)[:, now] for now in to_numpy(ids)]))
+    expected, projected_pullback = ragged(projected(cell.rule))(xs, *rest, lengths=lengths)
+    assert_close(outputs, expected)
+    dys = cotangents(outputs)
+    dids, *others = pullback(*dys)
+    dembeddings, dW_ih, db = table_pullback(others[cell.states])
+    found = [dembeddings, *others[: cell.states], dW_ih, db, *others[cell.states + 1 :][: len(weights)]]
+    dxs, *expected = projected_pullback(*dys)[: 1 + len(rest)]
+    of_tokens = np.zeros((7, 2))
+    np.add.at(of_tokens, to_numpy(ids).reshape(-1), to_numpy(dxs).swapaxes(1, 2).reshape(-1, 2))
+    assert dids is None
+    assert_close(found, [of_tokens.T, *expected])
+
+
+@every_cell
+def test_look_ups_keep_all_laws(backend, name):
+    cell = CELLS[name]
+    a_xs, *rest = arguments(cell, T=3, B=2)
+    ids, table = np.array([[3, 0], [1, 3], [2, 2]]), np.random.default_rng(1).normal(size=(a_xs.shape[1], 4))
+    inputs = [asarray(ids), *rest[: cell.states], asarray(table), *rest[cell.states :]]
+    check_laws(looked_up(cell.rule), inputs, without=("probes_see_the_truth",))
+
+
+@pytest.mark.parametrize("flags", ["ids", "h_0", "nothing"])
+def test_a_table_that_nobody_asks_about_is_left_out(flags):
+    ids, h_0, table, W_hh = np.array([[3, 0], [1, 3]]), np.ones((3, 2)), np.ones((3, 4)), np.eye(3)
+    rule = looked_up(rules.rnn)
+    outputs, pullback = rule(ids, h_0, table, W_hh, wanted=(flags == "ids", flags == "h_0", False, False))
+    gradients = pullback(*outputs)
+    assert [g is not None for g in gradients] == [False, flags == "h_0", False, False]
+    assert not any(kept is ids for kept in arrays_in(pullback))
 
 
 def test_names_tell_what_an_argument_is():

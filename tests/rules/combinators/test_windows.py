@@ -1,6 +1,7 @@
 """Windows: truncation against numbers with frozen states, its random kin in expectation, clipping, checkpointing."""
 
 import itertools
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -15,7 +16,9 @@ from minirnn.checking import check_rule
 from minirnn.rules.combinators import (
     checkpoint,
     clip_through_time,
+    in_runs,
     projected,
+    ragged,
     scan,
     truncate,
     truncate_randomly,
@@ -108,6 +111,52 @@ def test_no_gradient_leaves_a_window():
     dys[0][4] = 1.0  # the loss of step 4, in the window of steps 4 and 5
     da_xs, dh_0, *_ = pullback(*dys)
     assert not da_xs[:4].any() and not dh_0.any() and da_xs[4].any() and not da_xs[5].any()
+
+
+@every_cell
+@pytest.mark.parametrize("columns", [1, B, 2 * B, 4 * B + 1, 5 * B, 800])
+def test_runs_change_nothing(backend, monkeypatch, name, columns):
+    """Of one step, of several, of all; ragged and not."""
+    monkeypatch.setattr(windows, "COLUMNS", columns)
+    cell = CELLS[name]
+    inputs, rule = projected_arguments(cell), ragged(projected(cell.rule))
+    for lengths in (None, [6, 1, 4, 3], [0, 2, 0, 0]):
+        found, expected = (run(r, inputs, lengths=lengths) for r in (in_runs(rule), rule))
+        assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("columns", "steps", "runs"),
+    [(4, 13, [13]), (200, 13, [4, 4, 4, 1]), (800, 3, [1, 1, 1]), (900, 2, [1, 1]), (0, 3, [3])],
+)
+def test_a_run_has_about_800_columns(columns, steps, runs):
+    seen = []
+
+    def counted(a_xs, h_0, W_hh):
+        seen.append(len(a_xs))
+        return rules.rnn(a_xs, h_0, W_hh)
+
+    in_runs(counted)(np.ones((steps, 2, columns)), np.ones((2, columns)), np.eye(2))
+    assert seen == runs
+
+
+def test_runs_keep_the_pre_activations_of_one_run(fresh_memory, monkeypatch):
+    """And not of all steps at once."""
+    H, T, B, D = 32, 64, 32, 4
+    monkeypatch.setattr(windows, "COLUMNS", 2 * B)
+    random = np.random.default_rng(0)
+    shapes = (T, D, B), (H, B), (H, B), (4 * H, D), (4 * H,), (4 * H, H)
+    inputs = [random.normal(size=shape) for shape in shapes]
+
+    def peak(rule):
+        tracemalloc.start()
+        rule(*inputs, wanted=(False,) * 6)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    of_all_steps = T * 4 * H * B * 8
+    assert peak(projected(rules.lstm)) > of_all_steps > 2 * peak(in_runs(projected(rules.lstm)))
 
 
 @every_cell
