@@ -14,7 +14,7 @@ import pytest
 
 import minirnn
 from minirnn import ops, workers
-from minirnn.arrays import current_backend, use_backend
+from minirnn.arrays import BackendError, current_backend, use_backend
 from minirnn.tape import Tensor, no_grad
 from minirnn.testing import strict_cupy
 from minirnn.workers import is_automatic, one_blas_thread, spread, use_workers
@@ -88,7 +88,7 @@ def test_who_can_limit_no_blas_has_one_worker(without_threadpoolctl):
     with use_workers("auto"):
         assert workers.workers() == 1
         told = "2 workers need a BLAS of one thread each: install threadpoolctl .*'fast'.* OPENBLAS_NUM_THREADS=1"
-        with pytest.raises(RuntimeError, match=told):
+        with pytest.raises(BackendError, match=told):
             use_workers(2)
         assert is_automatic()
     with use_workers(1):
@@ -99,7 +99,7 @@ def test_who_can_limit_no_blas_has_one_worker(without_threadpoolctl):
 @pytest.mark.parametrize("name", ["OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"])
 def test_a_blas_set_to_one_thread_needs_no_limit(without_threadpoolctl, monkeypatch, name):
     monkeypatch.setenv(name, "2")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(BackendError):
         use_workers(2)
     monkeypatch.setenv(name, "1")
     with use_workers(2):

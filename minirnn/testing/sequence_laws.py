@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from minirnn.arrays import Array, random_generator, to_numpy, xp_of
+from minirnn.arrays import Array, BackendError, random_generator, to_numpy, xp_of
 from minirnn.rules.combinators import checkpoint, in_runs, ragged, reverse, scan, shard, truncate
 from minirnn.rules.combinators.form import form_of
 from minirnn.testing.variants import cotangents_like
@@ -157,7 +157,7 @@ def workers_change_nothing(rule: Callable, inputs: Sequence, static: Static | No
     for number in (2, 1 + outputs[0].shape[-1]):
         try:
             chosen = use_workers(number)
-        except RuntimeError:
+        except BackendError:
             return
         with chosen:
             ys, shared_pullback = _call(combined, inputs, static)

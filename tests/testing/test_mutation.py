@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from minirnn import rules
+from minirnn.arrays import BackendError
 from minirnn.checking import check_rule
 from minirnn.testing import laws
 from minirnn.testing.example_inputs import EXAMPLES, examples
@@ -223,3 +224,13 @@ def test_the_command_lists_and_complains(capsys, monkeypatch):
     with pytest.raises(SystemExit) as stop:
         command.main(["--rule", "tahn"])
     assert stop.value.code == 2 and "rule must be one of abs, add" in capsys.readouterr().err
+
+
+def test_the_command_needs_workers(capsys, monkeypatch):
+    def refuse(number):
+        raise BackendError(f"{number} workers need a BLAS of one thread each")
+
+    monkeypatch.setattr(score, "use_workers", refuse)
+    with pytest.raises(SystemExit) as stop:
+        command.main(["--rule", "tanh"])
+    assert stop.value.code == 2 and "2 workers need a BLAS of one thread each" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirnn import rules
-from minirnn.arrays import asarray
+from minirnn.arrays import BackendError, asarray
 from minirnn.rules.combinators import projected, scan
 from minirnn.rules.rtrl import rtrl
 from minirnn.testing import backends, check_sequence_laws, is_a_chain_of_steps, on_backend, sequence_laws
@@ -123,7 +123,7 @@ def test_who_does_not_compute_the_same_twice_is_found():
 
 def test_where_there_can_be_no_workers_nothing_is_asked(monkeypatch):
     def refuse(number):
-        raise RuntimeError("workers need a BLAS of one thread each")
+        raise BackendError("workers need a BLAS of one thread each")
 
     monkeypatch.setattr(sequence_laws, "use_workers", refuse)
     sequence_laws.workers_change_nothing(rules.gru, example_inputs("gru")[0])

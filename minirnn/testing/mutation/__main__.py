@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from minirnn.arrays import BackendError
 from minirnn.testing.mutation.equivalent import EQUIVALENT
 from minirnn.testing.mutation.score import Score, listed_but_dead, scores
 
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(line(score.subject.place, [score]), flush=True)
             if options.list:
                 describe(score)
-    except ValueError as error:
+    except (ValueError, BackendError) as error:
         parser.error(str(error))
     print(line(f"all, {time.perf_counter() - started:.0f} s", found))
     for score in found:

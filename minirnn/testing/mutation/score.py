@@ -55,7 +55,7 @@ def scores(rule: str | None = None) -> Iterator[Score]:
     ------
     ValueError
         If there is no such rule or combinator.
-    RuntimeError
+    BackendError
         If there can be no second worker, whose faults would not be found.
     """
     if rule is not None and rule not in NAMES:
