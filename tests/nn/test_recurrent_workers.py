@@ -25,19 +25,25 @@ def by_workers(make, play, number):
 
 
 @every_cell
-@pytest.mark.parametrize("options", [{}, DROPPING, {"residual": True, "locked_dropout": True, "dropout": 0.5}])
-def test_layers_do_not_depend_on_how_many_workers_there_are(cell, options):
+@pytest.mark.parametrize(
+    ("options", "lengths"),
+    [
+        ({}, None),
+        ({}, LENGTHS),
+        (DROPPING, LENGTHS),
+        ({"residual": True, "locked_dropout": True, "dropout": 0.5}, None),
+    ],
+)
+def test_layers_do_not_depend_on_how_many_workers_there_are(cell, options, lengths):
     def make():
         return layer_of(cell, layers=2, bidirectional=True, seed=3, **options)
 
-    x = numbers(5, 5, 3)
-    for lengths in (None, LENGTHS):
-        one, *others = (
-            by_workers(make, lambda layer: played(layer, x, state_for(layer, 5), lengths), number)  # noqa: B023
-            for number in (1, 2, 3, 8)
-        )
-        for found in others:
-            assert_equal(found, one, 1e-11)
+    def play(layer):
+        return played(layer, numbers(5, 5, 3), state_for(layer, 5), lengths)
+
+    one, *others = (by_workers(make, play, number) for number in (1, 2, 3, 8))
+    for found in others:
+        assert_equal(found, one, 1e-11)
 
 
 @every_cell
