@@ -64,6 +64,7 @@ def gradient_by_hand(p: dict[str, np.ndarray], ids: np.ndarray, targets: np.ndar
 
 def play(V: int, H: int, layers: int, B: int, T: int, steps: int) -> dict[str, float]:
     import minirnn as mr
+    from minirnn.workers import one_blas_thread
 
     check, *data = train_step.batches(V, B, T)
 
@@ -93,7 +94,8 @@ def play(V: int, H: int, layers: int, B: int, T: int, steps: int) -> dict[str, f
         def gradient(batch: np.ndarray) -> dict[str, np.ndarray]:
             nonlocal states
             arrays = {name: p.array for name, p in lm.named_parameters()}
-            loss, found, states = gradient_by_hand(arrays, *batch.swapaxes(1, 2), states)
+            with one_blas_thread():  # the tape sees to it in the library
+                loss, found, states = gradient_by_hand(arrays, *batch.swapaxes(1, 2), states)
             loss.item()
             return found
 
