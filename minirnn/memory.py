@@ -21,9 +21,10 @@ import numpy as np
 
 LARGE = 2**16  # bytes; what is smaller the allocator of the system keeps by itself
 KEPT_FOR = 2000  # arrays lent since, after which a block that nobody wanted again is given back
+LOOKED_AT = 64  # blocks of a size that are tried: those lent last, whose contents may still be in the cache
 
 _blocks: defaultdict[int, list[list[Any]]] = defaultdict(list)  # by size: [when it was lent last, block]
-_lent = 0
+_lent = _looked_through = 0  # arrays so far, and how many it were when blocks were last given back
 _lock = threading.Lock()
 
 
@@ -38,21 +39,26 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     >>> empty((200, 200), np.float64).ctypes.data == where
     True
     """
-    global _lent
+    global _lent, _looked_through
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < LARGE:
         return np.empty(shape, dtype)
     with _lock:
         _lent += 1
-        held = _blocks[_rounded(size)]
-        free = next((entry for entry in held if _is_free(entry)), None)
-        if free is None:
+        if _lent - _looked_through >= KEPT_FOR:
             _give_back_unwanted()
-            free = [_lent, np.empty(_rounded(size), np.uint8)]
-            held.append(free)
-        free[0] = _lent
-        return free[1][:size].view(dtype).reshape(shape)
+            _looked_through = _lent
+        held = _blocks[_rounded(size)]
+        for k in reversed(range(max(0, len(held) - LOOKED_AT), len(held))):
+            if _is_free(held[k]):
+                entry = held.pop(k)
+                break
+        else:
+            entry = [_lent, np.empty(_rounded(size), np.uint8)]
+        held.append(entry)
+        entry[0] = _lent
+        return entry[1][:size].view(dtype).reshape(shape)
 
 
 def _rounded(size: int) -> int:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from functools import cache
 from numbers import Integral
@@ -50,7 +50,8 @@ class use_workers:  # noqa: N801  # called like a function, and used in a with s
     Notes
     -----
     The choice belongs to the current context: another thread is never affected. Results depend on the number of
-    workers by rounding, and for one number they are the same bits every time.
+    workers by rounding, and for one number they are the same bits every time, as long as no other thread changes how
+    many threads the BLAS has: with more than one worker it has one, with one worker as many as the process gave it.
 
     Examples
     --------
@@ -102,18 +103,27 @@ def spread(task: Callable, parts: Sequence[Any]) -> list[Any]:
     if workers() == 1:  # a pullback may be called where there are fewer workers than where its rule was
         return [task(part) for part in parts]
     with one_blas_thread():
-        futures = [start(task, part) for part in parts[1:]]
+        futures: list[Future] = []
         try:
-            first = _within(task, parts[0])
+            with suppress(
+                RuntimeError
+            ):  # no thread starts any more where the interpreter ends: their parts are done here
+                for part in parts[1:]:
+                    futures.append(_pool(workers() - 1).submit(copy_context().run, _within, task, part))
+            here = [_within(task, part) for part in (parts[0], *parts[1 + len(futures) :])]
         finally:
-            for future in futures:
-                future.exception()  # waits: no task goes on when the caller does
-        return [first, *(future.result() for future in futures)]
+            _wait_for(futures)
+        return [here[0], *(future.result() for future in futures), *here[1:]]
 
 
-def start(task: Callable, *arguments: Any) -> Future:
-    """Begins ``task(*arguments)`` in another thread."""
-    return _pool(workers() - 1).submit(copy_context().run, _within, task, *arguments)
+def _wait_for(futures: Sequence[Future]) -> None:
+    """Until all have ended. What interrupts the wait goes on after it: no task runs on when its caller has left."""
+    try:
+        for future in futures:
+            future.exception()
+    except BaseException:
+        _wait_for(futures)
+        raise
 
 
 def _within(task: Callable, *arguments: Any) -> Any:
@@ -125,8 +135,12 @@ def _within(task: Callable, *arguments: Any) -> Any:
 
 
 def blas_has_one_thread() -> bool:
-    """Whether the BLAS computes a product with one thread now, so that it pays to lay matrices out for it."""
-    return _blas.has_one_thread
+    """Whether products here are computed with one thread, so that it pays to lay matrices out for it.
+
+    It is asked of the context and not of the BLAS, which another thread may have limited meanwhile: bits would depend
+    on it.
+    """
+    return _inside.get() or workers() > 1 or _blas.is_set_to_one
 
 
 class _Blas:
@@ -140,11 +154,6 @@ class _Blas:
     @property
     def can_be_limited(self) -> bool:
         return bool(self._libraries()) or self.is_set_to_one
-
-    @property
-    def has_one_thread(self) -> bool:
-        libraries = self._libraries()
-        return all(library.get_num_threads() == 1 for library in libraries) if libraries else self.is_set_to_one
 
     @property
     def is_set_to_one(self) -> bool:
@@ -172,8 +181,11 @@ class _Blas:
         with self.lock:
             self.users -= 1
             if self.users == 0:
-                for library, number in zip(self._libraries(), self.before, strict=True):
-                    library.set_num_threads(number)
+                self.restore()
+
+    def restore(self) -> None:
+        for library, number in zip(self._libraries(), self.before, strict=True):
+            library.set_num_threads(number)
 
 
 _blas = _Blas()
@@ -188,11 +200,12 @@ def one_blas_thread() -> Iterator[None]:
     if _inside.get() or workers() == 1:  # whoever started this worker keeps a block open
         yield
         return
-    _blas.enter()
+    blas = _blas  # a process that is forked within the block has another
+    blas.enter()
     try:
         yield
     finally:
-        _blas.leave()
+        blas.leave()
 
 
 @cache
@@ -216,8 +229,12 @@ def _pool(number: int) -> ThreadPoolExecutor:
 
 
 def _forget() -> None:
+    """In a process that was forked: its threads and locks are new, and the BLAS as it was before any block."""
     global _making, _blas
-    _making, _blas = threading.Lock(), _Blas()
+    parent, _making, _blas = _blas, threading.Lock(), _Blas()
+    parent.lock = threading.Lock()
+    if parent.users:
+        parent.restore()
     _pools.clear()
 
 

@@ -19,6 +19,7 @@ SIZE = 20_000  # numbers of float64: enough to be kept
 def no_blocks_yet(monkeypatch):
     monkeypatch.setattr(memory, "_blocks", defaultdict(list))
     monkeypatch.setattr(memory, "_lent", 0)
+    monkeypatch.setattr(memory, "_looked_through", 0)
 
 
 def blocks():
@@ -185,11 +186,12 @@ def test_a_block_that_nobody_wanted_for_long_is_given_back(monkeypatch):
     held, unwanted = empty((2 * SIZE,), "float64"), empty((4 * SIZE,), "float64")
     held[...] = 3
     del unwanted
-    for _ in range(12):
-        empty((SIZE,), "float64")  # one block, again and again: nothing new, and nothing looked through
+    for _ in range(9):
+        empty((SIZE,), "float64")  # one block, again and again
     assert len(blocks()) == 3
-    empty((8 * SIZE,), "float64")
-    assert sorted(block.nbytes // SIZE // 8 for block in blocks()) == [1, 2, 8]
+    for _ in range(12):
+        empty((SIZE,), "float64")  # nothing new is wanted, and yet the others are looked through
+    assert sorted(block.nbytes // SIZE // 8 for block in blocks()) == [1, 2]
     assert (held == 3).all()  # not wanted either, but not for us to give back
 
 
@@ -229,3 +231,15 @@ def test_what_a_rule_returned_stays_as_it_was(monkeypatch):
     for x, y in zip([*found, *again], [*before, *before[3:]], strict=True):
         np.testing.assert_array_equal(x, y)
     assert blocks()
+
+
+def test_a_free_block_is_found_among_many_that_are_held_and_the_search_is_short(monkeypatch):
+    monkeypatch.setattr(memory, "LOOKED_AT", 4)
+    held = [empty((SIZE,), "float64") for _ in range(20)]
+    where = held[-1].ctypes.data
+    del held[-1]
+    assert empty((SIZE,), "float64").ctypes.data == where
+    tried = []
+    monkeypatch.setattr(memory, "_is_free", lambda entry: tried.append(entry) or False)
+    empty((SIZE,), "float64")
+    assert len(tried) == 4

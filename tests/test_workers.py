@@ -263,8 +263,11 @@ def test_callers_in_many_threads_share_workers():
 # The BLAS beneath them
 
 
-def test_the_blas_is_kept_to_one_thread_and_gets_back_what_it_had(library):
-    assert not workers.blas_has_one_thread()
+def test_the_blas_is_kept_to_one_thread_and_gets_back_what_it_had(library, monkeypatch):
+    for name in ("OPENBLAS", "MKL", "OMP"):
+        monkeypatch.delenv(f"{name}_NUM_THREADS", raising=False)
+    with use_workers(1), one_blas_thread():
+        assert library.threads == 4 and not workers.blas_has_one_thread()
     with use_workers(2):
         with one_blas_thread():
             assert library.threads == 1 and workers.blas_has_one_thread()
@@ -415,3 +418,31 @@ def test_a_forked_process_has_workers_and_memory_of_its_own():
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_where_no_thread_starts_any_more_the_parts_are_done_here(monkeypatch):
+    """As in a thread that outlives the main one, or in a function that runs at the interpreter's end."""
+
+    class Closed:
+        def submit(self, *_):
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr(workers, "_pool", lambda number: Closed())
+    with use_workers(3):
+        assert spread(lambda k: k * k, [2, 3, 4]) == [4, 9, 16]
+
+
+def test_an_interruption_of_the_wait_goes_on_once_all_have_ended():
+    ended, waiting = [], threading.Event()
+
+    def task(k):
+        if k == 0:
+            assert waiting.wait(10)
+            raise KeyboardInterrupt
+        waiting.set()
+        time.sleep(0.05)
+        ended.append(k)
+
+    with use_workers(2), pytest.raises(KeyboardInterrupt):
+        spread(task, [0, 1])
+    assert ended == [1]

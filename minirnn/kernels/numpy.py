@@ -55,14 +55,15 @@ ENOUGH = 3 * 10**6  # multiplications of a step that are worth a thread: with fe
 def product(
     W,  # (F, D)
     columns,
+    always_in_blocks=False,
 ):
     """A function ``(x (..., D, columns), out) -> W @ x``, for the many products of one matrix that a sequence takes.
 
-    ``out`` must be contiguous. On one thread the rows of ``W`` are taken in blocks that the BLAS does not rearrange;
-    a transposed ``W`` need not be copied, for in so short a product its order in memory makes no difference.
+    ``out`` must be contiguous. On one thread the rows of ``W`` are taken in blocks that the BLAS does not rearrange; a
+    transposed ``W`` need not be copied, for in so short a product its order in memory makes no difference.
     """
     rows = len(W)
-    for _ in range(rows.bit_length() if workers.blas_has_one_thread() else 0):
+    for _ in range(rows.bit_length() if always_in_blocks or workers.blas_has_one_thread() else 0):
         if rows % 2 == 0 and rows * W.shape[1] * columns > SMALL:
             rows //= 2
     if rows == len(W):

@@ -66,7 +66,7 @@ from minirnn.rules.recurrence import joint_dtype, show, steps_back
 def way_there_after(W_hh, B):
     """What makes a step: fills ``gates (4H, B)`` with r z s_n n, and ``h``."""
     kernels, H = kernels_of(W_hh), W_hh.shape[1]
-    recur = kernels.product(W_hh, B)
+    recur = kernels.product(W_hh, B)  # h -> W_hh h, with the matrix cut up once for many products of B columns
 
     def step(a, h_prev, b, gates, h):
         s = recur(h_prev, gates[: 3 * H])

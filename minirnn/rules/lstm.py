@@ -53,7 +53,7 @@ from __future__ import annotations
 from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
 from minirnn.rules.linear import sum_of_columns, sum_of_products
-from minirnn.rules.recurrence import show, steps_back
+from minirnn.rules.recurrence import joint_dtype, show, steps_back
 
 FORWARD = "i", "f", "g", "o", "c", "h"  # what a probe is shown of every step, there
 BACKWARD = "dh", "dc", "da_i", "da_f", "da_g", "da_o"  # and back
@@ -77,7 +77,7 @@ def lstm_step(
     arrays = a, h_prev, c_prev, W_hh, W_hr, peepholes
     check_shapes(*arrays)
     xp, kernels = xp_of(*arrays), kernels_of(a)
-    dtype = xp.result_type(*[x for x in arrays if x is not None])
+    dtype = joint_dtype(*arrays)
     gates = (a + W_hh @ h_prev).astype(dtype, copy=False)  # (1)
     c = xp.empty(c_prev.shape, dtype)
     m = xp.empty_like(c)
@@ -85,7 +85,7 @@ def lstm_step(
     h = m if W_hr is None else W_hr @ m  # (4a)
 
     def lstm_step_pullback(dh, dc):
-        dtype = xp.result_type(gates, dh, dc)
+        dtype = joint_dtype(gates, dh, dc)
         da, dc_t, dc_prev = xp.empty_like(gates, dtype), dc.astype(dtype), xp.empty_like(c, dtype)
         dc_slope = xp.empty_like(c, dtype)
         carry = kernels.lstm_slopes(gates, c_prev, c, da, dc_slope, peepholes)
@@ -131,7 +131,7 @@ def lstm(
     arrays = a_xs, h_0, c_0, W_hh, W_hr, peepholes
     check_shapes(*arrays, steps=a_xs.shape[:1])
     xp, kernels, (T, _, B), P, H = xp_of(*arrays), kernels_of(a_xs), a_xs.shape, len(h_0), len(c_0)
-    dtype = xp.result_type(*[x for x in arrays if x is not None])
+    dtype = joint_dtype(*arrays)
     saving = any(wanted)  # without, one set of gates and one cell state serve all steps
     gates = kernels.empty((T if saving else 1, 4 * H, B), dtype)
     cs = kernels.empty((T + 1 if saving else 1, H, B), dtype)  # cs[t] enters step t, cs[t + 1] leaves it
@@ -155,7 +155,7 @@ def lstm(
         if saved is None:
             return (None,) * 6
         gates, cs, h_prevs, W_hh, W_hr, peepholes = saved
-        dtype = xp.result_type(gates, dhs, dh_T, dc_T)
+        dtype = joint_dtype(gates, dhs, dh_T, dc_T)
         da, dh, dc = kernels.empty(gates.shape, dtype), dh_T.astype(dtype, order="C"), dc_T.astype(dtype, order="C")
         dc_prev = xp.empty_like(dc)
         dm, dh_totals = (dh, None) if W_hr is None else (xp.empty_like(dc), xp.empty_like(dhs, dtype))
@@ -167,7 +167,7 @@ def lstm(
             return da_slopes, dc_slopes, carry
 
         # da_t holds the slopes of its step until dm and dc meet them; here, and only here, time runs backward
-        for t, da_t, dc_slope, carry in steps_back(T, 5 * H * B, slopes):
+        for t, da_t, dc_slope, carry in steps_back(T, 5 * H * B, slopes):  # four slopes and dc_slope
             dh += dhs[t]
             if W_hr is not None:
                 dh_totals[t] = dh

@@ -15,9 +15,9 @@ def shard(rule):
 
     Columns never meet on their way through time, so each thread runs through all steps with its share, there and back,
     and only then the gradients of weights are added up, in the order of the shares: the same number of workers gives
-    the same bits. Each product is computed by one thread, from which the matrix of a step need not be rearranged
-    (``kernels.numpy.product``): two threads of 16 columns take 107 milliseconds for what a BLAS of two threads does in
-    157, step by step (two layers, H = 256, T = 100).
+    the same bits. Outputs are kept twice, by the shares and put together. Each product is computed by one thread, from
+    which the matrix of a step need not be rearranged (``kernels.numpy.product``): two threads of 16 columns take 107
+    milliseconds for what a BLAS of two threads does in 157, step by step (two layers, H = 256, T = 100).
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def shard(rule):
             def backward(share):
                 columns, pullback = share
                 gradients = pullback(*(d[..., columns] for d in cotangents))
-                for whole, part in zip(joined, gradients, strict=False):
+                for whole, part in zip(joined, gradients, strict=False):  # those of weights follow
                     whole.put(columns, part)
                 return form.split(gradients)[2]
 

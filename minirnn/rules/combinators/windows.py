@@ -178,10 +178,10 @@ def checkpoint(rule, every):
 def in_runs(rule):
     """The same numbers, run by run: what is made of some steps is used while it is still in the cache.
 
-    Wrapped around ``projected(rule)`` it keeps the pre-activations of a run, and not of all steps, and their gradients
-    neither. A run has about 800 columns, few enough for the cache and enough for products at full speed: 0.65 instead
-    of 1.7 nanoseconds per number to turn a matrix over, and a quarter less memory. Of a long sequence each step takes
-    half the time: memory that the system has to hand out first costs more than the arithmetic.
+    Wrapped around ``projected(rule)`` the pre-activations of a run are in memory, and not those of all steps, and their
+    gradients neither. A run has about 800 columns, few enough for the cache and enough for products at full speed. Of
+    long sequences a step takes half the time in windows like these (``benchmarks/RESULTS.md``). What it costs: where
+    there are several runs, outputs are kept twice, by the runs and put together.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def _in_windows(rule, window, name, pull, again=False, probed=True, **settings):
     puts gradients into ``gathered``, and returns those of the first states. With ``again`` a window is run again for
     its pullback, else the forward pass saved it. ``probed`` says whether every pullback runs once.
     """
-    inner = {"checkpoint": CUTS, "clip_through_time": CUTS, "in_runs": CUTS}.get(name, CUTS[:2])
+    inner = CUTS if name in ("checkpoint", "clip_through_time", "in_runs") else CUTS[:2]  # truncation may be clipped
     borders = dict.fromkeys(inner, "borders would be counted anew in every window")
     refuse_inside(name, rule, reverse="a reversed rule begins at the last step and cannot be cut there", **borders)
     rule, form = selective(rule), form_of(rule)
