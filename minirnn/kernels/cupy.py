@@ -49,7 +49,6 @@ def empty(shape, dtype):
 def product(
     W,  # (F, D)
     columns,
-    always_in_blocks=False,
 ):
     """A function ``(x (..., D, columns), out) -> W @ x``, for the many products of one matrix that a sequence takes."""
     xp, W = xp_of(W), xp_of(W).ascontiguousarray(W)

@@ -55,7 +55,6 @@ ENOUGH = 3 * 10**6  # multiplications of a step that are worth a thread: with fe
 def product(
     W,  # (F, D)
     columns,
-    always_in_blocks=False,
 ):
     """A function ``(x (..., D, columns), out) -> W @ x``, for the many products of one matrix that a sequence takes.
 
@@ -63,7 +62,7 @@ def product(
     transposed ``W`` need not be copied, for in so short a product its order in memory makes no difference.
     """
     rows = len(W)
-    for _ in range(rows.bit_length() if always_in_blocks or workers.blas_has_one_thread() else 0):
+    for _ in range(rows.bit_length() if workers.blas_has_one_thread() else 0):
         if rows % 2 == 0 and rows * W.shape[1] * columns > SMALL:
             rows //= 2
     if rows == len(W):
@@ -125,8 +124,8 @@ def rows_of(
         return x
     *steps, F, B = x.shape
     N = math.prod(steps) * B
-    if not x.flags.c_contiguous or x.size == 0:
-        return x.swapaxes(-1, -2).reshape(N, F).T  # no copy of a sequence (T, B, F) seen as columns
+    if B == 1 or not x.flags.c_contiguous or x.size == 0:
+        return x.swapaxes(-1, -2).reshape(N, F).T  # no copy of one column, nor of a sequence (T, B, F) seen as columns
     rows = empty((F, math.prod(steps), B), x.dtype)
     one = np.dtype((np.void, B * x.itemsize))  # the numbers of one row and step move as one: half the time
     rows.view(one)[..., 0] = x.reshape(-1, F, B).view(one)[..., 0].T

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from minirnn import CharLM, generate, kernels
+from minirnn import CharLM, generate
 from minirnn.arrays import to_numpy
 from minirnn.decoding import stepping
 from minirnn.decoding.stepping import stepper
@@ -134,7 +134,7 @@ def test_a_model_that_reads_both_ways_is_called_too():
 
 @every_cell
 def test_products_in_blocks_of_rows_are_the_same(monkeypatch, cell):
-    monkeypatch.setattr(kernels.numpy, "SMALL", 30)
+    monkeypatch.setattr(stepping, "SMALL", 30)
     assert_steps_are_calls(model(cell=cell, num_layers=2), RAGGED)
 
 
