@@ -38,6 +38,11 @@ REASONS = {
                 factors: H * B -> B
     """,
     "what is worth a thread or a block of rows is a matter of speed: any pieces give the same numbers": """
+        kernels.numpy.rows_of
+            if B == 1 or not x.flags.c_contiguous or x.size == 0:
+                conditions: B == 1 -> (B != 1)
+                constants: 1 -> 2
+                constants: 1 -> 0
         kernels.numpy.product
             for _ in range(rows.bit_length() if workers.blas_has_one_thread() else 0):
                 conditions: rows.bit_length() if … _one_thread() else 0 -> rows.bit_length()
