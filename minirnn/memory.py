@@ -44,7 +44,9 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     size = math.prod(shape) * dtype.itemsize
     if size < LARGE:
         return np.empty(shape, dtype)
-    with _lock:
+    if not _lock.acquire(blocking=False):  # another thread is here, or this one, interrupted by a signal's handler
+        return np.empty(shape, dtype)
+    try:
         _lent += 1
         if _lent - _looked_through >= KEPT_FOR:
             _give_back_unwanted()
@@ -59,6 +61,8 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         held.append(entry)
         entry[0] = _lent
         return entry[1][:size].view(dtype).reshape(shape)
+    finally:
+        _lock.release()
 
 
 def _rounded(size: int) -> int:

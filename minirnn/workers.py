@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from functools import cache
 from numbers import Integral
@@ -105,15 +105,25 @@ def spread(task: Callable, parts: Sequence[Any]) -> list[Any]:
     with one_blas_thread():
         futures: list[Future] = []
         try:
-            with suppress(
-                RuntimeError
-            ):  # no thread starts any more where the interpreter ends: their parts are done here
+            try:
                 for part in parts[1:]:
-                    futures.append(_pool(workers() - 1).submit(copy_context().run, _within, task, part))
+                    futures.append(_submit(task, part))
+            except RuntimeError as error:
+                if "shutdown" not in str(error):
+                    raise
+                # the interpreter ends, and no thread starts any more: the other parts are done here
             here = [_within(task, part) for part in (parts[0], *parts[1 + len(futures) :])]
         finally:
             _wait_for(futures)
         return [here[0], *(future.result() for future in futures), *here[1:]]
+
+
+def _submit(task: Callable, part: Any) -> Future:
+    try:
+        return _pool(workers() - 1).submit(copy_context().run, _within, task, part)
+    except BaseException:
+        _pools.clear()  # interrupted on its way, a pool may keep a lock for ever
+        raise
 
 
 def _wait_for(futures: Sequence[Future]) -> None:
@@ -144,10 +154,10 @@ def blas_has_one_thread() -> bool:
 
 
 class _Blas:
-    """The number of threads that the BLAS under NumPy uses. It belongs to the process, so its users are counted."""
+    """The number of threads that the BLAS under NumPy uses. It belongs to the process: open blocks share one limit."""
 
     def __init__(self) -> None:
-        self.lock, self.users = threading.Lock(), 0
+        self.lock, self.open, self.limited = threading.Lock(), set[object](), False
         self.libraries: list[Any] | None = None  # looked for when they are first asked for
         self.before: list[int] = []
 
@@ -169,19 +179,22 @@ class _Blas:
                 self.libraries = ThreadpoolController().select(user_api="blas").lib_controllers
         return self.libraries
 
-    def enter(self) -> None:
+    def enter(self, block: object) -> None:
         with self.lock:
-            self.users += 1
-            if self.users == 1:
+            self.open.add(block)
+            if not self.limited:
                 self.before = [library.get_num_threads() for library in self._libraries()]
+                self.limited = True
                 for library in self._libraries():
                     library.set_num_threads(1)
 
-    def leave(self) -> None:
+    def leave(self, block: object) -> None:
+        """Whether the block was entered wholly, in part or, being interrupted, not at all."""
         with self.lock:
-            self.users -= 1
-            if self.users == 0:
+            self.open.discard(block)
+            if not self.open and self.limited:
                 self.restore()
+                self.limited = False
 
     def restore(self) -> None:
         for library, number in zip(self._libraries(), self.before, strict=True):
@@ -200,12 +213,12 @@ def one_blas_thread() -> Iterator[None]:
     if _inside.get() or workers() == 1:  # whoever started this worker keeps a block open
         yield
         return
-    blas = _blas  # a process that is forked within the block has another
-    blas.enter()
+    blas, block = _blas, object()  # a process that is forked within the block has another
     try:
+        blas.enter(block)
         yield
     finally:
-        blas.leave()
+        blas.leave(block)
 
 
 @cache
@@ -233,7 +246,7 @@ def _forget() -> None:
     global _making, _blas
     parent, _making, _blas = _blas, threading.Lock(), _Blas()
     parent.lock = threading.Lock()
-    if parent.users:
+    if parent.limited:
         parent.restore()
     _pools.clear()
 

@@ -243,3 +243,10 @@ def test_a_free_block_is_found_among_many_that_are_held_and_the_search_is_short(
     monkeypatch.setattr(memory, "_is_free", lambda entry: tried.append(entry) or False)
     empty((SIZE,), "float64")
     assert len(tried) == 4
+
+
+def test_who_finds_the_pool_busy_takes_memory_of_the_system():
+    """As a signal's handler does that interrupts the very thread which is lending a block."""
+    with memory._lock:
+        x = empty((SIZE,), "float64")
+    assert x.base is None and not blocks()

@@ -342,7 +342,7 @@ def test_many_threads_that_come_and_go_never_see_more_than_one(library, restless
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(come_and_go, range(8), timeout=SOON))
-    assert library.threads == 4 and workers._blas.users == 0
+    assert library.threads == 4 and not workers._blas.open
 
 
 def test_without_workers_it_keeps_its_threads(library):
@@ -446,3 +446,40 @@ def test_an_interruption_of_the_wait_goes_on_once_all_have_ended():
     with use_workers(2), pytest.raises(KeyboardInterrupt):
         spread(task, [0, 1])
     assert ended == [1]
+
+
+def test_a_pool_that_was_interrupted_is_never_used_again(monkeypatch):
+    class Interrupted:
+        def submit(self, *_):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers, "_pools", {1: Interrupted()})
+    with use_workers(2):
+        with pytest.raises(KeyboardInterrupt):
+            spread(abs, [-1, -2])
+        assert spread(abs, [-1, -2]) == [1, 2]
+
+
+def test_a_thread_that_cannot_start_is_an_error_and_nothing_is_done_twice(monkeypatch):
+    class Full:
+        def submit(self, *_):
+            raise RuntimeError("can't start new thread")
+
+    done = []
+    monkeypatch.setattr(workers, "_pools", {1: Full()})
+    with use_workers(2), pytest.raises(RuntimeError, match="can't start new thread"):
+        spread(done.append, [1, 2])
+    assert done == []
+
+
+def test_the_limit_ends_with_its_block_even_if_entering_it_is_interrupted(library, monkeypatch):
+    def interrupted(number):
+        library.threads = number
+        if number == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(library, "set_num_threads", interrupted)
+    with use_workers(2):
+        with pytest.raises(KeyboardInterrupt), one_blas_thread():
+            raise AssertionError("the block was not entered")
+        assert library.threads == 4 and not workers._blas.open and not workers._blas.limited

@@ -50,6 +50,7 @@ init : {"uniform", "orthogonal"}, default "uniform"
 through_time : callable, optional
     A combinator for the sequence rule of every layer, such as ``lambda rule: truncate(rule, 20)``. Pickle refuses a
     layer with a lambda; it takes functions of a module, and such as ``functools.partial(truncate, window=20)``.
+    Workers share the columns of a batch, so it must treat each column by itself, as those of this library do.
 dtype : dtype, default "float32"
     float32 or float64.
 seed : int, default 0
