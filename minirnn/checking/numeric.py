@@ -126,14 +126,15 @@ def slope(number: Number, method: str, k: int, direction: np.ndarray, noise: flo
     """
     line, eps = number.along(k, direction), number.eps
     grain = 16 * number.rounding * max(1.0, number.claimed / eps)
-    if method == "complex":
-        return complex_step(line), grain
-    rounding = max(number.rounding_along(k, direction), noise)
-    if method == "richardson":
-        value, error = richardson(line, rounding=rounding)
-        return value, 4 * error + grain
-    step = best_step(4 if method == "central" else 1, eps)
-    return (central if method == "central" else forward)(line, step), 4 * rounding / step + grain
+    with np.errstate(all="ignore"):  # a step may leave the domain of the rule; what comes of it is looked at
+        if method == "complex":
+            return complex_step(line), grain
+        rounding = max(number.rounding_along(k, direction), noise)
+        if method == "richardson":
+            value, error = richardson(line, rounding=rounding)
+            return value, 4 * error + grain
+        step = best_step(4 if method == "central" else 1, eps)
+        return (central if method == "central" else forward)(line, step), 4 * rounding / step + grain
 
 
 def why_not_analytic(number: Number, k: int, direction: np.ndarray) -> str:

@@ -644,3 +644,14 @@ def test_the_complex_step_of_the_checker_is_that_of_the_module(monkeypatch):
     monkeypatch.setattr("minirnn.checking.numeric.complex_step", lambda f: 2 * differences.complex_step(f))
     with pytest.raises(ValueError, match="cannot be used"):
         check_rule(tanh, (draw(3),), method="complex")
+
+
+def test_steps_that_leave_the_domain_warn_nobody():
+    def log_of_the_real_part(x):
+        def log_of_the_real_part_pullback(dy):
+            return (dy / x,)
+
+        return np.log(x.real), log_of_the_real_part_pullback
+
+    with np.errstate(all="raise"):
+        assert check_rule(log_of_the_real_part, (np.array([0.01]),), raises=False).verdict == "correct"
