@@ -66,6 +66,12 @@ affine = differentiable(rules.affine)
 embedding = differentiable(rules.embedding)
 embedding_columns = differentiable(rules.embedding_columns)
 
+# attention
+dot_scores = differentiable(rules.dot_scores)
+additive_scores = differentiable(rules.additive_scores)
+attention_weights = differentiable(rules.attention_weights)
+attention_contexts = differentiable(rules.attention_contexts)
+
 # losses
 mean_squared_error = differentiable(rules.mean_squared_error)
 cross_entropy = differentiable(rules.cross_entropy)

@@ -1,6 +1,7 @@
 """Layers: rules with parameters that have names, under PyTorch's names, layouts and defaults."""
 
 from minirnn.nn import convert
+from minirnn.nn.attention import Attention, AttentiveDecoder, HierarchicalPooling, MultiHeadAttention
 from minirnn.nn.cells import GRUCell, LSTMCell, RNNCell
 from minirnn.nn.layers import Dropout, Embedding, Linear
 from minirnn.nn.module import Module, Parameter
@@ -11,12 +12,16 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Attention",
+    "AttentiveDecoder",
     "Dropout",
     "Embedding",
     "GRUCell",
+    "HierarchicalPooling",
     "LSTMCell",
     "Linear",
     "Module",
+    "MultiHeadAttention",
     "Parameter",
     "RNNCell",
     "convert",

@@ -44,6 +44,7 @@ The contract:
    nothing is saved.
 """
 
+from minirnn.rules.attention import additive_scores, attention_contexts, attention_weights, dot_scores
 from minirnn.rules.elementwise import (
     abs,
     add,
@@ -89,13 +90,17 @@ from minirnn.rules.shaping import (
 __all__ = [
     "abs",
     "add",
+    "additive_scores",
     "affine",
     "astype",
+    "attention_contexts",
+    "attention_weights",
     "broadcast_to",
     "clip",
     "concat",
     "cross_entropy",
     "divide",
+    "dot_scores",
     "dropout",
     "embedding",
     "embedding_columns",

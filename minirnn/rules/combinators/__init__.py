@@ -13,6 +13,7 @@ also its output. Nobody declares anything: the names are the declaration. Column
 | combinator | law |
 |---|---|
 | ``scan(step)`` | equals the sequence rule of that step |
+| ``attentive(step)`` | equals attention after every step, composed rule by rule on the tape |
 | ``zoneout(step)`` | a unit kept passes its cotangent on unchanged, one not kept as the step does |
 | ``projected(rule)`` | equals projecting first: ``rule(W_ih @ xs + b, ...)`` |
 | ``looked_up(rule)`` | equals projecting the embedding of every token |
@@ -31,6 +32,7 @@ and what a layer of ``minirnn.nn`` is made of. The projection stands inside, the
 reversal, outermost the sharing out. Orders that would mean another thing are refused.
 """
 
+from minirnn.rules.combinators.attending import attentive
 from minirnn.rules.combinators.observing import Record, observe
 from minirnn.rules.combinators.ordering import ragged, reverse
 from minirnn.rules.combinators.sharing import shard
@@ -39,6 +41,7 @@ from minirnn.rules.combinators.windows import checkpoint, clip_through_time, in_
 
 __all__ = [
     "Record",
+    "attentive",
     "checkpoint",
     "clip_through_time",
     "in_runs",

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 from minirnn.arrays import Array
 from minirnn.rules.recurrence import joint_dtype
 
+# of arguments that, like a state, hold a column for every sequence, but that no step changes
+MEMORY = ("keys", "values", "mask")
+
 
 class Form(NamedTuple):
     """How many sequences and how many states a rule takes before its weights."""
@@ -77,6 +80,11 @@ def form_of(rule: Callable, ending: str = "_0") -> Form:
             f"its positional parameters are {', '.join(names) or 'none'}"
         )
     return Form(places[0], len(places))
+
+
+def with_columns(rule: Callable) -> int:
+    """How many arguments of a rule, the first ones, hold a column for every sequence; what follows are weights."""
+    return sum(form_of(rule)) + sum(name in MEMORY for name in positional(rule))
 
 
 def selective(rule: Callable) -> Callable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Lock
 
 from minirnn.kernels import kernels_of
-from minirnn.rules.combinators.form import checked_lengths, form_of, named, positional, selective
+from minirnn.rules.combinators.form import checked_lengths, form_of, named, positional, selective, with_columns
 from minirnn.rules.recurrence import joint_dtype
 from minirnn.workers import spread
 
@@ -24,68 +24,70 @@ def shard(rule):
     rule : sequence rule
         Not one that is shown to a probe: a call with ``probe`` is not shared out.
     """
-    rule, form = selective(rule), form_of(rule)
+    rule, form, n = selective(rule), form_of(rule), with_columns(rule)
 
     def sharded(*arguments, wanted, **static):
-        xs, states, weights = form.split(arguments)
+        (xs, states, _), shared, weights = form.split(arguments), arguments[:n], arguments[n:]
         static, lengths = checked_lengths(static, xs, states)
         B, multiplications = states[0].shape[-1], sum(W.size for W in weights if W is not None and W.ndim == 2)
         shares = kernels_of(states[0]).shares(B, multiplications)
         if len(shares) == 1 or static.get("probe") is not None:
             return rule(*arguments, wanted=wanted, **static)
-        ys, ends = Joined(B), [Joined(B) for _ in states]
+        outputs = Joined(B)
 
         def forward(columns):
             there = dict(static) if lengths is None else {**static, "lengths": lengths[columns]}
-            own = (x[..., columns] for x in (*xs, *states))
-            (ys_part, *ends_part), pullback = rule(*own, *weights, wanted=wanted, **there)
-            for whole, part in zip((ys, *ends), (ys_part, *ends_part), strict=True):
-                whole.put(columns, part)
+            own = (None if x is None else x[..., columns] for x in shared)
+            parts, pullback = rule(*own, *weights, wanted=wanted, **there)
+            outputs.put(columns, parts)
             return pullback
 
         pullbacks = spread(forward, shares)
 
         def sharded_pullback(*cotangents):
-            joined = [Joined(B) for _ in range(sum(form))]
+            joined = Joined(B)
 
             def backward(share):
                 columns, pullback = share
                 gradients = pullback(*(d[..., columns] for d in cotangents))
-                for whole, part in zip(joined, gradients, strict=False):  # those of weights follow
-                    whole.put(columns, part)
-                return form.split(gradients)[2]
+                joined.put(columns, gradients[:n])
+                return gradients[n:]
 
             dweights = spread(backward, list(zip(shares, pullbacks, strict=True)))
             totals = map(_total, zip(*dweights, strict=False))  # some may end in None for what was not given
-            return *(part.whole() for part in joined), *totals
+            return *joined.whole(), *totals
 
-        return (ys.whole(), *(end.whole() for end in ends)), sharded_pullback
+        return outputs.whole(), sharded_pullback
 
     return named("shard", sharded, positional(rule), rule)
 
 
 class Joined:
-    """An array of ``B`` columns that several threads write into, each its own share; ``None`` if they have nothing."""
+    """Arrays of ``B`` columns that several threads write into, each its own share; ``None`` where they have nothing."""
 
     def __init__(self, B):
-        self.B, self.array, self.lock, self.wider = B, None, Lock(), []
+        self.B, self.arrays, self.lock, self.wider = B, [], Lock(), []
 
-    def put(self, columns, part):
-        if part is None:
-            return
+    def put(self, columns, parts):
         with self.lock:
-            if self.array is None:
-                self.array = kernels_of(part).empty((*part.shape[:-1], self.B), part.dtype)
-            if part.dtype != self.array.dtype:  # complex in some columns: made room for when all have written
-                self.wider.append((columns, part))
-                return
-        self.array[..., columns] = part
+            if not self.arrays:
+                self.arrays = [None if p is None else self._room_for(p) for p in parts]
+        for k, (array, part) in enumerate(zip(self.arrays, parts, strict=True)):
+            if part is None:
+                continue
+            if part.dtype != array.dtype:  # complex in some columns: made room for when all have written
+                self.wider.append((k, columns, part))
+            else:
+                array[..., columns] = part
+
+    def _room_for(self, part):
+        return kernels_of(part).empty((*part.shape[:-1], self.B), part.dtype)
 
     def whole(self):
-        for columns, part in self.wider:
-            self.array = self.array.astype(joint_dtype(self.array, part), copy=False)
-            self.array[..., columns] = part
-        return self.array
+        for k, columns, part in self.wider:
+            self.arrays[k] = self.arrays[k].astype(joint_dtype(self.arrays[k], part), copy=False)
+            self.arrays[k][..., columns] = part
+        return tuple(self.arrays)
 
 
 def _total(parts):

@@ -1,0 +1,260 @@
+"""Attention: to look up in a memory what fits a question, softly, so that looking can be learned.
+
+The problem. An encoder that hands the decoder its last state hands over one vector, however long the sentence was; and
+whatever the first word should have done, its gradient comes back through every step of both (``rnn.py`` says what is
+left of it then).
+
+The answer (Bahdanau et al. 2014). Keep what the encoder said at every word, the *memory*, and let each step of the
+decoder look for what it needs. A dictionary compares a query with its keys and returns the value of the one that fits.
+A choice like that has no derivative. So take of all values a little, of each as much as its key fits. For one column of
+the batch, with queries q_t, keys k_s and values m_s, s = 1 .. S:
+
+    e_ts = scale * q_t . k_s                     the score: dot                                   (1)
+    e_ts = v . z_ts,  z_ts = tanh(q_t + k_s)     or additive                                      (1')
+    w_ts = exp(e_ts) / sum over r of exp(e_tr)   the weights: how much of each, one in all        (2)
+    c_t  = sum over s of w_ts m_s                the context: what was found                      (3)
+
+In (2), s and r go over the real words of the column alone: padding has the weight 0, exactly.
+
+Backward. A value is read by every query, and a key too, so theirs are sums over t. Every line undoes the line whose
+number it bears:
+
+    dw_ts = m_s . dc_t,                          dm_s = sum over t of w_ts dc_t                   (3)
+    de_ts = w_ts (dw_ts - sum over r of w_tr dw_tr)                                               (2)
+    dq_t = scale * sum over s of de_ts k_s,      dk_s = scale * sum over t of de_ts q_t           (1)
+    dq_t = v * sum over s of u_ts,               dk_s = v * sum over t of u_ts                    (1')
+    u_ts = de_ts (1 - z_ts**2),                  dv = sum over t, s and columns of de_ts z_ts     (1')
+
+What it says. dw_ts is what one more unit of word s would have been worth to the loss. The sum in (2) is the mean of
+that under the weights: what was got for the look as it was. So a score is asked to change by how much more than the
+average its word was worth, and in proportion to how much it was looked at. What a softmax has given up, w_ts = 0, no
+gradient asks for again. All de_ts of one look add up to zero: a constant added to all scores changes nothing.
+
+And why it helps. From the loss to word s there is now a path of length one, (3), whatever T and S are. No product over
+time stands in it, so nothing vanishes.
+
+Which keys? It is (1) that differs, and only by what is done before:
+
+    dot             q = h, k = m                            no weights, sizes must agree          (Luong et al. 2015)
+    scaled dot      q = h, k = m, scale = 1 / sqrt(A)       else dots grow like sqrt(A)           (Vaswani et al. 2017)
+    general         q = h, k = W_key m                      q . W_key m is bilinear in h and m    (Luong et al. 2015)
+    additive        q = W_query h, k = W_key m, with (1')   a layer with hidden units z           (Bahdanau et al. 2014)
+
+W_key stands with the memory, not with the query: the keys are made once, however many steps look.
+
+In code. Each line of numbers is a rule, so that other scores find the rest ready. A column has matrices of its own,
+queries (T, A), keys (S, A), values (S, F), and (1) and (3) are products of them; B small products are one ``matmul`` if
+the columns come first. `by_column` brings them there, outputs go back as views, and what was one rule's output is the
+next one's input without a copy. The same lines step by step, within a decoder that looks again after every word, are
+in ``combinators/attending.py``.
+"""
+
+from __future__ import annotations
+
+import math
+
+from minirnn.arrays import xp_of
+from minirnn.rules.recurrence import joint_dtype
+
+
+def dot_scores(
+    queries,  # (T, A, B)
+    keys,  # (S, A, B)
+    *,
+    scale=1.0,
+    wanted=(True, True),
+):
+    """``scale * q_t . k_s`` for every query and key of a column, ``(T, S, B)``: line (1).
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other.
+    """
+    check_queries("dot_scores", queries, keys)
+    q, k = by_column(queries), by_column(keys)
+    scores = q @ k.swapaxes(1, 2)  # (B, T, S)
+    scores *= scale  # (1)
+    q_saved, k_saved = (q if wanted[1] else None), (k if wanted[0] else None)
+
+    def dot_scores_pullback(dscores):
+        de = by_column(dscores) * scale
+        dqueries = as_columns(de @ k_saved) if wanted[0] else None
+        dkeys = as_columns(de.swapaxes(1, 2) @ q_saved) if wanted[1] else None  # (1)
+        return dqueries, dkeys
+
+    return as_columns(scores), dot_scores_pullback
+
+
+def additive_scores(
+    queries,  # (T, A, B)
+    keys,  # (S, A, B)
+    v,  # (A,)
+    *,
+    wanted=(True, True, True),
+):
+    """``v . tanh(q_t + k_s)`` for every query and key of a column, ``(T, S, B)``: line (1').
+
+    There are T * S * A tanhs for every column, which is far more than anything else around them, so they are made again
+    on the way back: no more than those of one query are ever in memory.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other.
+    """
+    check_queries("additive_scores", queries, keys)
+    if v.shape != keys.shape[1:2]:
+        raise ValueError(f"additive_scores needs v ({keys.shape[1]},) for keys {keys.shape}, got v {v.shape}")
+    xp, dtype, (T, A, B), S = xp_of(queries, keys, v), joint_dtype(queries, keys, v), queries.shape, len(keys)
+    q, k = by_column(queries), by_column(keys)
+    scores, z = xp.empty((B, T, S), dtype), xp.empty((B, S, A), dtype)
+    for t in range(T):
+        scores[:, t] = additive_look(q[:, t], k, v, z)  # (1')
+
+    saved = (q, k, v) if any(wanted) else None
+
+    def additive_scores_pullback(dscores):
+        if saved is None:
+            return None, None, None
+        (q, k, v), de = saved, by_column(dscores)
+        dtype = joint_dtype(q, k, v, de)
+        dq, dk, dv = xp.empty(q.shape, dtype), xp.zeros(k.shape, dtype), xp.zeros(v.shape, dtype)
+        u = xp.empty(k.shape, dtype)
+        for t in range(T):
+            dv += additive_look_back(de[:, t], q[:, t], k, u)
+            dk += u
+            dq[:, t] = u.sum(axis=1)
+        dq *= v
+        dk *= v  # (1')
+        return as_columns(dq) if wanted[0] else None, as_columns(dk) if wanted[1] else None, dv if wanted[2] else None
+
+    return as_columns(scores), additive_scores_pullback
+
+
+def attention_weights(
+    scores,  # (..., S, B)
+    mask=None,  # (S, B); True = real token
+):
+    """The softmax of the scores over S, in which padding has no part: line (2).
+
+    Its weight is 0, exactly, and so is the gradient of its score, whatever stands there. A column without any real
+    token has no weights at all.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to look at, or the mask does not fit the scores.
+    """
+    if scores.ndim < 2 or scores.shape[-2] == 0 or (mask is not None and mask.shape != scores.shape[-2:]):
+        given = "" if mask is None else f", mask {mask.shape}"
+        raise ValueError(
+            f"attention_weights needs scores (..., S, B), S > 0, and mask (S, B); got {scores.shape}{given}"
+        )
+    xp, real = xp_of(scores, mask), None if mask is None else mask.T
+    w = softmax_of_real(scores.swapaxes(-1, -2), real)
+
+    def attention_weights_pullback(dweights):
+        dw = dweights.swapaxes(-1, -2)
+        de = softmax_back(w, dw if real is None else xp.where(real, dw, 0))  # 0 * inf would be nan
+        return de.swapaxes(-1, -2), None
+
+    return w.swapaxes(-1, -2), attention_weights_pullback
+
+
+def attention_contexts(
+    weights,  # (T, S, B)
+    values,  # (S, F, B)
+    *,
+    wanted=(True, True),
+):
+    """``sum over s of w_ts m_s`` for every query of a column, ``(T, F, B)``: line (3).
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other.
+    """
+    if weights.ndim != 3 or values.ndim != 3 or (len(values), values.shape[2]) != weights.shape[1:]:
+        raise ValueError(
+            f"attention_contexts needs weights (T, S, B) and values (S, F, B), got {weights.shape} and {values.shape}"
+        )
+    w, m = by_column(weights), by_column(values)
+    w_saved, m_saved = (w if wanted[1] else None), (m if wanted[0] else None)
+
+    def attention_contexts_pullback(dcontexts):
+        dc = by_column(dcontexts)
+        dweights = as_columns(dc @ m_saved.swapaxes(1, 2)) if wanted[0] else None
+        dvalues = as_columns(w_saved.swapaxes(1, 2) @ dc) if wanted[1] else None  # (3)
+        return dweights, dvalues
+
+    return as_columns(w @ m), attention_contexts_pullback  # (3)
+
+
+# --- the parts, with columns first ------------------------------------------------------------------------------------
+
+
+def by_column(xs):
+    """``(N, F, B)`` as ``(B, N, F)``, each column a matrix of its own, whole in memory; a copy unless it is already."""
+    return xp_of(xs).ascontiguousarray(xs.transpose(2, 0, 1))
+
+
+def as_columns(xs):
+    """``(B, N, F)`` as ``(N, F, B)``: a view."""
+    return xs.transpose(1, 2, 0)
+
+
+def additive_look(
+    q,  # (B, A)
+    keys,  # (B, S, A)
+    v,  # (A,)
+    z,  # (B, S, A) receives the hidden units
+):
+    """The scores ``(B, S)`` of one query in each column: line (1')."""
+    xp, (B, S, A) = xp_of(keys), keys.shape
+    xp.add(keys, q[:, None], out=z)
+    xp.tanh(z, out=z)
+    return (z.reshape(-1, A) @ v).reshape(B, S)
+
+
+def additive_look_back(
+    de,  # (B, S)
+    q,  # (B, A)
+    keys,  # (B, S, A)
+    u,  # (B, S, A) receives u_s, which is dk_s before it is multiplied by v
+):
+    """The part ``(A,)`` that one query in each column has in ``dv``; line (1') once more, and back."""
+    xp = xp_of(keys)
+    xp.add(keys, q[:, None], out=u)
+    xp.tanh(u, out=u)
+    dv = de.reshape(-1) @ u.reshape(de.size, -1)
+    u *= u
+    xp.subtract(1, u, out=u)
+    u *= de[:, :, None]
+    return dv
+
+
+def softmax_of_real(
+    scores,  # (..., B, S)
+    real=None,  # (B, S)
+):
+    """``exp(e_s)`` over the sum of all, the largest taken out first; 0 where it is not real: line (2)."""
+    xp = xp_of(scores, real)
+    if real is not None:
+        scores = xp.where(real, scores, -math.inf)
+    largest = scores.max(axis=-1, keepdims=True)
+    w = xp.exp(scores - xp.where(xp.isinf(largest), 0, largest))  # inf - inf would be nan
+    total = w.sum(axis=-1, keepdims=True)
+    w /= xp.where(total == 0, 1, total)
+    return w
+
+
+def softmax_back(w, dw):
+    """What is asked of scores whose softmax is ``w``: line (2)."""
+    return w * (dw - (w * dw).sum(axis=-1, keepdims=True))
+
+
+def check_queries(rule, queries, keys):
+    """Refuses queries and keys that are not ``(T, A, B)`` and ``(S, A, B)`` for one ``A`` and one ``B``."""
+    if queries.ndim != 3 or keys.ndim != 3 or queries.shape[1:] != keys.shape[1:]:
+        raise ValueError(f"{rule} needs queries (T, A, B) and keys (S, A, B), got {queries.shape} and {keys.shape}")
