@@ -54,7 +54,10 @@ from __future__ import annotations
 import math
 
 from minirnn.arrays import xp_of
+from minirnn.kernels import kernels_of
 from minirnn.rules.recurrence import joint_dtype
+
+OPERATIONS = 10  # of a hidden unit of additive scores, about: one of them is a tanh
 
 
 def dot_scores(
@@ -106,28 +109,38 @@ def additive_scores(
     check_queries("additive_scores", queries, keys)
     if v.shape != keys.shape[1:2]:
         raise ValueError(f"additive_scores needs v ({keys.shape[1]},) for keys {keys.shape}, got v {v.shape}")
-    xp, dtype, (T, A, B), S = xp_of(queries, keys, v), joint_dtype(queries, keys, v), queries.shape, len(keys)
+    xp, kernels, dtype = xp_of(queries, keys, v), kernels_of(queries), joint_dtype(queries, keys, v)
+    (T, A, B), S = queries.shape, len(keys)
     q, k = by_column(queries), by_column(keys)
-    scores, z = xp.empty((B, T, S), dtype), xp.empty((B, S, A), dtype)
-    for t in range(T):
-        scores[:, t] = additive_look(q[:, t], k, v, z)  # (1')
+    scores, z = xp.empty((B, T, S), dtype), kernels.empty((B, S, A), dtype)
 
-    saved = (q, k, v) if any(wanted) else None
+    def look(some):
+        for t in range(T):
+            scores[some, t] = additive_look(q[some, t], k[some], v, z[some])  # (1')
+
+    kernels.side_by_side(look, B, OPERATIONS * scores.size * A)
+    saved = (q, k, v if wanted[0] or wanted[1] else None) if any(wanted) else None
 
     def additive_scores_pullback(dscores):
         if saved is None:
             return None, None, None
         (q, k, v), de = saved, by_column(dscores)
         dtype = joint_dtype(q, k, v, de)
-        dq, dk, dv = xp.empty(q.shape, dtype), xp.zeros(k.shape, dtype), xp.zeros(v.shape, dtype)
-        u = xp.empty(k.shape, dtype)
-        for t in range(T):
-            dv += additive_look_back(de[:, t], q[:, t], k, u)
-            dk += u
-            dq[:, t] = u.sum(axis=1)
-        dq *= v
-        dk *= v  # (1')
-        return as_columns(dq) if wanted[0] else None, as_columns(dk) if wanted[1] else None, dv if wanted[2] else None
+        dq, dk, u = xp.empty(q.shape, dtype), xp.zeros(k.shape, dtype), kernels.empty(k.shape, dtype)
+
+        def look_back(some):
+            dv = xp.zeros(A, dtype)
+            for t in range(T):
+                dv += additive_look_back(de[some, t], q[some, t], k[some], u[some])
+                dk[some] += u[some]
+                dq[some, t] = u[some].sum(axis=1)
+            return dv
+
+        dv, *others = kernels.side_by_side(look_back, B, OPERATIONS * de.size * A)
+        for part in others:
+            dv += part
+        dqueries, dkeys = as_columns(dq * v) if wanted[0] else None, as_columns(dk * v) if wanted[1] else None  # (1')
+        return dqueries, dkeys, dv if wanted[2] else None
 
     return as_columns(scores), additive_scores_pullback
 
@@ -214,7 +227,7 @@ def additive_look(
     xp, (B, S, A) = xp_of(keys), keys.shape
     xp.add(keys, q[:, None], out=z)
     xp.tanh(z, out=z)
-    return (z.reshape(-1, A) @ v).reshape(B, S)
+    return (z.reshape(B * S, A) @ v).reshape(B, S)
 
 
 def additive_look_back(
@@ -224,10 +237,10 @@ def additive_look_back(
     u,  # (B, S, A) receives u_s, which is dk_s before it is multiplied by v
 ):
     """The part ``(A,)`` that one query in each column has in ``dv``; line (1') once more, and back."""
-    xp = xp_of(keys)
+    xp, (B, S, A) = xp_of(keys), keys.shape
     xp.add(keys, q[:, None], out=u)
     xp.tanh(u, out=u)
-    dv = de.reshape(-1) @ u.reshape(de.size, -1)
+    dv = de.reshape(B * S) @ u.reshape(B * S, A)
     u *= u
     xp.subtract(1, u, out=u)
     u *= de[:, :, None]

@@ -13,7 +13,7 @@ import numpy as np
 
 from minirnn.arrays import random_generator
 
-T, B, D, H, V, P = 4, 3, 2, 5, 6, 2
+T, B, D, H, V, P, S = 4, 3, 2, 5, 6, 2, 6
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 RECURRENT = ("rnn_step", "rnn", "lstm_step", "lstm", "gru_step", "gru")  # what carries a state from step to step
 
@@ -107,8 +107,11 @@ x, row, scalar = (2, 3, 4), (4,), ()
 EXAMPLES: dict[str, Callable[[_Draw], Inputs]] = {
     "abs": _of("spread", x),
     "add": _of("any", x, row),
+    "additive_scores": _of("any", (T, H, B), (S, H, B), (H,)),
     "affine": _of("any", (T, D, B), (H, D), (H,)),
     "astype": _of("any", x, dtype="float64"),
+    "attention_contexts": _of("any", (T, S, B), (S, D, B)),
+    "attention_weights": lambda draw: ((draw.any(T, S, B), draw.mask(S, B)), {}),
     "broadcast_to": _of("any", (3, 1), shape=x),
     "clip": _of("spread", x, min=-0.5, max=0.7),
     "concat": _of("any", (2, 3), (1, 3), (4, 3), axis=0),
@@ -117,6 +120,7 @@ EXAMPLES: dict[str, Callable[[_Draw], Inputs]] = {
         {"axis": 1},
     ),
     "divide": lambda draw: ((draw.any(*x), draw.above_zero(*row)), {}),
+    "dot_scores": _of("any", (T, H, B), (S, H, B), scale=0.7),
     "dropout": _of("any", x, p=0.3, seed=1),
     "embedding": lambda draw: ((draw.any(V, D), draw.ids(T, B)), {}),
     "embedding_columns": lambda draw: ((draw.any(D, V), draw.ids(T, B)), {}),
@@ -178,6 +182,10 @@ VARIANTS: dict[str, tuple[Callable[[_Draw], Inputs], ...]] = {
         _of("any", (D, B), (H, D), (H,)),
         _of("any", (2, T, D, B), (8, D), (8,)),
         _of("any", (T, D, 0), (H, D), (H,)),
+    ),
+    "attention_weights": (
+        _of("any", (S, B)),
+        lambda draw: ((draw.any(T, S, 2), np.arange(S)[:, None] < np.array([0, 2])), {}),  # nothing real in the first
     ),
     "broadcast_to": (_of("any", few, shape=few),),
     "clip": (_of("spread", x, min=0.2), _of("spread", x, max=0.2)),

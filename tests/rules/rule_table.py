@@ -167,6 +167,28 @@ def affine(draw):
 
 
 @st.composite
+def looks(draw, with_v):
+    """Queries ``(T, A, B)``, keys ``(S, A, B)``, and ``v (A,)`` if it is asked for."""
+    T, S, A, B = draw(st.tuples(*[st.integers(0, 3)] * 4))
+    shapes = ((T, A, B), (S, A, B), (A,))[: 3 if with_v else 2]
+    return tuple(draw(some.arrays(shape)) for shape in shapes), {} if with_v else {
+        "scale": draw(st.sampled_from([1.0, 0.5]))
+    }
+
+
+@st.composite
+def attention_weights(draw):
+    lead, (S, B) = draw(some.shapes(max_dims=1)), draw(st.tuples(sides, st.integers(0, 3)))
+    return (draw(some.arrays((*lead, S, B))), draw(st.one_of(st.none(), some.masks((S, B))))), {}
+
+
+@st.composite
+def attention_contexts(draw):
+    T, S, F, B = draw(st.tuples(*[st.integers(0, 3)] * 4))
+    return (draw(some.arrays((T, S, B))), draw(some.arrays((S, F, B)))), {}
+
+
+@st.composite
 def embedding(draw):
     V, E, shape = draw(st.integers(4, 6)), draw(st.integers(0, 3)), draw(some.shapes(max_dims=2, max_side=2))
     return (draw(some.arrays((V, E))), draw(some.ids(shape, V, most=2))), {}
@@ -227,10 +249,13 @@ dropouts = st.fixed_dictionaries({"p": st.sampled_from([0.0, 0.3, 1.0]), "seed":
 RULES = {
     "abs": of_values(some.arrays_away_from),
     "add": two_arrays(),
+    "additive_scores": looks(with_v=True),
     "affine": affine(),
     "astype": st.tuples(of_values(some.arrays), st.sampled_from(["float32", "float64"])).map(
         lambda drawn: (drawn[0][0], {"dtype": drawn[1]})
     ),
+    "attention_contexts": attention_contexts(),
+    "attention_weights": attention_weights(),
     "broadcast_to": broadcast_to(),
     "clip": st.tuples(of_values(lambda shape: some.arrays_away_from(shape, (-1.0, 1.0))), limits).map(
         lambda drawn: (drawn[0][0], drawn[1])
@@ -238,6 +263,7 @@ RULES = {
     "concat": concat(),
     "cross_entropy": cross_entropy(),
     "divide": two_arrays(right=some.arrays_away_from),
+    "dot_scores": looks(with_v=False),
     "dropout": st.tuples(of_values(some.arrays), dropouts).map(lambda drawn: (drawn[0][0], drawn[1])),
     "embedding": embedding(),
     "embedding_columns": embedding_columns(),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import Parameter, Signature, signature
+from itertools import takewhile
 from numbers import Integral
 from typing import Any, NamedTuple
 
 from minirnn.arrays import Array
 from minirnn.rules.recurrence import joint_dtype
 
-# of arguments that, like a state, hold a column for every sequence, but that no step changes
+# what a rule may look into besides: arguments that stand behind the states, a column for every sequence as they have
 MEMORY = ("keys", "values", "mask")
 
 
@@ -58,13 +59,13 @@ def positional(rule: Callable) -> list[str]:
     return [p.name for p in parameters_of(rule) if p.kind is p.POSITIONAL_OR_KEYWORD]
 
 
-def form_of(rule: Callable, ending: str = "_0") -> Form:
+def form_of(rule: Callable, ending: str = "_0", memory: bool = False) -> Form:
     """The form of a sequence rule; of a step rule with ``ending="_prev"``.
 
     Raises
     ------
     TypeError
-        If the names of the parameters do not tell it.
+        If the names of the parameters do not tell it, or tell of a ``MEMORY`` that ``memory`` does not allow.
 
     Examples
     --------
@@ -79,12 +80,19 @@ def form_of(rule: Callable, ending: str = "_0") -> Form:
             f"{name_of(rule)} must take (*sequences, *states, *weights), the states and they alone named ...{ending}; "
             f"its positional parameters are {', '.join(names) or 'none'}"
         )
-    return Form(places[0], len(places))
+    form = Form(places[0], len(places))
+    looked_into = memory_of(names, form)
+    if looked_into and not memory:
+        raise TypeError(
+            f"{name_of(rule)} looks into a memory ({', '.join(looked_into)}) and returns more than (ys, *ends); "
+            "of the combinators only shard takes such a rule"
+        )
+    return form
 
 
-def with_columns(rule: Callable) -> int:
-    """How many arguments of a rule, the first ones, hold a column for every sequence; what follows are weights."""
-    return sum(form_of(rule)) + sum(name in MEMORY for name in positional(rule))
+def memory_of(names: Sequence[str], form: Form) -> list[str]:
+    """Names of the positional parameters that are a ``MEMORY``."""
+    return list(takewhile(MEMORY.__contains__, names[sum(form) :]))
 
 
 def selective(rule: Callable) -> Callable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Lock
 
 from minirnn.kernels import kernels_of
-from minirnn.rules.combinators.form import checked_lengths, form_of, named, positional, selective, with_columns
+from minirnn.rules.combinators.form import checked_lengths, form_of, memory_of, named, positional, selective
 from minirnn.rules.recurrence import joint_dtype
 from minirnn.workers import spread
 
@@ -24,7 +24,8 @@ def shard(rule):
     rule : sequence rule
         Not one that is shown to a probe: a call with ``probe`` is not shared out.
     """
-    rule, form, n = selective(rule), form_of(rule), with_columns(rule)
+    rule, form, names = selective(rule), form_of(rule, memory=True), positional(rule)
+    n = sum(form) + len(memory_of(names, form))  # arguments that hold a column for every sequence
 
     def sharded(*arguments, wanted, **static):
         (xs, states, _), shared, weights = form.split(arguments), arguments[:n], arguments[n:]
@@ -59,7 +60,7 @@ def shard(rule):
 
         return outputs.whole(), sharded_pullback
 
-    return named("shard", sharded, positional(rule), rule)
+    return named("shard", sharded, names, rule)
 
 
 class Joined:
