@@ -7,8 +7,11 @@ import pytest
 from minirnn import nn
 from minirnn.nn.weights import Options
 
+LAYERS = [nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell]
+LAYERS += [nn.Attention, nn.AttentiveDecoder, nn.MultiHeadAttention]
 
-@pytest.mark.parametrize("layer", [nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell])
+
+@pytest.mark.parametrize("layer", LAYERS)
 def test_help_lists_every_option_once(layer):
     options = [name for name in signature(layer).parameters if name != "options"]
     if "options" in signature(layer).parameters:
