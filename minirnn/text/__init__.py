@@ -1,7 +1,22 @@
-"""Text as training data: read it, give its characters numbers, cut it into batches."""
+"""Text as training data: read it, give its characters or tokens numbers, cut it into batches."""
 
+from minirnn.text.pairs import PairStream, read_pairs
 from minirnn.text.reading import DataError, read_text
 from minirnn.text.stream import TextStream
+from minirnn.text.tokens import BOS, EOS, PAD, UNK, TokenVocabulary
 from minirnn.text.vocabulary import Vocabulary, entropy_of_characters
 
-__all__ = ["DataError", "TextStream", "Vocabulary", "entropy_of_characters", "read_text"]
+__all__ = [
+    "BOS",
+    "EOS",
+    "PAD",
+    "UNK",
+    "DataError",
+    "PairStream",
+    "TextStream",
+    "TokenVocabulary",
+    "Vocabulary",
+    "entropy_of_characters",
+    "read_pairs",
+    "read_text",
+]

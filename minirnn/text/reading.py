@@ -34,6 +34,14 @@ def read_text(path: str | os.PathLike[str]) -> str:
         If the file is missing, not readable, a directory or a device, empty, binary (a NUL byte) or not UTF-8; the
         message has the byte offset of the first offence.
     """
+    text = decoded(path).replace("\r\n", "\n").replace("\r", "\n")
+    if not text:
+        raise DataError(f"{os.fspath(path)!r} is empty; expected a text file with at least one character")
+    return text
+
+
+def decoded(path: str | os.PathLike[str]) -> str:
+    """The characters of a file as they are, without the byte order mark; refuses what :func:`read_text` refuses."""
     shown = repr(os.fspath(path))
     try:
         mode = os.stat(path).st_mode
@@ -46,10 +54,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     if not is_file:
         kind = "a directory" if stat.S_ISDIR(mode) else "a device or a socket"
         raise DataError(f"{shown} is {kind}; expected a text file")
-    text = _decode(data, shown).replace("\r\n", "\n").replace("\r", "\n")
-    if not text:
-        raise DataError(f"{shown} is empty; expected a text file with at least one character")
-    return text
+    return _decode(data, shown)
 
 
 def _decode(data: bytes, shown: str) -> str:
@@ -57,12 +62,17 @@ def _decode(data: bytes, shown: str) -> str:
         raise DataError(f"{shown} is UTF-16 (byte order mark at byte 0); save it as UTF-8")
     nul = data.find(b"\0")
     if nul >= 0:
-        raise DataError(f"{shown} is a binary file (NUL at byte {nul}); expected UTF-8 text")
+        raise DataError(f"{shown} is a binary file (NUL at byte {nul}, line {_line(data, nul)}); expected UTF-8 text")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         # The codec counts from behind the byte order mark that it has taken away.
         offset = error.start + len(data) - len(error.object)
         raise DataError(
-            f"{shown} is not UTF-8 (byte {data[offset]:#04x} at byte {offset}: {error.reason}); save it as UTF-8"
+            f"{shown} is not UTF-8 (byte {data[offset]:#04x} at byte {offset}: {error.reason}, line "
+            f"{_line(data, offset)}); save it as UTF-8"
         ) from None
+
+
+def _line(data: bytes, offset: int) -> int:
+    return data.count(b"\n", 0, offset) + 1

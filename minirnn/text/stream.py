@@ -85,9 +85,9 @@ class TextStream:
         seed: int = 0,
         unknown: str = "error",
     ):
-        self.seq_len = _integer("seq_len", seq_len, least=1)
-        self.batch_size = _integer("batch_size", batch_size, least=1)
-        self.seed = _integer("seed", seed, least=0)
+        self.seq_len = integer_of("seq_len", seq_len, least=1)
+        self.batch_size = integer_of("batch_size", batch_size, least=1)
+        self.seed = integer_of("seed", seed, least=0)
         self.lanes = lanes
         self.vocabulary = Vocabulary.from_text(text) if vocabulary is None else vocabulary
         self.ids = self.vocabulary.encode(text, unknown)
@@ -113,8 +113,8 @@ class TextStream:
         ValueError
             If ``epoch`` is negative or there is no such batch.
         """
-        epoch = _integer("epoch", epoch, least=0)
-        k = _integer("k", k, least=0)
+        epoch = integer_of("epoch", epoch, least=0)
+        k = integer_of("k", k, least=0)
         if k >= self.batches_per_epoch:
             raise ValueError(f"k must be below batches_per_epoch = {self.batches_per_epoch}, got {k}")
         starts = self._lane_starts(epoch, k) if self.lanes else self._window_starts(epoch, k)  # (B,)
@@ -153,9 +153,7 @@ class TextStream:
         ValueError
             If ``val_split`` is not in [0, 1).
         """
-        if not isinstance(val_split, Real) or not 0 <= val_split < 1:
-            raise ValueError(f"val_split must be a number from 0 to below 1, got {val_split!r}")
-        if val_split == 0:
+        if share_of("val_split", val_split) == 0:
             return self, None
         held_out = round(len(self.ids) * val_split)
         self._check_held_out(val_split, held_out)
@@ -213,7 +211,15 @@ def _power_of_two_up_to(n: int) -> int:
     return 1 << (n.bit_length() - 1)
 
 
-def _integer(name: str, value: int, least: int) -> int:
+def integer_of(name: str, value: int, least: int) -> int:
+    """The value as an int, if it is an integer of at least ``least``."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
     return int(value)
+
+
+def share_of(name: str, value: float) -> float:
+    """The value as a float, if it is from 0 to below 1."""
+    if not isinstance(value, Real) or not 0 <= value < 1:
+        raise ValueError(f"{name} must be a number from 0 to below 1, got {value!r}")
+    return float(value)

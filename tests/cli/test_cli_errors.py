@@ -70,7 +70,7 @@ def test_usage(cli, text, finished_run, tmp_path, words, message):
     [
         (None, "does not exist"),
         (b"", "is empty"),
-        (b"ab\0cd", "is a binary file (NUL at byte 2)"),
+        (b"ab\0cd", "is a binary file (NUL at byte 2, line 1)"),
         (b"abc\xff", "is not UTF-8 (byte 0xff at byte 3"),
         ("ab".encode("utf-16"), "is UTF-16"),
         (

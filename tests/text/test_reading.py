@@ -34,13 +34,13 @@ def test_other_separators_are_kept(tmp_path):
     [
         (b"", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
-        (b"ab\0cd", r"binary file \(NUL at byte 2\)"),
-        (b"abc\xff", r"not UTF-8 \(byte 0xff at byte 3: invalid start byte\)"),
-        (b"caf\xe9 noir", r"not UTF-8 \(byte 0xe9 at byte 3: invalid continuation byte\)"),
-        (b"\xef\xbb\xbfab\xe9", r"not UTF-8 \(byte 0xe9 at byte 5: unexpected end of data\)"),
+        (b"ab\0cd", r"binary file \(NUL at byte 2, line 1\)"),
+        (b"abc\xff", r"not UTF-8 \(byte 0xff at byte 3: invalid start byte, line 1\)"),
+        (b"caf\xe9 noir", r"not UTF-8 \(byte 0xe9 at byte 3: invalid continuation byte, line 1\)"),
+        (b"\xef\xbb\xbfab\xe9", r"not UTF-8 \(byte 0xe9 at byte 5: unexpected end of data, line 1\)"),
         (b"ok \xed\xa0\x80", r"not UTF-8 \(byte 0xed at byte 3"),  # half of a surrogate pair
         ("text".encode("utf-16"), "UTF-16"),
-        ("text".encode("utf-16-le"), r"binary file \(NUL at byte 1\)"),
+        ("text".encode("utf-16-le"), r"binary file \(NUL at byte 1, line 1\)"),
     ],
 )
 def test_refuses_what_is_no_text(tmp_path, data, reason):
