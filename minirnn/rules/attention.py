@@ -164,13 +164,10 @@ def attention_weights(
         raise ValueError(
             f"attention_weights needs scores (..., S, B), S > 0, and mask (S, B); got {scores.shape}{given}"
         )
-    xp, real = xp_of(scores, mask), None if mask is None else mask.T
-    w = softmax_of_real(scores.swapaxes(-1, -2), real)
+    w = softmax_of_real(scores.swapaxes(-1, -2), None if mask is None else mask.T)
 
     def attention_weights_pullback(dweights):
-        dw = dweights.swapaxes(-1, -2)
-        de = softmax_back(w, dw if real is None else xp.where(real, dw, 0))  # 0 * inf would be nan
-        return de.swapaxes(-1, -2), None
+        return softmax_back(w, dweights.swapaxes(-1, -2)).swapaxes(-1, -2), None
 
     return w.swapaxes(-1, -2), attention_weights_pullback
 

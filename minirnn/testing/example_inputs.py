@@ -176,6 +176,7 @@ VARIANTS: dict[str, tuple[Callable[[_Draw], Inputs], ...]] = {
         _of("any", (1, 1, 4), (1, 3, 1)),
         _of("any", (1, 3, 1), (1, 4)),
     ),
+    "additive_scores": (_of("any", (D, P, B), (T, P, B), (P,)),),
     "astype": (_of("any", x, dtype="float32"),),
     "affine": (
         lambda draw: ((draw.any(D, B), draw.any(H, D), None), {}),

@@ -155,9 +155,8 @@ def attentive(step):
                 *dweights,
             )
 
-        # the ends are copies: whoever carries them on would keep all steps in memory with a view
-        ends = (feds[T].copy(), *(h.astype(dtype, copy=False) for h in states))
-        return (feds[1:], hs, ws, *ends), attentive_pullback
+        # the end is a copy: whoever carries it on would keep all steps in memory with a view
+        return (feds[1:], hs, ws, feds[T].copy(), *states), attentive_pullback
 
     inputs = [f"{name}_xs" for name in names[: form.sequences]]
     states = [name.removesuffix("_prev") + "_0" for name in names[form.sequences : sum(form)]]
@@ -257,28 +256,28 @@ def _parts(form, arguments):
 
 
 def check_shapes(a_xs, fed_0, h_0, keys, values, mask, W_fed, W_query, v, W_out):
-    """Refuses arrays that do not fit together, and names each of them."""
-    ranks = {"a_xs (T, G, B)": a_xs, "fed_0 (K, B)": fed_0, "h_0 (H, B)": h_0}
-    ranks |= {"keys (S, A, B)": keys, "values (S, F, B)": values}
-    for name, x in ranks.items():
+    """Refuses arrays that do not fit together, and names each of them: h_0 says what H and B are."""
+    ranks = (("a_xs (T, G, B)", a_xs), ("fed_0 (K, B)", fed_0), ("h_0 (H, B)", h_0), ("keys (S, A, B)", keys))
+    for name, x in (*ranks, ("values (S, F, B)", values)):
         if x.ndim != 1 + name.count(","):
             raise ValueError(f"a decoder that attends needs {name}, got shape {x.shape}")
     (T, G, _), (K, _), (H, B), (S, A, _), F = a_xs.shape, fed_0.shape, h_0.shape, keys.shape, values.shape[1]
-    A, K = H if W_query is None else A, F if W_out is None else K
+    S, a, k = max(1, S), "A", "K"
+    if W_query is None:
+        A, a = H, "H"
+    if W_out is None:
+        K, k = F, "F"
     needed = (
         ("a_xs (T, G, B)", a_xs, (T, G, B)),
-        ("fed_0 (K, B)", fed_0, (K, B)),
-        ("keys (S, A, B)", keys, (S, A, B)),
+        (f"fed_0 ({k}, B)", fed_0, (K, B)),
+        (f"keys (S, {a}, B)", keys, (S, A, B)),
         ("values (S, F, B)", values, (S, F, B)),
         ("mask (S, B)", mask, (S, B)),
-        ("W_fed (G, K)", W_fed, (G, K)),
+        (f"W_fed (G, {k})", W_fed, (G, K)),
         ("W_query (A, H)", W_query, (A, H)),
-        ("v (A,)", v, (A,)),
+        (f"v ({a},)", v, (A,)),
         ("W_out (K, F + H)", W_out, (K, F + H)),
     )
     wrong = [f"{name} = {shape}, got {x.shape}" for name, x, shape in needed if x is not None and x.shape != shape]
-    if S == 0:
-        wrong.append(f"at least one key, got keys {keys.shape}")
     if wrong:
-        by = ("A = H" if W_query is None else "A from keys") + ", " + ("K = F" if W_out is None else "K from fed_0")
-        raise ValueError(f"a decoder that attends, with h_0 {h_0.shape}, {by}, needs {'; '.join(wrong)}")
+        raise ValueError(f"a decoder that attends with h (H, B) = {h_0.shape} needs {'; '.join(wrong)}")

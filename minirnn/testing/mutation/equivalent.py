@@ -38,6 +38,12 @@ REASONS = {
                 factors: H * B -> B
     """,
     "what is worth a thread or a block of rows is a matter of speed: any pieces give the same numbers": """
+        rules.attention.additive_scores
+            dv, *others = kernels.side_by_side(look_back, B, OPERATIONS * de.size * A)
+                factors: OPERATIONS * de.size * A -> (OPERATIONS * de.size)
+                factors: OPERATIONS * de.size * A -> A
+                factors: OPERATIONS * de.size -> OPERATIONS
+                factors: OPERATIONS * de.size -> de.size
         kernels.numpy.rows_of
             if B == 1 or not x.flags.c_contiguous or x.size == 0:
                 conditions: B == 1 -> (B != 1)
@@ -325,17 +331,31 @@ REASONS = {
         rules.tangents.fed
             dot = dot.astype(joint_dtype(dot, x), copy=False)
                 constants: False -> True
+        rules.combinators.attending.attentive
+            dh = (dstates[0] + dhs[t]).astype(dtype, copy=False)
+                constants: False -> True
         rules.combinators.form.Gradients
             self.found[k] = held.astype(joint_dtype(held, new), copy=False)
                 constants: False -> True
         rules.combinators.sharing.Joined
-            self.array = self.array.astype(joint_dtype(self.array, part), copy=False)
+            self.arrays[k] = self.arrays[k].astype(joint_dtype(self.arrays[k], part), copy=False)
                 constants: False -> True
     """,
     "of the rows of an argument a gate counts off its H, and leaves alone what comes after them": """
         rules.tangents.per_gate
             rows = {gate: slice(k * H, (k + 1) * H) for k, gate in enumerate(gates)}
                 constants: 1 -> 2
+    """,
+    "the pre-activations' gradients are gathered apart from the others, which are asked for them in vain": """
+        rules.combinators.attending.attentive
+            asked = outline((a_xs, *xs, *states, *weights … (False, *of_xs[1:], *of_states, *of_weights))
+                constants: False -> True
+    """,
+    "what is not real may be any number: its weight is 0": """
+        rules.combinators.attending.Looks
+            self.keys, self.values = blank(real, self.keys, 0), blank(real, self.values, 0)
+                constants: 0 -> 1
+                constants: 0 -> 1 (2)
     """,
 }
 

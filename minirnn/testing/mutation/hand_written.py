@@ -23,6 +23,11 @@ def leaky_step(a, keep, h_prev, W_hh):
     return keep * h_prev + ~keep * h, leaky_step_pullback
 
 
+def forgetful_step(a, h_prev):
+    """A step whose pullback keeps nothing."""
+    return a + h_prev, lambda dh: (dh, dh)
+
+
 def leaky_sum(xs, h_0, w):
     """``h_t = w h_{t-1} + x_t``, a sequence rule that is not asked what is wanted."""
     hs = [h_0]

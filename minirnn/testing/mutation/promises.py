@@ -17,9 +17,9 @@ import numpy as np
 from minirnn import rules
 from minirnn.checking.contract import argument_names
 from minirnn.testing.captured import saved_bytes
-from minirnn.testing.mutation.hand_written import leaky_sum, leaky_sum_shown, with_workers
+from minirnn.testing.mutation.hand_written import forgetful_step, leaky_sum, leaky_sum_shown, with_workers
 from minirnn.testing.mutation.subjects import AROUND_RULES
-from minirnn.testing.mutation.trials import FULL_LSTM, GRU, LENGTHS, LSTM, RNN, B, H, T, drawn
+from minirnn.testing.mutation.trials import FULL_LSTM, GRU, LENGTHS, LSTM, RNN, B, H, T, attending_inputs, drawn
 from minirnn.testing.variants import cotangents_like
 from minirnn.workers import use_workers
 
@@ -59,6 +59,12 @@ SIGNATURES: tuple[tuple[Callable, str], ...] = (
         lambda c: c.truncate_randomly(rules.rnn, 2, 0.5),
         "truncate_randomly(rnn)"
         "(a_xs, h_0, W_hh, *, nonlinearity='tanh', probe=None, wanted=None, step=0)",
+    ),
+    (
+        lambda c: c.shard(c.attentive(c.zoneout(rules.gru_step))),
+        "shard(attentive(zoneout(gru_step)))"
+        "(a_xs, keep_h_xs, fed_0, h_0, keys, values, mask, W_fed, W_query, v, W_out, W_hh, b_hn=None, *, "
+        "reset_after=True, wanted=None, scale=1.0)",
     ),
     (lambda c: c.rtrl(rules.rnn), "rtrl(rnn)(a_xs, h_0, W_hh, *, nonlinearity='tanh', wanted=(True, True, True))"),
     (
@@ -105,6 +111,11 @@ def refusals(tools: Tools) -> None:
         *(lambda rule=rule: c.scan(rule) for rule in (rules.tanh, lstm, _backwards_named, _torn_apart)),
         *(lambda rule=rule: c.reverse(rule) for rule in (rules.tanh, rules.lstm_step, 3, _Nameless())),
         lambda: c.observe(rules.lstm_step, print),
+        *(
+            lambda make=make: make(c.attentive(rules.rnn_step))
+            for make in (c.reverse, c.ragged, c.in_runs, c.projected)
+        ),
+        lambda: c.attentive(lstm),
         lambda: c.projected(c.ragged(rules.rnn)),
         lambda: c.looked_up(c.ragged(rules.rnn)),
         *(lambda make=make: c.in_runs(make(rules.rnn)) for make in (*cuts, c.reverse)),
@@ -336,6 +347,81 @@ def clips_what_is_large(tools: Tools) -> None:
     assert np.allclose(dh, [[-0.6, 0, 0.6], [-0.8, 0, 0.8]], rtol=1e-6, atol=0), f"clipped to {dh}"
 
 
+def misfits_are_named(tools: Tools) -> None:
+    """A decoder that attends refuses every array that does not fit, and says what would."""
+    decoder = tools.attentive(forgetful_step)
+    for feed, score, misfits in MISFITS:
+        inputs = attending_inputs(((T, H, B), (H, B)), 1, feed, *score)
+        names = argument_names(decoder, len(inputs))
+        for shapes, needed in misfits:
+            wrong = {name: np.zeros(shape, bool if name == "mask" else float) for name, shape in shapes.items()}
+            try:
+                decoder(*{**dict(zip(names, inputs, strict=True)), **wrong}.values())
+            except ValueError as error:
+                assert str(error) == f"a decoder that attends {needed}", f"{error}"
+            else:
+                raise AssertionError(f"of {shapes} nothing is said")
+
+
+WITH, ADDITIVE = "with h (H, B) = (3, 4) needs", ("W_query", "v")
+MISFITS: tuple[tuple[str, tuple[str, ...], tuple[tuple[dict, str], ...]], ...] = (
+    (
+        "output",
+        ADDITIVE,
+        (
+            ({"a_xs": (H, B)}, "needs a_xs (T, G, B), got shape (3, 4)"),
+            ({"fed_0": (2,)}, "needs fed_0 (K, B), got shape (2,)"),
+            ({"h_0": (T, H, B)}, "needs h_0 (H, B), got shape (5, 3, 4)"),
+            ({"keys": (3, 4)}, "needs keys (S, A, B), got shape (3, 4)"),
+            ({"values": (3, 2)}, "needs values (S, F, B), got shape (3, 2)"),
+            ({"a_xs": (T, H, 1)}, f"{WITH} a_xs (T, G, B) = (5, 3, 4), got (5, 3, 1)"),
+            ({"fed_0": (2, 1)}, f"{WITH} fed_0 (K, B) = (2, 4), got (2, 1)"),
+            ({"keys": (3, 4, 1)}, f"{WITH} keys (S, A, B) = (3, 4, 4), got (3, 4, 1)"),
+            ({"values": (1, 2, B)}, f"{WITH} values (S, F, B) = (3, 2, 4), got (1, 2, 4)"),
+            ({"mask": (3, 1)}, f"{WITH} mask (S, B) = (3, 4), got (3, 1)"),
+            ({"W_fed": (1, 2)}, f"{WITH} W_fed (G, K) = (3, 2), got (1, 2)"),
+            ({"W_query": (4, 1)}, f"{WITH} W_query (A, H) = (4, 3), got (4, 1)"),
+            ({"v": (1,), "W_out": (2, 1)}, f"{WITH} v (A,) = (4,), got (1,); W_out (K, F + H) = (2, 5), got (2, 1)"),
+            (
+                {"keys": (0, 4, B), "values": (0, 2, B), "mask": (0, B)},
+                f"{WITH} keys (S, A, B) = (1, 4, 4), got (0, 4, 4); values (S, F, B) = (1, 2, 4), got (0, 2, 4); "
+                "mask (S, B) = (1, 4), got (0, 4)",
+            ),
+        ),
+    ),
+    (
+        "context",
+        ("v",),
+        (
+            ({"fed_0": (1, B)}, f"{WITH} fed_0 (F, B) = (2, 4), got (1, 4)"),
+            ({"keys": (3, 1, B)}, f"{WITH} keys (S, H, B) = (3, 3, 4), got (3, 1, 4)"),
+            ({"W_fed": (3, 1), "v": (1,)}, f"{WITH} W_fed (G, F) = (3, 2), got (3, 1); v (H,) = (3,), got (1,)"),
+        ),
+    ),
+)  # fmt: skip
+
+
+def looks_keep_what_is_read(tools: Tools) -> None:
+    """Of a decoder what some gradient needs, and no more; what it hands on is no view of all steps."""
+    for feed, score in (("output", ADDITIVE), ("output", ()), ("context", ADDITIVE), ("context", ())):
+        inputs = attending_inputs(((T, H, B), (H, B)), 1, feed, *score)
+        names = argument_names(tools.attentive(forgetful_step), len(inputs))
+        sizes = {name: 0 if x is None else x.size for name, x in zip(names, inputs, strict=True)}
+        K, F, A, S = len(inputs[1]), inputs[4].shape[1], inputs[3].shape[1], len(inputs[3])
+        for asked in (names, *([name] for name in names if sizes[name] and name != "mask")):
+            outputs, pullback = tools.attentive(forgetful_step)(*inputs, wanted=tuple(name in asked for name in names))
+            kept = sum(sizes[name] for name in ("keys", "values", "W_fed", "W_query", "v", "W_out")) + T * S * B
+            if "v" in score or "keys" in asked:
+                kept += T * A * B  # queries
+            if feed == "output" or "W_fed" in asked:
+                kept += (T + 1) * K * B  # what was fed
+            if {name for name in ("W_query", "W_out") if sizes[name]} & set(asked):
+                kept += T * (H + (F if feed == "output" else 0)) * B  # what was read
+            found = saved_bytes(pullback)
+            assert found == kept * inputs[0].itemsize, f"asked for {asked} with {feed}, {score} it keeps {found} bytes"
+            assert not np.shares_memory(outputs[0], outputs[3]), "the end is a view of all steps"
+
+
 def little_is_kept(tools: Tools) -> None:
     """Of a sequence run again nothing but arguments and the states between; of a window alone, what is wanted."""
     inputs = drawn((60, *LSTM[0][1:]), *LSTM[1:])
@@ -365,6 +451,8 @@ PROMISES: dict[Callable[[Tools], None], Collection[str]] = {
     some_columns_may_be_complex: ("shard",),
     nobody_is_asked_for_more: ("checkpoint", "in_runs", "looked_up", "projected", "ragged", "shard", "truncate"),
     little_is_kept: ("checkpoint",),
+    misfits_are_named: ("attentive",),
+    looks_keep_what_is_read: ("attentive",),
     whose_influences: ("influences",),
     clips_what_is_large: ("clip_through_time",),
     laws_of_recurrence: ("checkpoint", "ragged", "reverse", "shard", "truncate"),

@@ -69,6 +69,28 @@ def step_by_step(step: Callable, sequences: int, states: int) -> Run:
     return chain
 
 
+def attending(step: Callable, inputs: int, states: int, scale: float = 1.0) -> Run:
+    """A step rule in a loop, as above, that looks into its memory after every step, and is fed what it found."""
+
+    def decoder(a_xs: Any, *others: Any) -> tuple:
+        xs, (fed, *hs), others = others[:inputs], others[inputs:][: 1 + states], others[inputs + 1 + states :]
+        (keys, values, mask, W_fed, W_query, v, W_out), weights = others[:7], others[7:]
+        feds, tops, looks = [], [], []
+        for a, *more in zip(a_xs, *xs, strict=True):
+            hs = step(a + W_fed @ fed, *more, *hs, *weights)
+            q = hs[0] if W_query is None else W_query @ hs[0]
+            scores = (scale * keys * q if v is None else v[:, None] * np.tanh(keys + q)).sum(axis=1)
+            e = np.exp(scores if mask is None else np.where(mask, scores, -1e4))
+            looks.append(e / e.sum(axis=0))
+            context = (looks[-1][:, None] * values).sum(axis=0)
+            fed = context if W_out is None else np.tanh(W_out @ np.concatenate([context, hs[0]]))
+            feds.append(fed)
+            tops.append(hs[0])
+        return np.stack(feds), np.stack(tops), np.stack(looks), fed, *hs
+
+    return decoder
+
+
 def backwards(run: Run) -> Run:
     """The first argument flipped, and the first output."""
 

@@ -136,6 +136,22 @@ def looked_up_inputs(shapes: Sequence, states: int) -> list:
     return [ids, *drawn(*others[:states], (rows, V), *others[states:])]
 
 
+def attending_inputs(shapes: Sequence, states: int, feed: str, *score: str, mask: bool = True, inputs: int = 0) -> list:
+    """From the shapes of a sequence rule a decoder, with what ``score`` names of W_query and v; 1000 in the padding."""
+    (steps, rows, columns), others, size, (S, F, K, A) = shapes[0], shapes[1:], shapes[1][0], (3, 2, 2, 4)
+    more, K, A = [(steps, size, columns)] * inputs, F if feed == "context" else K, A if "W_query" in score else size
+    memory, W_query = ((S, A, columns), (S, F, columns), None), (A, size) if "W_query" in score else None
+    W_out, v = None if feed == "context" else (K, F + size), (A,) if "v" in score else None
+    W = (rows, K), W_query, v, W_out
+    arrays = drawn(shapes[0], *more, (K, columns), *others[:states], *memory, *W, *others[states:])
+    if mask:
+        at = 1 + inputs + 1 + states
+        arrays[at + 2] = np.arange(S)[:, None] < np.array([S, 1, 2, 2])
+        for x in arrays[at : at + 2]:
+            x.swapaxes(1, 2)[~arrays[at + 2]] = 1000
+    return arrays
+
+
 def zoned(step: Callable, states: int) -> Callable:
     """The new states of a step, each mixed with the one before."""
 
@@ -195,6 +211,22 @@ def trials() -> tuple[Trial, ...]:
         Trial(lambda c: c.zoneout(rules.lstm_step), lambda *x: tuple(zoned(lambda *y: rules.lstm_step(*y)[0], 2)(*x)),
               [a_lstm[0][0], *keeps[:, 0], *a_lstm[1:]]),
         Trial(lambda c: c.scan(rules.lstm_step), plain(lstm), no_steps),
+        Trial(lambda c: c.attentive(rules.lstm_step), ref.attending(lambda *x: rules.lstm_step(*x)[0], 0, 2),
+              attending_inputs(LSTM, 2, "output", "W_query", "v")),
+        Trial(lambda c: c.attentive(rules.gru_step),
+              ref.attending(lambda *x: (rules.gru_step(*x, reset_after=False)[0],), 0, 1, 0.4),
+              attending_inputs(GRU[:3], 1, "context", mask=False), scale=0.4, reset_after=False),
+        Trial(lambda c: c.attentive(c.zoneout(rules.rnn_step)), ref.attending(
+              lambda *x: zoned(lambda *y: (rules.rnn_step(*y)[0],), 1)(*x), 1, 1),
+              attending_inputs(RNN, 1, "output", "W_query", inputs=1)),
+        Trial(lambda c: c.attentive(rules.rnn_step), ref.attending(lambda *x: (rules.rnn_step(*x)[0],), 0, 1),
+              attending_inputs(RNN, 1, "context", "v")),
+        Trial(lambda c: with_workers(2, c.shard(c.attentive(rules.lstm_step))),
+              ref.attending(lambda *x: rules.lstm_step(*x)[0], 0, 2),
+              attending_inputs(FULL_LSTM, 2, "output", "W_query", "v")),
+        Trial(lambda c: with_workers(2, c.shard(c.attentive(rules.rnn_step))),
+              ref.attending(lambda *x: (rules.rnn_step(*x)[0],), 0, 1),
+              attending_inputs(RNN, 1, "context", mask=False)),
         Trial(lambda c: c.projected(lstm), ref.projecting_first(plain(lstm), 2), p_full),
         Trial(lambda c: c.projected(rnn), ref.projecting_first(plain(rnn, nonlinearity="relu"), 1), p_rnn,
               nonlinearity="relu"),
