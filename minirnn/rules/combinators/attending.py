@@ -66,8 +66,8 @@ def attentive(step):
         fed_T, *ends)``.
 
         With ``v`` scores are additive, else dots. Without ``W_query`` h itself is the query, and A is H. Without
-        ``W_out`` contexts are fed as they are, and K is F. The mask is True where a token is real; what is not real is
-        not looked at, whatever stands there, and its gradient is 0.
+        ``W_out`` contexts are fed as they are, and K is F. The mask is True where a token is real. What is not has the
+        weight 0, and any numbers may stand there; inf and nan may not, for 0 times those is nan.
 
     Examples
     --------
@@ -165,7 +165,7 @@ def attentive(step):
 
 
 class Seen(NamedTuple):
-    """What the way back reads of all looks: columns first, padding blank."""
+    """What the way back reads of all looks: columns first."""
 
     keys: Any  # (B, S, A)
     values: Any  # (B, S, F)
@@ -182,9 +182,6 @@ class Looks:
     def __init__(self, T, keys, values, mask, W_query, v, scale, dtype):
         kernels, (S, A, B) = kernels_of(keys), keys.shape
         self.keys, self.values, self.real = by_column(keys), by_column(values), None if mask is None else mask.T
-        if mask is not None:  # 0 times what stands in the padding is to be 0, and inf or nan may stand there
-            blank, real = xp_of(keys, mask).where, self.real[:, :, None]
-            self.keys, self.values = blank(real, self.keys, 0), blank(real, self.values, 0)
         self.W_query, self.v, self.scale = W_query, v, scale
         self.ws, self.qs = kernels.empty((T, B, S), dtype), kernels.empty((T, B, A), dtype)
         if W_query is not None:

@@ -351,12 +351,6 @@ REASONS = {
             asked = outline((a_xs, *xs, *states, *weights … (False, *of_xs[1:], *of_states, *of_weights))
                 constants: False -> True
     """,
-    "what is not real may be any number: its weight is 0": """
-        rules.combinators.attending.Looks
-            self.keys, self.values = blank(real, self.keys, 0), blank(real, self.values, 0)
-                constants: 0 -> 1
-                constants: 0 -> 1 (2)
-    """,
 }
 
 

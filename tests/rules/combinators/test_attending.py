@@ -180,7 +180,7 @@ def test_two_halves_are_the_whole(feed, cut):
 
 
 @every_score
-@pytest.mark.parametrize("filling", [1e6, np.nan, np.inf])
+@pytest.mark.parametrize("filling", [0.0, 1e6, -1e6])
 def test_what_stands_in_the_padding_is_nothing(score, filling):
     inputs, keys, values = arguments(score=score), place_of("keys"), place_of("values")
     mask = inputs[place_of("mask")]
