@@ -22,6 +22,7 @@ Words:
     static      what is given by keyword and has no derivative, such as an axis or an option
     wanted      whose cotangents the caller will ask for: one flag per positional argument
     column      one sequence of the batch: inside rules the batch is the last axis, and an array is ``(features, B)``
+    memory      what attention looks into: keys to compare a query with, and values; a column of it for each sequence
     slope       the derivative inside one step, known before any cotangent is
     probe       a function that is shown what passes at every step, on the way there and on the way back
     tape        the record of which rule made which tensor, which ``backward`` follows: ``tape.py``, not needed here

@@ -75,7 +75,7 @@ def dot_scores(
         If the shapes do not fit each other.
     """
     check_queries("dot_scores", queries, keys)
-    q, k = by_column(queries), by_column(keys)
+    q, k, scale = by_column(queries), by_column(keys), float(scale)  # one of NumPy would widen single precision
     scores = q @ k.swapaxes(1, 2)  # (B, T, S)
     scores *= scale  # (1)
     q_saved, k_saved = (q if wanted[1] else None), (k if wanted[0] else None)

@@ -197,6 +197,7 @@ VARIANTS: dict[str, tuple[Callable[[_Draw], Inputs], ...]] = {
         lambda draw: ((draw.any(T, B, V), draw.ids(T, B), None, draw.mask(T, B)), {}),
     ),
     "divide": (lambda draw: ((draw.any(*pair[0]), draw.above_zero(*pair[1])), {}),),
+    "dot_scores": (_of("any", (D, P, B), (T, P, B), scale=np.float64(0.5)), _of("any", (D, P, B), (T, P, B))),
     "flip": (_of("any", few),),
     "getitem": (
         _of("any", x, index=(0, slice(None), None, 2)),

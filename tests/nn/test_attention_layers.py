@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from minirnn import nn, ops, use_workers
-from minirnn.arrays import asarray, to_numpy
+from minirnn.arrays import asarray, to_numpy, use_backend
 from minirnn.checking import check_rule
 from minirnn.nn import Attention, AttentiveDecoder, HierarchicalPooling, MultiHeadAttention
 from minirnn.nn.attention import CELLS, FEEDS, KINDS
 from minirnn.tape import Tensor
+from minirnn.testing import counting, strict_cupy
 
 T, B, S, D, H, F = 4, 3, 5, 3, 4, 6
 LENGTHS = [5, 2, 1]
@@ -258,6 +259,19 @@ def test_workers_change_nothing(kind, feed):
         found.append([*(y.numpy() for y in outputs), memory.grad, *gradients(decoder).values()])
     for x, y in zip(*found, strict=True):
         assert_close(x, y)
+
+
+@every_feed
+@pytest.mark.parametrize("kind", ["scaled_dot", "additive"])
+def test_a_training_step_stays_float32_and_does_not_wait_for_the_device(kind, feed):
+    with strict_cupy(), use_backend("cupy"):
+        decoder = AttentiveDecoder(D, H, memory_size(kind), attention=kind, feed=feed)
+        x, memory = (Tensor(numbers(*shape).astype("float32")) for shape in ((T, B, D), (S, B, memory_size(kind))))
+        with counting() as counts:
+            outs, weights = decoder(x, memory, lengths=LENGTHS)
+            (outs.sum() + weights.sum()).backward()
+        assert counts.syncs == 0 and counts.float64_results == 0
+        assert {p.grad.dtype.name for p in decoder.parameters()} == {outs.dtype.name} == {"float32"}
 
 
 def test_without_a_state_it_starts_from_zeros():

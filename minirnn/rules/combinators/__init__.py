@@ -13,7 +13,7 @@ also its output. Nobody declares anything: the names are the declaration. Column
 | combinator | law |
 |---|---|
 | ``scan(step)`` | equals the sequence rule of that step |
-| ``attentive(step)`` | equals attention after every step, composed rule by rule on the tape |
+| ``attentive(step)`` | equals the decoder composed of step, scores, softmax and products on the tape |
 | ``zoneout(step)`` | a unit kept passes its cotangent on unchanged, one not kept as the step does |
 | ``projected(rule)`` | equals projecting first: ``rule(W_ih @ xs + b, ...)`` |
 | ``looked_up(rule)`` | equals projecting the embedding of every token |
@@ -30,6 +30,9 @@ also its output. Nobody declares anything: the names are the declaration. Column
 They nest, in this order: ``shard(reverse(truncate(in_runs(ragged(projected(lstm))), 20)))`` is a sequence rule again,
 and what a layer of ``minirnn.nn`` is made of. The projection stands inside, then come lengths, then windows, then
 reversal, outermost the sharing out. Orders that would mean another thing are refused.
+
+One of them makes something else of a step: ``attentive(step)`` looks into a memory, which stands behind the states, a
+column of it for every sequence, and returns more than ``(ys, *ends)``. Of the others only ``shard`` takes it.
 """
 
 from minirnn.rules.combinators.attending import attentive

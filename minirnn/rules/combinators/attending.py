@@ -182,7 +182,7 @@ class Looks:
     def __init__(self, T, keys, values, mask, W_query, v, scale, dtype):
         kernels, (S, A, B) = kernels_of(keys), keys.shape
         self.keys, self.values, self.real = by_column(keys), by_column(values), None if mask is None else mask.T
-        self.W_query, self.v, self.scale = W_query, v, scale
+        self.W_query, self.v, self.scale = W_query, v, float(scale)  # one of NumPy would widen single precision
         self.ws, self.qs = kernels.empty((T, B, S), dtype), kernels.empty((T, B, A), dtype)
         if W_query is not None:
             self.ask, self.asked = kernels.product(W_query, B), kernels.empty((A, B), dtype)
