@@ -75,6 +75,7 @@ attention_contexts = differentiable(rules.attention_contexts)
 # losses
 mean_squared_error = differentiable(rules.mean_squared_error)
 cross_entropy = differentiable(rules.cross_entropy)
+affine_cross_entropy = differentiable(rules.affine_cross_entropy)
 
 # recurrence: one step of BPTT, and BPTT
 rnn_step = differentiable(rules.rnn_step)

@@ -1,4 +1,4 @@
-"""From settings to a trainer: the text is read, the directory looked at, model, optimizer and schedule are made."""
+"""What both training commands build from settings: a directory looked at, an optimizer, a schedule, a trainer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from minirnn.cli.console import table
 from minirnn.cli.settings import UsageError
-from minirnn.models import CharLM
-from minirnn.text import TextStream, read_text
+from minirnn.text import read_text
 from minirnn.training import (
     SGD,
     Adam,
@@ -43,34 +41,17 @@ def check_directory(directory: Path, resume: bool = False, overwrite: bool = Fal
         raise UsageError(f"{directory} cannot be written to: {there} is not a directory that may be changed")
 
 
-def build_trainer(settings: Mapping[str, Any], text: str) -> Trainer:
-    """Model, optimizer and schedule for a text, on the backend of the settings."""
-    stream = TextStream(
-        text,
-        settings["seq_len"],
-        settings["batch_size"],
-        lanes=not settings["random_windows"],
-        seed=settings["seed"],
-    )
-    model = CharLM(
-        stream.vocabulary,
-        embedding_size=settings["embed"],
-        hidden_size=settings["hidden"],
-        num_layers=settings["layers"],
-        cell=settings["cell"],
-        dropout=settings["dropout"],
-        tie_weights=bool(settings["tie_weights"]),
-        seed=settings["seed"],
-        dtype=settings["dtype"],
-    )
+def build_trainer(settings: Mapping[str, Any], model: Any, stream: Any, **options: Any) -> Trainer:
+    """A trainer with the optimizer, the clipping and the schedule of the settings."""
     trainer = Trainer(
         model,
         stream,
         optimizer=OPTIMIZERS[settings["optimizer"]](model.parameters(), lr=settings["lr"]),
         clip_norm=settings["clip_norm"] or None,
         clip_value=settings["clip_value"],
-        val_split=settings["val_split"],
+        val_split=settings["val_split"] or 0.0,
         log_every=settings["log_every"],
+        **options,
     )
     trainer.schedule = _schedule(settings, trainer.training.batches_per_epoch)
     return trainer
@@ -99,23 +80,6 @@ def _schedule(settings: Mapping[str, Any], epoch: int) -> Schedule | None:
         "warmup": lambda: warmup(N or 100),
     }
     return makers[kind]()
-
-
-def description(trainer: Trainer, settings: Mapping[str, Any]) -> str:
-    """What is about to be trained on what, for how long."""
-    training, validation = trainer.training, trainer.validation
-    end = last_step(settings, training.batches_per_epoch)
-    length = f"{settings['max_minutes']:g} minutes" if end == math.inf else f"{end:,} steps"
-    parameters = sum(p.size for p in trainer.model.parameters())
-    held_out = "none" if validation is None else f"{len(validation.ids):,} characters, the last of the text"
-    rows = [
-        ("text", f"{len(trainer.stream.ids):,} characters, {len(trainer.stream.vocabulary)} different ones"),
-        ("model", f"{parameters:,} parameters: {model_in_words(settings)}"),
-        ("training", f"{length} of {training.batch_size} x {training.seq_len} characters; an epoch is "
-                     f"{training.batches_per_epoch:,}"),
-        ("validation", held_out),
-    ]  # fmt: skip
-    return table(rows)
 
 
 def model_in_words(settings: Mapping[str, Any]) -> str:

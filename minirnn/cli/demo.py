@@ -12,16 +12,17 @@ from typing import Any
 
 from minirnn.arrays import use_backend
 from minirnn.checking import GradcheckReport
-from minirnn.cli.building import build_trainer, check_directory, description
+from minirnn.cli.building import check_directory
 from minirnn.cli.console import Console, bits, table, visible
 from minirnn.cli.gradcheck import check_char_lm
 from minirnn.cli.running import command, complain_if_not_saved, run, summary_table
-from minirnn.cli.settings import BACKENDS, UsageError, defaults, merged, one_of, real, whole
-from minirnn.cli.watching import sampled
+from minirnn.cli.settings import BACKENDS, UsageError, one_of, real, whole
+from minirnn.cli.tasks import Characters, written
 from minirnn.text import entropy_of_characters
 from minirnn.training import RunDirectoryError, Trainer
 
 # One layer, large steps that shrink along a cosine: what learns most in a minute on two cores.
+TASK = Characters()
 SETTINGS = {"layers": 1, "batch_size": 32, "lr": 1e-2, "schedule": "cosine", "schedule_factor": 0.02, "val_split": 0.02}
 QUICK = {"hidden": 32, "embed": 16, "seq_len": 20, "batch_size": 16, "steps": 300, "log_every": 25}
 QUICK_TEXT = 40_000  # characters
@@ -55,18 +56,19 @@ def main(options: argparse.Namespace, console: Console) -> int:
     text_file.write_text(corpus, encoding="utf-8", newline="")
     asked = {"seed": options.seed, "backend": options.backend, "text": os.fspath(text_file)}
     with use_backend(options.backend):
-        settings = merged(defaults(), SETTINGS, asked, QUICK if options.quick else {"steps": 1000})
+        length = QUICK if options.quick else {"steps": 1000}
+        settings = TASK.table.merged(TASK.table.defaults(), SETTINGS, asked, length)
         if not options.quick:
             limits = {"steps": steps_in(options.minutes, settings, corpus), "max_minutes": 1.5 * options.minutes}
-            settings = merged(settings, limits)
-        trainer = build_trainer(settings, corpus)
+            settings = TASK.table.merged(settings, limits)
+        trainer = TASK.trainer(settings, corpus)
         introduce(console, trainer, settings, directory)
         show_gradient_check(console, check_char_lm(settings["cell"], layers=settings["layers"], seed=options.seed))
         show_baseline(console, corpus, trainer)
         heading(console, "Before training, it writes noise")
         console.say(sample(trainer, options.seed))
         heading(console, "Training")
-        summary, signum = run(trainer, settings, console, directory, overwrite=True)
+        summary, signum = run(trainer, settings, console, directory, TASK, overwrite=True)
         show_loss(console, trainer)
         heading(console, "After training")
         console.say(sample(trainer, options.seed))
@@ -104,7 +106,7 @@ def prepare(options: argparse.Namespace) -> Path:
 
 def steps_in(minutes: float, settings: dict[str, Any], corpus: str) -> int:
     """How many steps will take about so many minutes, by a second or two of steps on a model that is then forgotten."""
-    trainer = build_trainer(settings, corpus)
+    trainer = TASK.trainer(settings, corpus)
     times: list[float] = []
     while len(times) < 10 or (sum(times) < 1.5 and len(times) < 100):
         started = time.perf_counter()
@@ -124,7 +126,7 @@ def introduce(console: Console, trainer: Trainer, settings: dict[str, Any], dire
         "the next one. The text is the documentation that every Python carries. You will\n"
         "see its gradients checked, what it writes before and after, and its loss fall.\n"
     )
-    console.say(description(trainer, settings))
+    console.say(TASK.description(trainer, settings))
     console.say(table([("directory", os.fspath(directory))]))
 
 
@@ -164,7 +166,7 @@ def show_loss(console: Console, trainer: Trainer, shown: int = 12) -> None:
 
 def sample(trainer: Trainer, seed: int) -> str:
     """What the model writes now, made to stand out."""
-    text = sampled(trainer, PROMPT, length=300, temperature=0.7, seed=seed)
+    text = written(trainer, PROMPT, length=300, temperature=0.7, seed=seed)
     width = 76
     lines = [
         line[k : k + width] for line in visible(text, keep="\n").split("\n") for k in range(0, len(line) or 1, width)

@@ -10,8 +10,10 @@ from typing import Any
 from minirnn.arrays import use_backend
 from minirnn.cli.building import read_source
 from minirnn.cli.console import Console, for_stdout
-from minirnn.cli.settings import BACKENDS, UsageError, one_of, read_config, real, whole
+from minirnn.cli.settings import BACKENDS, UsageError, one_of, real, whole
+from minirnn.cli.tables import CHARACTERS
 from minirnn.decoding import generate, longest_training_substring, novel_ngram_share, stream_characters
+from minirnn.models import CharLM
 from minirnn.text import read_text
 from minirnn.text.vocabulary import POLICIES
 from minirnn.training import load
@@ -72,7 +74,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         "unknown": options.unknown,
     }
     with use_backend(options.backend):
-        lm = load(options.checkpoint)
+        lm = load(options.checkpoint, CharLM.KIND)
         streaming = options.stream and not console.json
         texts = [] if streaming else together(lm, prompt, options, settings)
         for k in range(options.num):
@@ -117,7 +119,7 @@ def read_corpus(options: argparse.Namespace) -> str:
         return read_source(options.memorised)
     run_directory = Path(options.checkpoint)
     config = (run_directory if run_directory.is_dir() else run_directory.parent) / "config.toml"
-    path = read_config(config).get("text", "-") if config.exists() else "-"
+    path = CHARACTERS.read_config(config).get("text", "-") if config.exists() else "-"
     if path == "-":
         raise UsageError("--memorised: the run does not know where its text is; name it: --memorised FILE")
     return read_text(path)

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.cli.building import build_trainer, last_step
+from minirnn.cli.building import last_step
 from minirnn.cli.console import Console, bits, duration, table
 from minirnn.cli.gradcheck import check_char_lm
-from minirnn.cli.settings import LENGTH, merged
+from minirnn.cli.tables import LENGTH
+from minirnn.cli.tasks import Task
+from minirnn.cli.watching import per
 from minirnn.training import Checkpoint, Trainer, evaluate
 
 OVERFIT_STEPS = 1000
@@ -24,6 +26,7 @@ LEARNED = 0.1  # the share of the first loss that may be left, above what no mod
 def dry_run(
     trainer: Trainer,
     settings: Mapping[str, Any],
+    task: Task,
     console: Console,
     out: Path | None,
     resume: bool,
@@ -34,7 +37,7 @@ def dry_run(
     left = last_step(settings, trainer.training.batches_per_epoch) - trainer.step
     report = check_char_lm(settings["cell"])
     trainer.train_step()  # the first pays for imports and buffers
-    loss = trainer.loss
+    loss, unit = trainer.loss, trainer.training.unit
     started = time.perf_counter()
     for _ in range(TIMED := 3):
         trainer.train_step()
@@ -49,7 +52,7 @@ def dry_run(
         table(
             [
                 ("gradients", f"agree with numbers; largest relative error {report.max_error:.1e}"),
-                ("first loss", f"{bits(loss):.3f} bits per character; {math.log2(trainer.model.vocab_size):.3f} is "
+                ("first loss", f"{bits(loss):.3f} bits per {unit}; {math.log2(task.blind(trainer)):.3f} is "
                                "guessing blindly"),
                 ("time", f"{1000 * per_step:.1f} ms per step, about {duration(seconds)} in all"),
                 ("written", "nothing: this was a dry run"),
@@ -66,16 +69,15 @@ def dry_run(
     return 0
 
 
-def overfit(settings: Mapping[str, Any], text: str, console: Console) -> int:
+def overfit(settings: Mapping[str, Any], data: Any, task: Task, console: Console) -> int:
     """Trains on the first batch only: a model and a training step that work learn it by heart."""
-    one_batch = settings["batch_size"] * settings["seq_len"] + 1
     steps = settings["steps"] or OVERFIT_STEPS
     length = dict.fromkeys(LENGTH) | {"steps": steps}
-    trainer = build_trainer(merged(settings, {"val_split": 0.0, "dropout": 0.0}, length), text[:one_batch])
-    least = _least_loss(*trainer.training.batch(0, 0))
-    console.note(
-        f"one batch of {one_batch - 1:,} characters, up to {steps:,} steps, without dropout; nothing is written"
-    )
+    certain, one_batch = task.one_batch(settings, data)
+    trainer = task.trainer({**settings, **length, **certain}, one_batch)
+    least = _least_loss(trainer.training)
+    count, unit = trainer.training.targets_per_epoch, trainer.training.unit
+    console.note(f"one batch of {count:,} {unit}s, up to {steps:,} steps, without dropout; nothing is written")
     first = math.nan
     with console.progress(steps) as bar, np.errstate(all="ignore"):
         while trainer.step < steps:
@@ -83,10 +85,10 @@ def overfit(settings: Mapping[str, Any], text: str, console: Console) -> int:
             first = trainer.loss if trainer.step == 1 else first
             learned = trainer.loss - least < LEARNED * (first - least)
             if bar is not None:
-                bar.set_postfix_str(f"{bits(trainer.loss):.3f} bits/char", refresh=False)
+                bar.set_postfix_str(f"{bits(trainer.loss):.3f} {per(trainer)}", refresh=False)
                 bar.update()
             elif trainer.step % 100 == 0 or learned:
-                console.note(f"step {trainer.step}/{steps}  {bits(trainer.loss):.3f} bits/char")
+                console.note(f"step {trainer.step}/{steps}  {bits(trainer.loss):.3f} {per(trainer)}")
             if learned:
                 break
     console.record(
@@ -97,7 +99,7 @@ def overfit(settings: Mapping[str, Any], text: str, console: Console) -> int:
         last_bits=bits(trainer.loss),
         least_bits=bits(least),
     )
-    path = f"from {bits(first):.3f} to {bits(trainer.loss):.3f} bits per character in {trainer.step:,} steps"
+    path = f"from {bits(first):.3f} to {bits(trainer.loss):.3f} bits per {unit} in {trainer.step:,} steps"
     if learned:
         console.say(f"learned: the loss fell {path}")
         return 0
@@ -108,8 +110,11 @@ def overfit(settings: Mapping[str, Any], text: str, console: Console) -> int:
     return 1
 
 
-def _least_loss(inputs: np.ndarray, targets: np.ndarray) -> float:
+def _least_loss(stream: Any) -> float:
     """The loss in nats below which no model can fall: rows that begin alike and go on differently."""
+    inputs, targets = stream.batch(0, 0)
+    if not hasattr(stream, "seq_len"):  # of pairs: the whole source is known from the beginning
+        return 0.0
     total = 0.0
     for t in range(inputs.shape[1]):
         beginnings = Counter(row[: t + 1].tobytes() for row in inputs)

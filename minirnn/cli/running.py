@@ -19,10 +19,9 @@ import numpy as np
 from minirnn.cli.building import last_step, model_in_words
 from minirnn.cli.console import Console, bits, duration, table
 from minirnn.cli.interrupts import FirstPolite, handling
-from minirnn.cli.settings import to_toml
+from minirnn.cli.tasks import Task
 from minirnn.cli.watching import Progress, Samples, StopWhenAsked
 from minirnn.lens import learning_curve
-from minirnn.text import entropy_of_characters
 from minirnn.training import Callback, Checkpoint, EarlyStopping, Trainer, evaluate
 from minirnn.training.atomic import write_atomically
 
@@ -34,6 +33,7 @@ def run(
     settings: Mapping[str, Any],
     console: Console,
     directory: Path,
+    task: Task,
     *,
     resume: bool = False,
     overwrite: bool = False,
@@ -43,7 +43,7 @@ def run(
     Returns what ``summary_table`` shows, and the number of the signal if one ended the run.
     """
     signals = FirstPolite()
-    config = to_toml(settings)
+    config = task.table.to_toml(settings)
     checkpoint = Checkpoint(directory, settings["save_every"], settings["keep"], resume, overwrite, config)
     end = last_step(settings, trainer.training.batches_per_epoch)
     minutes = settings["max_minutes"]
@@ -56,7 +56,7 @@ def run(
         progress = Progress(console, bar, end, minutes)
         callbacks: list[Callback] = [
             *([EarlyStopping(settings["patience"])] if settings["patience"] else []),
-            Samples(directory / "samples.txt", settings["seed"], settings["sample_every"]),
+            Samples(directory / "samples.txt", task, settings["seed"], settings["sample_every"]),
             checkpoint,
             _Resumed(directory, config, settings["patience"], console),
             progress,
@@ -64,9 +64,9 @@ def run(
         ]
         trainer.run(epochs=settings["epochs"], steps=settings["steps"], max_minutes=minutes, callbacks=callbacks)
         seconds = time.monotonic() - progress.began
-    summary = _summary(trainer, seconds, trainer.step - progress.first, interrupted=signals.signum is not None)
+    summary = _summary(trainer, task, seconds, trainer.step - progress.first, signals.signum is not None)
     summary |= {"saved_step": checkpoint.saved_at, "directory": os.fspath(directory)}
-    summary |= {"files": _draw(trainer, directory, summary, settings, console)}
+    summary |= {"files": _draw(trainer, directory, summary, settings, task, console)}
     return summary, signals.signum
 
 
@@ -88,9 +88,10 @@ class _Resumed(Callback):
             warnings.warn(f"could not write {self.path} ({error.strerror})", RuntimeWarning, stacklevel=1)
 
 
-def _summary(trainer: Trainer, seconds: float, steps: int, interrupted: bool) -> dict[str, Any]:
-    """Where the run stands, in bits per character."""
+def _summary(trainer: Trainer, task: Task, seconds: float, steps: int, interrupted: bool) -> dict[str, Any]:
+    """Where the run stands, in bits per target."""
     training = trainer.training
+    epochs = steps / training.batches_per_epoch
     last_epoch: dict[str, Any] = next((r for r in reversed(trainer.history) if "epoch" in r), {})
     total, _, _, count = trainer.since_record
     recent = next((r["loss"] for r in reversed(trainer.history) if "loss" in r), total / count if count else None)
@@ -101,24 +102,31 @@ def _summary(trainer: Trainer, seconds: float, steps: int, interrupted: bool) ->
         "steps": trainer.step,
         "epochs": trainer.step / training.batches_per_epoch,
         "seconds": seconds,
-        "characters_per_second": steps * training.batch_size * training.seq_len / seconds if steps else None,
+        "unit": training.unit,
+        "targets_per_second": epochs * training.targets_per_epoch / seconds if steps else None,
         "train_bits": None if recent is None else bits(recent),
         "val_bits": None if val_loss is None else bits(val_loss),
         "best_bits": None if trainer.best is None else bits(trainer.best),
-        "entropy_of_characters": entropy_of_characters(training.ids),
+        "entropy": task.entropy(trainer),
         "stopped": trainer.stopping,
     }
 
 
 def _draw(
-    trainer: Trainer, directory: Path, summary: dict[str, Any], settings: Mapping[str, Any], console: Console
+    trainer: Trainer,
+    directory: Path,
+    summary: dict[str, Any],
+    settings: Mapping[str, Any],
+    task: Task,
+    console: Console,
 ) -> list[str]:
     """Draws ``loss.png`` where that is possible, and returns the names of the files that there are."""
     path = directory / "loss.png"
-    title = f"{Path(settings['text']).name}: {model_in_words(settings)}"
+    data = settings[task.table.data.name] or settings["generated"]
+    title = f"{Path(data).name}: {model_in_words(settings)}"
     try:
         picture = io.BytesIO()
-        learning_curve(trainer.history, picture, baseline=summary["entropy_of_characters"], title=title)
+        learning_curve(trainer.history, picture, baseline=summary["entropy"], unit=summary["unit"], title=title)
         write_atomically(path, picture.getbuffer())
     except ImportError:
         console.note(NO_MATPLOTLIB)
@@ -140,17 +148,17 @@ def complain_if_not_saved(summary: Mapping[str, Any], console: Console) -> bool:
 
 def summary_table(summary: Mapping[str, Any]) -> str:
     """The end of a run, for people."""
-    speed = summary["characters_per_second"]
-    pace = f" ({speed:,.0f} characters/s)" if speed else ""
-    validation = "" if summary["val_bits"] is None else f", {summary['val_bits']:.3f} on the validation text"
+    speed, unit = summary["targets_per_second"], summary["unit"]
+    pace = f" ({speed:,.0f} {unit}s/s)" if speed else ""
+    validation = "" if summary["val_bits"] is None else f", {summary['val_bits']:.3f} in validation"
     training = "not known yet" if summary["train_bits"] is None else f"{summary['train_bits']:.3f} in training"
     rows = [
         (
             "trained",
             f"{summary['steps']:,} steps, {summary['epochs']:.1f} epochs; {duration(summary['seconds'])}{pace}",
         ),
-        ("loss", f"{training}{validation} (bits per character)"),
-        ("baseline", f"{summary['entropy_of_characters']:.3f}, the entropy of single characters"),
+        ("loss", f"{training}{validation} (bits per {unit})"),
+        ("baseline", f"{summary['entropy']:.3f}, the entropy of single {unit}s"),
         *([("stopped", summary["stopped"])] if summary["stopped"] else []),
         ("files", " ".join(summary["files"])),
         ("directory", summary["directory"]),
@@ -163,8 +171,3 @@ def command(*words: str) -> str:
     called = sys.argv[0]
     program = ["minirnn"] if shutil.which("minirnn") or Path(called).name != "minirnn" else [called]
     return shlex.join([*program, *words])
-
-
-def prompt_from(text: str) -> str:
-    """The first word of a text: a prompt whose characters the model knows."""
-    return next((word[:20] for word in text[:10_000].split() if word.isprintable()), "")

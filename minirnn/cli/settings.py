@@ -1,4 +1,7 @@
-"""The settings of a training run: one table, read from flags and from config files, and written beside the run."""
+"""Settings of training runs: what a row of their tables is, and how they are read from flags and config files.
+
+The tables themselves stand in ``tables.py``.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,17 @@ import difflib
 import json
 import math
 import os
+import re
 import reprlib
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from minirnn.models.char_lm import CELLS
-
-OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
-SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau", "warmup")
 BACKENDS = ("auto", "numpy", "cupy")
-LENGTH = ("epochs", "steps", "max_minutes")
-ALTERNATIVES = (LENGTH, ("clip_norm", "clip_value"))  # whoever gives one of these takes back the others given before
+HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs: bytes of a path that are not UTF-8
 
 
 class UsageError(ValueError):
@@ -108,13 +108,14 @@ def worker_count(value: Any) -> int | str:
 
 @dataclass(frozen=True)
 class Setting:
-    """One flag of ``minirnn train``, and the key of the same name (with ``_`` for ``-``) in a config file."""
+    """One flag of a command, and the key of the same name (with ``_`` for ``-``) in a config file."""
 
     name: str
     parse: Callable[[Any], Any]
     default: Any
     help: str
     metavar: str = "N"
+    is_file: bool = False
 
     def add_to(self, parser: argparse._ActionsContainer) -> None:
         """Adds the flag; one that is not given leaves no trace, so that the config file can speak."""
@@ -128,140 +129,113 @@ class Setting:
         )
 
 
-def _choice(name: str, choices: tuple[str, ...], default: str, help: str) -> Setting:
+def choice(name: str, choices: tuple[str, ...], default: str, help: str) -> Setting:
     return Setting(name, one_of(*choices), default, help, "{" + ",".join(choices) + "}")
 
 
-MODEL = (
-    _choice("cell", tuple(CELLS), "lstm", "the recurrence"),
-    Setting("hidden", whole(1, 1_000_000), 128, "size of the hidden state"),
-    Setting("layers", whole(1, 1_000), 2, "recurrent layers on top of each other"),
-    Setting("embed", whole(1, 1_000_000), 64, "size of the vector of a character"),
-    Setting("dropout", real(0, below=1), 0.0, "share of numbers dropped between layers while training", "P"),
-    Setting("tie_weights", switch, False, "use the embedding for the scores, too (needs --embed = --hidden)"),
-    _choice("dtype", ("float32", "float64"), "float32", "precision"),
-)
-DATA = (
-    Setting("seq_len", whole(1), 50, "characters per window: how far back in time gradients flow"),
-    Setting("batch_size", whole(1), 16, "windows per step"),
-    Setting(
-        "random_windows", switch, False, "windows from anywhere, each with a fresh state, instead of a carried one"
-    ),
-    Setting("val_split", real(0, below=1), 0.05, "share of the text held out at its end for validation; 0: none", "P"),
-)
-TRAINING = (
-    Setting("epochs", whole(1), 10, "passes over the text"),
-    Setting("steps", whole(1), None, "steps instead of epochs; with both, whichever is over first"),
-    Setting(
-        "max_minutes", real(0, above=True), None, "minutes of this call; with others, whichever is over first", "M"
-    ),
-    Setting("patience", whole(0), 5, "epochs without a better loss after which to stop; 0: never"),
-    _choice("optimizer", OPTIMIZERS, "adam", "how a gradient becomes a step"),
-    Setting("lr", real(0, above=True), 2e-3, "learning rate", "X"),
-    _choice("schedule", SCHEDULES, "constant", "how the learning rate changes, see below"),
-    Setting("schedule_steps", whole(1), None, "the N of the schedule"),
-    Setting("schedule_factor", real(0, below=1_000), None, "the F of the schedule", "F"),
-    Setting("clip_norm", real(0), 5.0, "longest gradient; 0: no clipping", "X"),
-    Setting("clip_value", real(0, above=True), None, "largest entry of a gradient, instead of --clip-norm", "X"),
-    Setting("seed", whole(0, 2**63 - 1), 1, "of weights, dropout, windows and samples"),
-    _choice("backend", BACKENDS, "auto", "where to compute; auto takes a GPU if there is one"),
-    Setting("workers", worker_count, "auto", "threads that share a batch; auto: all cores, if it is large enough"),
-)
-BOOKKEEPING = (
-    Setting("save_every", whole(1), None, "steps between saves, besides one per epoch"),
-    Setting("keep", whole(0), 0, "latest saves to keep under names of their own"),
-    Setting("sample_every", whole(1), None, "steps between samples, instead of one per epoch"),
-    Setting("log_every", whole(1), 50, "steps per line of the log"),
-)
-TEXT = Setting("text", some_text, None, "the text to train on", "TEXT")
-GROUPS = {"data": DATA, "model": MODEL, "training": TRAINING, "bookkeeping": BOOKKEEPING}
-SETTINGS = {s.name: s for s in (TEXT, *DATA, *MODEL, *TRAINING, *BOOKKEEPING)}
+@dataclass(frozen=True)
+class Table:
+    """All settings of one command, and how values from several sources come together.
 
-SCHEDULE_HELP = """schedules of the learning rate:
-  constant     stays as it is
-  step         times F (0.5) after every N steps (one epoch)
-  exponential  times F (0.5) in the course of every N steps (one epoch)
-  cosine       along half a cosine to the share F (0) at step N (the last one)
-  plateau      times F (0.5) when N (3) validations bring no better loss
-  warmup       rises to its value over N (100) steps"""
-
-
-def defaults() -> dict[str, Any]:
-    """What holds where nobody says otherwise."""
-    return {name: setting.default for name, setting in SETTINGS.items() if setting.default is not None}
-
-
-def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings, later layers winning; those that no layer gives are None.
-
-    Examples
-    --------
-    >>> settings = merged(defaults(), {"steps": 100, "hidden": 32}, {"hidden": 64})
-    >>> settings["hidden"], settings["steps"], settings["epochs"]
-    (64, 100, None)
+    Parameters
+    ----------
+    command : str
+        Whose settings they are.
+    data : Setting
+        The one that is no flag: what to train on.
+    groups : dict of str to tuple of Setting
+        Flags, by the headings that ``--help`` shows them under.
+    alternatives : tuple of tuple of str
+        Whoever gives one of these takes back the others given before.
     """
-    settings: dict[str, Any] = dict.fromkeys(SETTINGS)
-    for layer in layers:
-        for rivals in ALTERNATIVES:
-            if any(name in layer for name in rivals):
-                settings.update(dict.fromkeys(rivals))
-        settings.update(layer)
-    return settings
 
+    command: str
+    data: Setting
+    groups: Mapping[str, tuple[Setting, ...]]
+    alternatives: tuple[tuple[str, ...], ...]
 
-def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The settings in a TOML file.
+    @cached_property
+    def settings(self) -> dict[str, Setting]:
+        return {s.name: s for s in (self.data, *(s for group in self.groups.values() for s in group))}
 
-    Raises
-    ------
-    UsageError
-        If there is no such file, it is not TOML, or has a key or value that is not one of a setting's.
-    """
-    try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"config {path} cannot be read ({error.strerror})") from error
-    except ValueError as error:  # not TOML, or not UTF-8
-        raise UsageError(f"config {path} is not TOML ({error})") from error
-    settings = {}
-    for key, value in values.items():
-        if key not in SETTINGS:
-            near = difflib.get_close_matches(key.replace("-", "_"), SETTINGS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(SETTINGS)}"
-            raise UsageError(f"config {path} has an unknown key {key!r}; {hint}")
+    def add_to(self, parser: argparse.ArgumentParser) -> None:
+        """Adds every setting to a command's parser."""
+        name, what = self.data.metavar, self.data.help
+        parser.add_argument(self.data.name, nargs="?", default=argparse.SUPPRESS, metavar=name, help=what)
+        for title, settings in self.groups.items():
+            group = parser.add_argument_group(title)
+            for setting in settings:
+                setting.add_to(group)
+
+    def defaults(self) -> dict[str, Any]:
+        """What holds where nobody says otherwise."""
+        return {name: setting.default for name, setting in self.settings.items() if setting.default is not None}
+
+    def merged(self, *layers: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings, later layers winning; those that no layer gives are None.
+
+        Examples
+        --------
+        >>> from minirnn.cli.tables import CHARACTERS
+        >>> settings = CHARACTERS.merged(CHARACTERS.defaults(), {"steps": 100, "hidden": 32}, {"hidden": 64})
+        >>> settings["hidden"], settings["steps"], settings["epochs"]
+        (64, 100, None)
+        """
+        settings: dict[str, Any] = dict.fromkeys(self.settings)
+        for layer in layers:
+            for rivals in self.alternatives:
+                if any(name in layer for name in rivals):
+                    settings.update(dict.fromkeys(rivals))
+            settings.update(layer)
+        return settings
+
+    def read_config(self, path: str | os.PathLike[str]) -> dict[str, Any]:
+        """The settings in a TOML file.
+
+        Raises
+        ------
+        UsageError
+            If there is no such file, it is not TOML, or has a key or value that is not one of a setting's.
+        """
         try:
-            settings[key] = SETTINGS[key].parse(value)
-        except argparse.ArgumentTypeError as error:
-            raise UsageError(f"config {path}: {key} {error}") from error
-    return settings
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"config {path} cannot be read ({error.strerror})") from error
+        except ValueError as error:  # not TOML, or not UTF-8
+            raise UsageError(f"config {path} is not TOML ({error})") from error
+        settings = {}
+        for key, value in values.items():
+            if key not in self.settings:
+                near = difflib.get_close_matches(key.replace("-", "_"), self.settings, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(self.settings)}"
+                raise UsageError(f"config {path} has an unknown key {key!r}; {hint}")
+            try:
+                settings[key] = self.settings[key].parse(value)
+            except argparse.ArgumentTypeError as error:
+                raise UsageError(f"config {path}: {key} {error}") from error
+        return settings
 
+    def to_toml(self, settings: Mapping[str, Any]) -> str:
+        """Settings as a TOML file that ``read_config`` reads back; files by full paths, to be found from anywhere.
 
-def to_toml(settings: Mapping[str, Any]) -> str:
-    """Settings as a TOML file that ``read_config`` reads back; the text by its full path, to be found from anywhere.
-
-    Raises
-    ------
-    UsageError
-        If the path of the text is not Unicode.
-    """
-    lines = ["# All settings of this run. The same again: minirnn train --config THIS_FILE -o ANOTHER_DIRECTORY"]
-    for name, value in settings.items():
-        if value is None:
-            continue
-        if name == "text" and value != "-":
-            value = os.path.abspath(value)
-        # JSON's strings, numbers and booleans are TOML's, but for one control character.
-        lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f"))
-    text = "\n".join(lines) + "\n"
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(f"the path {settings['text']!r} is not Unicode; rename the text") from error
-    return text
-
-
-def text_setting(parser: argparse.ArgumentParser) -> None:
-    """Adds the one setting that is no flag."""
-    parser.add_argument(
-        "text", nargs="?", default=argparse.SUPPRESS, metavar="TEXT", help="a text file, or - for stdin"
-    )
+        Raises
+        ------
+        UsageError
+            If the path of a file is not Unicode.
+        """
+        again = f"minirnn {self.command} --config THIS_FILE -o ANOTHER_DIRECTORY"
+        lines = [f"# All settings of this run. The same again: {again}"]
+        for name, value in settings.items():
+            if value is None:
+                continue
+            if self.settings[name].is_file and value != "-":
+                value = os.path.abspath(value)
+            # JSON's strings, numbers and booleans are TOML's, but for one control character.
+            lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f"))
+        text = "\n".join(lines) + "\n"
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            bad = next(v for v in settings.values() if isinstance(v, str) and HALVES.search(v))
+            raise UsageError(f"the path {bad!r} is not Unicode; rename the file") from error
+        return text

@@ -10,10 +10,9 @@ from typing import Any
 
 from minirnn.cli.console import Console, bits, duration
 from minirnn.cli.interrupts import FirstPolite
-from minirnn.decoding import generate
+from minirnn.cli.tasks import Task
 from minirnn.training import Callback, Trainer
 from minirnn.training.atomic import write_atomically
-from minirnn.training.loop import DivergenceError
 
 
 class StopWhenAsked(Callback):
@@ -28,14 +27,6 @@ class StopWhenAsked(Callback):
             self.console.note("interrupted: the step is finished, saving (once more stops at once)")
 
 
-def sampled(trainer: Trainer, prompt: str = "", **settings: Any) -> str:
-    """What the model writes; one that has no finite numbers left has diverged."""
-    try:
-        return generate(trainer.model, prompt, **settings)
-    except ValueError as error:  # the settings are ours, and sound
-        raise DivergenceError(f"step {trainer.step}: {error}") from error
-
-
 class Samples(Callback):
     """Writes what the model would write into a file: every ``every`` steps, or after every epoch.
 
@@ -43,8 +34,8 @@ class Samples(Callback):
     from, and ends with the file of a run that never stopped.
     """
 
-    def __init__(self, path: Path, seed: int, every: int | None = None, length: int = 300):
-        self.path, self.seed, self.every, self.length = path, seed, every, length
+    def __init__(self, path: Path, task: Task, seed: int, every: int | None = None):
+        self.path, self.task, self.seed, self.every = path, task, seed, every
         self.written = 0  # bytes
         self.sampled_at: int | None = None
         self.epoch_ended = False
@@ -63,8 +54,7 @@ class Samples(Callback):
             self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
-        text = sampled(trainer, length=self.length, temperature=0.8, seed=self.seed)
-        entry = f"=== step {trainer.step} ===\n{text.strip()}\n\n".encode()
+        entry = f"=== step {trainer.step} ===\n{self.task.sample(trainer, self.seed)}\n\n".encode()
         try:
             before = self.path.read_bytes()[: self.written] if self.written else b""
             write_atomically(self.path, before + entry)
@@ -113,14 +103,14 @@ class Progress(Callback):
         if self.bar is not None:
             self.bar.set_description_str(f"epoch {trainer.epoch + 1}", refresh=False)
             recent = next((r["loss"] for r in reversed(trainer.history) if "loss" in r), trainer.loss)
-            self.bar.set_postfix_str(f"{bits(recent):.2f} bits/char", refresh=False)
+            self.bar.set_postfix_str(f"{bits(recent):.2f} {per(trainer)}", refresh=False)
             done = trainer.step if math.isfinite(self.end) else time.monotonic() - self.began
             self.bar.update(done - self.bar.n)
 
     def _epoch_line(self, trainer: Trainer, record: dict[str, Any]) -> str:
         losses = [f"{name} {bits(record[key]):.3f}" for name, key in LOSSES.items() if key in record]
         best = ", the best so far" if trainer.improved else ""
-        return f"epoch {record['epoch']}: {', '.join(losses)} bits/char{best}"
+        return f"epoch {record['epoch']}: {', '.join(losses)} {per(trainer)}{best}"
 
     def _step_line(self, trainer: Trainer, record: dict[str, Any]) -> str:
         passed = time.monotonic() - self.began
@@ -128,7 +118,7 @@ class Progress(Callback):
         total = f"/{self.end}" if math.isfinite(self.end) else ""
         parts = [
             f"step {record['step']}{total}",
-            f"{bits(record['loss']):.3f} bits/char",
+            f"{bits(record['loss']):.3f} {per(trainer)}",
             f"norm {record['norm']:.2g}",
             f"clipped {record['clipped']:.0%}" if record["clipped"] else "",
             f"{duration(left)} left",
@@ -139,6 +129,11 @@ class Progress(Callback):
         by_steps = (self.end - trainer.step) * passed / max(1, trainer.step - self.first)
         by_clock = 60 * self.minutes - passed if self.minutes else math.inf
         return max(0.0, min(by_steps, by_clock))
+
+
+def per(trainer: Trainer) -> str:
+    """In what losses are shown where there is little room."""
+    return {"character": "bits/char"}.get(trainer.training.unit, f"bits/{trainer.training.unit}")
 
 
 LOSSES = {"training": "train_loss", "validation": "val_loss"}

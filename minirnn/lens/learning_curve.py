@@ -1,4 +1,4 @@
-"""The learning curve: loss over the steps of a run, in bits per character, and where its gradients were clipped."""
+"""The learning curve: loss over the steps of a run, in bits per target, and where its gradients were clipped."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def learning_curve(
     path: str | Path | IO[bytes] | None = None,
     *,
     baseline: float | None = None,
+    unit: str = "character",
     title: str = "",
 ) -> Any:
     """Draws the history of a run.
@@ -24,11 +25,13 @@ def learning_curve(
     Parameters
     ----------
     history : iterable of dict
-        What ``fit`` returns, or the lines of ``log.jsonl``: losses in nats per character.
+        What ``fit`` returns, or the lines of ``log.jsonl``: losses in nats per target.
     path : path or binary file, optional
         Also writes the picture there; the ending chooses the format (.png, .svg, .pdf), a file without one gets PNG.
     baseline : float, optional
-        A loss in bits per character to draw a line at: the entropy of single characters, say.
+        A loss in bits to draw a line at: the entropy of single characters, say.
+    unit : str
+        What a target is.
     title : str
         Printed as it is: ``$`` begins no formula.
 
@@ -57,10 +60,10 @@ def learning_curve(
     if validated:
         axes.plot(*zip(*validated, strict=True), "o-", color=VALIDATION, markersize=4, label="validation")
     if baseline is not None:
-        label = f"entropy of single characters: {baseline:.2f}"
+        label = f"entropy of single {unit}s: {baseline:.2f}"
         axes.axhline(baseline, color=BASELINE, linestyle="--", linewidth=1, label=label)
     axes.set_xlabel("step")
-    axes.set_ylabel("bits per character")
+    axes.set_ylabel(f"bits per {unit}")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)

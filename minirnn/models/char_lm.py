@@ -52,6 +52,8 @@ class CharLM(Module):
     >>> loss.backward()
     """
 
+    KIND = "char_lm"  # what its checkpoints are of
+
     def __init__(
         self,
         vocab_size: int | Vocabulary,
@@ -94,6 +96,23 @@ class CharLM(Module):
     @property
     def vocab_size(self) -> int:
         return self.embedding.weight.shape[0]
+
+    def vocabulary_to_plain(self) -> str | None:
+        """The vocabulary as JSON can say it."""
+        return None if self.vocabulary is None else self.vocabulary.characters
+
+    def vocabulary_from_plain(self, plain: str | None) -> None:
+        """Takes over what ``vocabulary_to_plain`` returned.
+
+        Raises
+        ------
+        ValueError
+            If it is no vocabulary, or one of another size.
+        """
+        found = None if plain is None else Vocabulary(plain)
+        if found is not None and len(found) != self.vocab_size:
+            raise ValueError(f"a vocabulary of {self.vocab_size} cannot be one of {len(found)} characters")
+        self.vocabulary = found
 
     def _scores(self, ids: Any, state: State | None) -> tuple[Tensor, State]:
         """Scores as columns, ``(T, V, B)``, for ``ids (T, B)``, and the state after the last."""

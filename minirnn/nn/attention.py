@@ -23,6 +23,7 @@ KINDS = ("dot", "scaled_dot", "general", "additive")
 FEEDS = ("nothing", "output", "context")
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 STEPS = {"rnn": rules.rnn_step, "lstm": rules.lstm_step, "gru": rules.gru_step}
+STEP_OPS = {"rnn": ops.rnn_step, "lstm": ops.lstm_step, "gru": ops.gru_step}
 ATTEND = {cell: differentiable(shard(attentive(step))) for cell, step in STEPS.items()}
 
 
@@ -293,12 +294,65 @@ class AttentiveDecoder(Module):
         contexts, weights = ops.concat(fed.reshape(1, *fed.shape), feds[:-1]), ops.concat(first, weights[:-1])
         return self._outs(contexts, hs), weights, tuple(ends)
 
+    def step(
+        self,
+        x: Tensor,
+        state: Sequence[Tensor],
+        memory: Tensor,
+        mask: Array | None,
+        keys: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """One step in columns, operation by operation: what ``run`` does for many steps, for those who write.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(D, N)``, where N is B or a multiple of it: each column of the memory serves N / B neighbours, as many as
+            there are translations of one sentence.
+        state : tuple of Tensor
+            Each ``(features, N)``.
+        memory, mask, keys
+            As of ``run``, of B columns.
+
+        Returns
+        -------
+        out : Tensor
+            ``(H, N)``.
+        weights : Tensor
+            ``(S, N)``.
+        state : tuple of Tensor
+        """
+        a = ops.affine(x, *self.rnn._input_weights("l0"))
+        fed, states = ((), tuple(state)) if self.feed == "nothing" else (state[:1], tuple(state[1:]))
+        if fed:
+            a = a + ops.affine(fed[0], self.weight_fed)
+        new = STEP_OPS[self.cell](a, *states, *self.rnn._recurrent_weights("l0"), **self.rnn._static())
+        new = new if isinstance(new, tuple) else (new,)
+        h = new[0]
+        if self.feed == "context":  # what the output reads was found by the state before
+            _, weights = self._look_together(states[0], memory, mask, keys)
+            found, _ = self._look_together(h, memory, mask, keys)
+            return self._outs(fed[0], h), weights, (found, *new)
+        context, weights = self._look_together(h, memory, mask, keys)
+        out = self._outs(context, h)
+        return out, weights, new if self.feed == "nothing" else (out, *new)
+
     def _look(self, h: Tensor, memory: Tensor, mask: Array | None, keys: Tensor | None) -> tuple[Tensor, Tensor]:
         keys = self.attention.keys(memory) if keys is None else keys
         return self.attention.run(h.reshape(1, *h.shape), keys, memory, mask)
 
+    def _look_together(
+        self, h: Tensor, memory: Tensor, mask: Array | None, keys: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """``(F, N)`` and ``(S, N)`` for ``h (H, N)``: the neighbours that share a memory are as many queries to it."""
+        keys = self.attention.keys(memory) if keys is None else keys
+        (H, N), B = h.shape, memory.shape[-1]
+        found = self.attention.run(h.reshape(H, B, N // B).transpose(2, 0, 1), keys, memory, mask)
+        contexts, weights = (y.transpose(1, 2, 0).reshape(y.shape[1], N) for y in found)
+        return contexts, weights
+
     def _outs(self, contexts: Tensor, hs: Tensor) -> Tensor:
-        return ops.affine(ops.concat(contexts, hs, axis=1), self.weight_out).tanh()
+        return ops.affine(ops.concat(contexts, hs, axis=-2), self.weight_out).tanh()
 
     def forward(self, x: Any, memory: Any, state: Any = None, lengths: Any = None) -> tuple[Tensor, Tensor]:
         """Outputs of all steps, and where each of them looked.

@@ -69,7 +69,7 @@ from minirnn.rules.elementwise import (
 )
 from minirnn.rules.gru import gru, gru_step
 from minirnn.rules.linear import affine, embedding, embedding_columns, matmul
-from minirnn.rules.losses import cross_entropy, mean_squared_error
+from minirnn.rules.losses import affine_cross_entropy, cross_entropy, mean_squared_error
 from minirnn.rules.lstm import lstm, lstm_step
 from minirnn.rules.reductions import layer_norm, log_softmax, logsumexp, max, mean, min, softmax, sum, var
 from minirnn.rules.rnn import rnn, rnn_step
@@ -93,6 +93,7 @@ __all__ = [
     "add",
     "additive_scores",
     "affine",
+    "affine_cross_entropy",
     "astype",
     "attention_contexts",
     "attention_weights",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import iadd
+
 from numpy.lib.array_utils import normalize_axis_index
 
 from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
+from minirnn.rules.recurrence import joint_dtype
 
 OPERATIONS = 30  # of a softmax with each number, about: one of them is an exponential
+PIECE = 2**22  # scores held at a time, 16 MB in float32: enough for products at full speed
+ROWS = 2**17  # of these the scores in work at a time: they stay in the cache from the first line to the last
 
 
 def mean_squared_error(x, y):
@@ -111,3 +117,120 @@ def _at(targets, axis, xp):
     n = targets.ndim
     mesh = [xp.arange(size).reshape((size,) + (1,) * (n - 1 - k)) for k, size in enumerate(targets.shape)]
     return (*mesh[:axis], targets, *mesh[axis:])
+
+
+def affine_cross_entropy(
+    xs,  # (..., D, B)
+    W,  # (V, D)
+    b,  # (V,) or None
+    targets,  # (..., B) integers in [0, V)
+    mask=None,  # (..., B); True = counts
+    *,
+    smoothing=0.0,
+    wanted=(True,) * 5,
+):
+    """``cross_entropy(affine(xs, W, b), targets)`` for many classes, without ever holding all scores.
+
+    Of a batch of translations there are a thousand times as many scores as words. None of them outlives its use here:
+    while a piece of them is there, what it adds to the loss and to every gradient is added. For the loss is one number,
+    and so its cotangent a mere factor, which can come later.
+
+    With e = ``smoothing`` (Szegedy et al. 2016) the target is no longer certain, q = (1 - e) onehot(target) + e / V:
+
+        scores  = W x + b                                                           (1)
+        loss    = mean of -sum(q * log softmax(scores)) over what counts            (2)
+        dscores = (softmax(scores) - q) / how many count                            (2)
+        dx      = W.T dscores,   dW = sum of dscores x.T,   db = sum of dscores     (1)
+
+    Parameters
+    ----------
+    smoothing : float
+        From 0 to below 1.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit each other, nothing is there to predict, or ``smoothing`` is out of range.
+    IndexError
+        If a target lies outside ``[0, V)``.
+    """
+    _check_affine_cross_entropy(xs, W, b, targets, mask, smoothing)
+    xp, kernels, (V, D), N = xp_of(xs, W, b, targets, mask), kernels_of(xs), W.shape, targets.size
+    kernels.check_ids(targets, V, "targets")
+    dtype, wanted = joint_dtype(xs, W, b), (*wanted[:2], b is not None and wanted[2])
+    rows = xs.swapaxes(-1, -2)
+    if mask is not None:
+        rows = xp.where(mask[..., None], rows, 0)  # 0 * inf would be nan
+    x, y, shape = xp.ascontiguousarray(rows.reshape(N, D)), targets.reshape(N), rows.shape
+    counts = xp.ones(N, x.real.dtype) if mask is None else mask.reshape(N).astype(x.real.dtype)
+    total = counts.sum()
+    counts = counts / xp.where(total == 0, 1, total)
+    dx = kernels.empty((N, D), dtype) if wanted[0] else None
+
+    def of_piece(now):
+        """The loss of some positions, and their parts of ``dW`` and ``db``; of ``dx`` they fill their rows."""
+        scores = xp.matmul(x[now], W.T, out=kernels.empty((now.stop - now.start, V), dtype))  # (1)
+        loss, n = 0, max(1, ROWS // V)
+        for start in range(0, len(scores), n):
+            some = scores[start : start + n]
+            at = slice(now.start + start, now.start + start + len(some))
+            loss = loss + _softmax_loss(some, b, y[at], counts[at], smoothing, any(wanted))  # (2)
+        if wanted[0]:
+            xp.matmul(scores, W, out=dx[now])  # (1)
+        dW = xp.matmul(scores.T, x[now], out=kernels.empty((V, D), dtype)) if wanted[1] else None  # (1)
+        return loss, dW, scores.sum(axis=0) if wanted[2] else None  # (1)
+
+    def of_some(part):
+        n = max(1, PIECE // V)
+        pieces = [slice(start, min(start + n, part.stop)) for start in range(part.start, part.stop, n)]
+        return _sums(map(of_piece, pieces))
+
+    loss, dW, db = _sums(kernels.side_by_side(of_some, N, N * V * (OPERATIONS + D)))
+    gradients = dx, dW, db
+
+    def affine_cross_entropy_pullback(dloss):
+        dx, dW, db = (None if gradient is None else gradient * dloss for gradient in gradients)
+        return None if dx is None else dx.reshape(shape).swapaxes(-1, -2), dW, db, None, None
+
+    return loss, affine_cross_entropy_pullback
+
+
+def _softmax_loss(scores, b, targets, counts, smoothing, back):
+    """The loss of scores ``(n, V)``, each row weighted by its count; with ``back`` dscores take their place."""
+    xp, V = xp_of(scores), scores.shape[1]
+    at_target = xp.arange(len(scores)), targets
+    if b is not None:
+        scores += b
+    scores -= scores.max(axis=1, keepdims=True)
+    hit, mean = scores[at_target], scores.mean(axis=1) if smoothing else 0
+    xp.exp(scores, out=scores)
+    sums = scores.sum(axis=1)
+    losses = xp.log(sums) - (1 - smoothing) * hit - smoothing * mean
+    if back:
+        scores *= (counts / sums)[:, None]
+        scores[at_target] -= (1 - smoothing) * counts
+        if smoothing:
+            scores -= (smoothing / V * counts)[:, None]
+    return (losses * counts).sum()
+
+
+def _sums(rows):
+    """The sum of each column of some rows, added up in their order; None where there is nothing to add."""
+    return [None if first is None else reduce(iadd, rest, first) for first, *rest in zip(*rows, strict=True)]
+
+
+def _check_affine_cross_entropy(xs, W, b, targets, mask, smoothing):
+    """Refuses what does not fit together, by name and shape."""
+    if xs.ndim < 2 or W.ndim != 2 or xs.shape[-2] != W.shape[1] or (b is not None and b.shape != W.shape[:1]):
+        bias = "" if b is None else f", b {b.shape}"
+        raise ValueError(
+            f"affine_cross_entropy needs xs (..., D, B), W (V, D) and b (V,); got xs {xs.shape}, W {W.shape}{bias}"
+        )
+    expected = (*xs.shape[:-2], xs.shape[-1])
+    for name, given in (("targets", targets), ("mask", mask)):
+        if given is not None and given.shape != expected:
+            raise ValueError(f"{name} must have shape {expected} for xs {xs.shape}, got {given.shape}")
+    if targets.size == 0:
+        raise ValueError(f"affine_cross_entropy needs at least one target, got targets of shape {targets.shape}")
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing must be a number from 0 to below 1, got {smoothing!r}")

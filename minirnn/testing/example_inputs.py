@@ -109,6 +109,10 @@ EXAMPLES: dict[str, Callable[[_Draw], Inputs]] = {
     "add": _of("any", x, row),
     "additive_scores": _of("any", (T, H, B), (S, H, B), (H,)),
     "affine": _of("any", (T, D, B), (H, D), (H,)),
+    "affine_cross_entropy": lambda draw: (
+        (draw.any(T, D, B), draw.any(V, D), draw.any(V), draw.ids(T, B), draw.mask(T, B)),
+        {"smoothing": 0.1},
+    ),
     "astype": _of("any", x, dtype="float64"),
     "attention_contexts": _of("any", (T, S, B), (S, D, B)),
     "attention_weights": lambda draw: ((draw.any(T, S, B), draw.mask(S, B)), {}),
@@ -178,6 +182,10 @@ VARIANTS: dict[str, tuple[Callable[[_Draw], Inputs], ...]] = {
     ),
     "additive_scores": (_of("any", (D, P, B), (T, P, B), (P,)),),
     "astype": (_of("any", x, dtype="float32"),),
+    "affine_cross_entropy": (
+        lambda draw: ((draw.any(T, D, B), draw.any(V, D), None, draw.ids(T, B)), {"smoothing": 0.2}),
+        lambda draw: ((draw.any(D, B), draw.any(V, D), draw.any(V), draw.ids(B)), {}),
+    ),
     "affine": (
         lambda draw: ((draw.any(D, B), draw.any(H, D), None), {}),
         _of("any", (D, B), (H, D), (H,)),

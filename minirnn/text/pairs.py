@@ -121,6 +121,7 @@ class PairStream:
     """
 
     carries_state = False  # sentences do not go on from each other
+    unit = "token"  # what a target is
 
     def __init__(
         self,
@@ -217,6 +218,10 @@ class PairStream:
         for i in range(0, len(by_length), self.batch_size):
             places = by_length[i : i + self.batch_size]
             yield places, *self._padded(places)
+
+    @property
+    def targets_per_epoch(self) -> int:
+        return int(self._lengths[:, 0].sum())
 
     @staticmethod
     def counted(targets: np.ndarray) -> int:

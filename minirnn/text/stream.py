@@ -95,6 +95,23 @@ class TextStream:
         _check_length(len(self.ids), self.seq_len, self.batch_size)
         self.batches_per_epoch = (len(self.ids) - 1) // (self.batch_size * self.seq_len)
 
+    unit = "character"  # what a target is
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides which batches there are, in plain values: a resumed run must have the same."""
+        settings = {name: getattr(self, name) for name in ("seq_len", "batch_size", "lanes", "seed")}
+        return {"text": self.digest, **settings}
+
+    @property
+    def targets_per_epoch(self) -> int:
+        return self.batches_per_epoch * self.batch_size * self.seq_len
+
+    @staticmethod
+    def counted(targets: np.ndarray) -> int:
+        """How many targets of a batch count: all of them."""
+        return targets.size
+
     @property
     def carries_state(self) -> bool:
         """Whether batch k + 1 goes on where batch k stopped; at k = 0 the state starts afresh all the same."""

@@ -5,7 +5,7 @@ from minirnn.training.checkpoint import Checkpoint, RunDirectoryError, load, sav
 from minirnn.training.clipping import NonFiniteGradientError, clip_grad_norm_, clip_grad_value_
 from minirnn.training.loop import DivergenceError, Trainer, evaluate, fit
 from minirnn.training.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-from minirnn.training.schedules import Plateau, cosine, exponential, step_decay, warmup
+from minirnn.training.schedules import Plateau, cosine, exponential, inverse_sigmoid, linear, step_decay, warmup
 from minirnn.training.sealed import CheckpointError
 
 __all__ = [
@@ -30,6 +30,8 @@ __all__ = [
     "evaluate",
     "exponential",
     "fit",
+    "inverse_sigmoid",
+    "linear",
     "load",
     "save",
     "step_decay",

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.models import CharLM
-from minirnn.text import Vocabulary
+from minirnn.models import CharLM, Seq2Seq
 from minirnn.training.atomic import write_atomically
 from minirnn.training.callbacks import Callback
 from minirnn.training.loop import DivergenceError, Trainer
@@ -19,7 +18,20 @@ from minirnn.training.plausible import check_meta, check_state, read_log
 from minirnn.training.sealed import CheckpointError, PathLike, read_sealed, write_sealed
 from minirnn.version import __version__
 
-KIND = "char_lm"
+Model = CharLM | Seq2Seq
+KINDS: dict[str, type] = {kind.KIND: kind for kind in (CharLM, Seq2Seq)}
+SIZES = {  # for each kind: which sizes of its configuration stand in which axis of which array; then whose layers count
+    "char_lm": ({"vocab_size": ("embedding", 0), "embedding_size": ("embedding", 1)}, "rnn", "vocab_size"),
+    "seq2seq": (
+        {
+            "source_vocabulary": ("source_embedding", 0),
+            "target_vocabulary": ("target_embedding", 0),
+            "embedding_size": ("source_embedding", 1),
+        },
+        "encoder",
+        "target_vocabulary",
+    ),
+}
 RUN_FILES = ("last.npz", "last.previous.npz", "best.npz", "log.jsonl", "samples.txt", "loss.png", "config.toml")
 
 
@@ -27,7 +39,7 @@ class RunDirectoryError(ValueError):
     """A directory holds a run already, and nobody said what to do with it."""
 
 
-def save(model: CharLM, path: PathLike) -> None:
+def save(model: Model, path: PathLike) -> None:
     """Writes a model to a file of its own: parameters, configuration and vocabulary.
 
     The file appears whole or not at all, and under a seal that every later change of it breaks.
@@ -40,31 +52,34 @@ def save(model: CharLM, path: PathLike) -> None:
     write_sealed(path, _model_arrays(model), _model_meta(model))
 
 
-def load(path: PathLike) -> CharLM:
+def load(path: PathLike, kind: str | None = None) -> Any:
     """Reads a model back, in evaluation mode and on the current backend.
 
     Parameters
     ----------
     path : path
         A file that ``save`` or a run has written, or the directory of a run, which stands for its ``last.npz``.
+    kind : {"char_lm", "seq2seq"}, optional
+        What it has to be: a `CharLM` or a `Seq2Seq`. Without it, either.
+
+    Returns
+    -------
+    CharLM or Seq2Seq
 
     Raises
     ------
     CheckpointError
         If there is no such file, or it is damaged, foreign or of another kind.
     """
-    arrays, meta = read_run(path)
+    arrays, meta = read_run(path, kind)
     path = checkpoint_file(path)
     try:
-        _check_sizes(arrays, meta["model"])
-        vocabulary = None if meta["vocabulary"] is None else Vocabulary(meta["vocabulary"])
-        if vocabulary is not None and len(vocabulary) != meta["model"]["vocab_size"]:
-            raise ValueError("vocabulary and vocab_size disagree")
-        model = CharLM(**meta["model"])
+        _check_sizes(arrays, meta)
+        model = KINDS[meta["kind"]](**meta["model"])
+        model.vocabulary_from_plain(meta["vocabulary"])
         model.load_state_dict(_of_model(arrays))
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(path, f"its model cannot be built ({error})", "load only what minirnn wrote") from error
-    model.vocabulary = vocabulary
     return model.eval()
 
 
@@ -74,10 +89,10 @@ def checkpoint_file(path: PathLike) -> Path:
     return path / "last.npz" if path.is_dir() and path.name != "last.npz" else path
 
 
-def read_run(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_run(path: PathLike, kind: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and meta of a file or a run's ``last.npz``: the seal holds, and the meta says what it should."""
     path = checkpoint_file(path)
-    arrays, meta = read_sealed(path, kind=KIND)
+    arrays, meta = read_sealed(path, kind=tuple(KINDS) if kind is None else kind)
     try:
         check_meta(arrays, meta)
     except ValueError as error:
@@ -85,7 +100,7 @@ def read_run(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, meta
 
 
-def _model_arrays(model: CharLM) -> dict[str, np.ndarray]:
+def _model_arrays(model: Model) -> dict[str, np.ndarray]:
     return {f"model/{name}": array for name, array in model.state_dict().items()}
 
 
@@ -93,22 +108,32 @@ def _of_model(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name.removeprefix("model/"): a for name, a in arrays.items() if name.startswith("model/")}
 
 
-def _model_meta(model: CharLM) -> dict[str, Any]:
-    vocabulary = None if model.vocabulary is None else model.vocabulary.characters
-    versions = {"minirnn": __version__, "numpy": np.__version__}
-    return {"kind": KIND, "model": model.config, "vocabulary": vocabulary, "versions": versions, "training": None}
+def _model_meta(model: Model) -> dict[str, Any]:
+    return {
+        "kind": model.KIND,
+        "model": model.config,
+        "vocabulary": model.vocabulary_to_plain(),
+        "versions": {"minirnn": __version__, "numpy": np.__version__},
+        "training": None,
+    }
 
 
-def _check_sizes(arrays: dict[str, np.ndarray], config: dict[str, Any]) -> None:
+def _check_sizes(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     """Compares the sizes of the configuration with the arrays really there, before memory is taken for them."""
-    V, E = arrays["model/embedding.weight"].shape
-    rows, H = arrays["model/rnn.weight_hh_l0"].shape
-    L = sum(name.startswith("model/rnn.weight_hh_l") for name in arrays)
-    for name, found in {"vocab_size": V, "embedding_size": E, "hidden_size": H, "num_layers": L}.items():
-        if config[name] != found:
-            raise ValueError(f"{name} is {config[name]!r} in its configuration and {found} in its arrays")
-    shapes = {f"rnn.weight_hh_l{k}": (max(rows, H), H) for k in range(L)}  # an array may say (0, 10**12) for nothing
-    for name, shape in {**shapes, "rnn.weight_ih_l0": (rows, E), "head.weight": (V, H)}.items():
+    config, (sizes, rnn, scored) = meta["model"], SIZES[meta["kind"]]
+    if any(arrays[f"model/{layer}.weight"].ndim != 2 for layer, _ in sizes.values()):
+        raise ValueError("an embedding is no matrix")
+    found = {name: arrays[f"model/{layer}.weight"].shape[axis] for name, (layer, axis) in sizes.items()}
+    rows, H = arrays[f"model/{rnn}.weight_hh_l0"].shape
+    forward = [name for name in arrays if name.startswith(f"model/{rnn}.weight_hh_l") and "reverse" not in name]
+    found |= {"hidden_size": H, "num_layers": len(forward)}
+    for name, size in found.items():
+        if config[name] != size:
+            raise ValueError(f"{name} is {config[name]!r} in its configuration and {size} in its arrays")
+    # an array may say (0, 10**12) for nothing
+    shapes = {f"{rnn}.weight_hh_l{k}": (max(rows, H), H) for k in range(len(forward))}
+    shapes |= {f"{rnn}.weight_ih_l0": (rows, found["embedding_size"]), "head.weight": (found[scored], H)}
+    for name, shape in shapes.items():
         if arrays[f"model/{name}"].shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {arrays[f'model/{name}'].shape}")
 
@@ -280,7 +305,7 @@ class Checkpoint(Callback):
 
     def _resume(self, trainer: Trainer) -> None:
         path = self.directory / "last.npz"
-        arrays, meta = read_run(path)
+        arrays, meta = read_run(path, trainer.model.KIND)
         other = [
             f"{n} {meta['model'].get(n)!r}, not {v!r}"
             for n, v in trainer.model.config.items()

@@ -21,12 +21,10 @@ from typing import Any
 import numpy as np
 
 from minirnn.arrays import xp_of
-from minirnn.models import CharLM
 from minirnn.nn.inputs import positive, positive_number
 from minirnn.nn.module import flatten
 from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor, no_grad
-from minirnn.text import TextStream
 from minirnn.training.callbacks import Callback
 from minirnn.training.clipping import (
     NonFiniteGradientError,
@@ -38,6 +36,7 @@ from minirnn.training.optimizers import Adam, Optimizer
 from minirnn.training.schedules import Plateau, Schedule
 
 _BOOKS = ("step", "best", "improved", "refused", "finished", "epoch_sum", "since_record")
+VOCABULARIES = {"vocabulary": "vocab_size", "source_vocabulary": "source_size", "target_vocabulary": "target_size"}
 MOST_REFUSED = 10  # steps refused in a row before the run is given up
 
 
@@ -50,10 +49,10 @@ class Trainer:
 
     Parameters
     ----------
-    model : CharLM
-        Or anything with its ``loss(inputs, targets, state) -> (loss, state)``.
-    stream : TextStream
-        The text, cut into batches.
+    model : CharLM or Seq2Seq
+        Or anything with their ``loss(inputs, targets, state) -> (loss, state)``.
+    stream : TextStream or PairStream
+        The text, or the pairs, cut into batches.
     optimizer : Optimizer, optional
         ``Adam(model.parameters(), lr)`` without it.
     lr : float
@@ -62,8 +61,12 @@ class Trainer:
         At most one of the two; neither leaves gradients as they are.
     schedule : callable, optional
         Factor of the learning rate as a function of the step, from ``minirnn.training.schedules``.
+    teacher_forcing : callable, optional
+        ``model.teacher_forcing`` as a function of the step, from ``minirnn.training.schedules``.
     val_split : float
-        The share of the text, at its end, that is kept for validation after every epoch.
+        The share of the text or the pairs, at their end, that is kept for validation after every epoch.
+    validation : TextStream or PairStream, optional
+        What to validate on in place of such a share.
     log_every : int
         Steps per record in ``history``.
 
@@ -72,7 +75,7 @@ class Trainer:
     step : int
         Steps taken so far.
     history : list of dict
-        One record per ``log_every`` steps (``loss`` in nats per character, ``norm`` of the gradient before clipping,
+        One record per ``log_every`` steps (``loss`` in nats per target, ``norm`` of the gradient before clipping,
         ``clipped``, the share of steps that were, ``lr``), and one per epoch (``val_loss``).
     stopping : str or None
         Why the run is about to stop, once it is.
@@ -80,15 +83,17 @@ class Trainer:
 
     def __init__(
         self,
-        model: CharLM,
-        stream: TextStream,
+        model: Any,
+        stream: Any,
         *,
         optimizer: Optimizer | None = None,
         lr: float = 2e-3,
         clip_norm: float | None = 5.0,
         clip_value: float | None = None,
         schedule: Schedule | None = None,
+        teacher_forcing: Schedule | None = None,
         val_split: float = 0.0,
+        validation: Any = None,
         log_every: int = 50,
     ):
         if clip_norm is not None and clip_value is not None:
@@ -96,19 +101,19 @@ class Trainer:
         limits = {"clip_norm": clip_norm, "clip_value": clip_value}
         positive_number(**{name: limit for name, limit in limits.items() if limit is not None})
         positive(log_every=log_every)
-        vocab_size = getattr(model, "vocab_size", None)
-        if vocab_size is not None and vocab_size != len(stream.vocabulary):
-            raise ValueError(f"model has a vocabulary of {vocab_size}, the stream one of {len(stream.vocabulary)}")
-        if getattr(model, "vocabulary", None) not in (None, stream.vocabulary):
-            raise ValueError("model has a vocabulary of other characters than the stream; build both with the same one")
+        if validation is not None and val_split:
+            raise ValueError(f"give val_split or validation, not both; got val_split {val_split}")
+        for one in (stream, *([] if validation is None else [validation])):
+            _check_vocabularies(model, one)
         own = {id(p) for p in model.parameters()}
         if optimizer is not None and not any(id(p) in own for p in optimizer.parameters):
             raise ValueError("optimizer must have been made of the parameters of model, it has none of them")
         self.model, self.stream = model, stream
-        self.training, self.validation = stream.split(val_split)
+        self.training, self.validation = (stream, validation) if validation is not None else stream.split(val_split)
         self.optimizer = Adam(model.parameters(), lr) if optimizer is None else optimizer
         self.base_lr = self.optimizer.lr
         self.clip_norm, self.clip_value, self.schedule, self.log_every = clip_norm, clip_value, schedule, log_every
+        self.teacher_forcing = teacher_forcing
         self.callbacks: list[Callback] = []
         self.step = 0
         self.state: State | None = None
@@ -147,6 +152,8 @@ class Trainer:
         self.optimizer.lr = self.base_lr * (self.schedule(self.step) if self.schedule else 1.0)
         if not 0 <= self.optimizer.lr < math.inf:
             raise DivergenceError(f"the schedule made the learning rate {self.optimizer.lr} at step {self.step}")
+        if self.teacher_forcing is not None:
+            self.model.teacher_forcing = self.teacher_forcing(self.step)
         loss, self.state = self.model.loss(inputs, targets, state)
         self.optimizer.zero_grad()
         loss.backward()
@@ -258,21 +265,11 @@ class Trainer:
         """Position and counters, as plain numbers."""
         books = {name: getattr(self, name) for name in _BOOKS}
         books["epoch"] = self.epoch  # for whoever looks into the file; it follows from the step
-        books["stream"] = self._stream_identity()
+        books["stream"] = self.training.identity
         books["optimizer"] = type(self.optimizer).__name__
         books["callbacks"] = {type(c).__name__: c.state_dict() for c in self.callbacks if c.state_dict()}
         books["plateau"] = self.schedule.state_dict() if isinstance(self.schedule, Plateau) else None
         return books
-
-    def _stream_identity(self) -> dict[str, Any]:
-        stream = self.training
-        return {
-            "text": stream.digest,
-            "seq_len": stream.seq_len,
-            "batch_size": stream.batch_size,
-            "lanes": stream.lanes,
-            "seed": stream.seed,
-        }
 
     def resume(self, arrays: dict[str, np.ndarray], books: dict[str, Any]) -> None:
         """Goes back to where ``arrays()`` and ``books()`` were taken.
@@ -282,7 +279,7 @@ class Trainer:
         ValueError
             If they belong to a run on another text, or with another optimizer or other batches; nothing is changed.
         """
-        for name, own in {"optimizer": type(self.optimizer).__name__, **self._stream_identity()}.items():
+        for name, own in {"optimizer": type(self.optimizer).__name__, **self.training.identity}.items():
             theirs = books["optimizer"] if name == "optimizer" else books["stream"][name]
             if theirs != own and name == "text":
                 raise ValueError("it was trained on another text, or with another val_split")
@@ -305,8 +302,8 @@ class Trainer:
             self.schedule.load_state_dict(books["plateau"])
 
 
-def evaluate(model: CharLM, stream: TextStream) -> float:
-    """Mean loss in nats per character over a stream, the state carried along; changes nothing in the model.
+def evaluate(model: Any, stream: Any) -> float:
+    """Mean loss in nats per target over a stream, the state carried along; changes nothing in the model.
 
     Examples
     --------
@@ -316,18 +313,19 @@ def evaluate(model: CharLM, stream: TextStream) -> float:
     >>> 2 < bits < 4  # untrained: close to log2(7)
     True
     """
-    total, state = 0.0, None
+    total, count, state = 0.0, 0, None
     with model.evaluating(), no_grad():
         for k in range(stream.batches_per_epoch):
             inputs, targets = stream.batch(0, k)
             loss, state = model.loss(inputs, targets, state if stream.carries_state else None)
-            total += loss.item()
-    return total / stream.batches_per_epoch
+            total += loss.item() * stream.counted(targets)
+            count += stream.counted(targets)
+    return total / count
 
 
 def fit(
-    model: CharLM,
-    stream: TextStream,
+    model: Any,
+    stream: Any,
     *,
     epochs: int | None = None,
     steps: int | None = None,
@@ -339,21 +337,22 @@ def fit(
 
     Parameters
     ----------
-    model : CharLM
+    model : CharLM or Seq2Seq
         Changed in place. If it has no vocabulary yet, it takes that of the stream.
-    stream : TextStream
-        The text, cut into batches.
+    stream : TextStream or PairStream
+        The text, or the pairs, cut into batches.
     epochs, steps, max_minutes
         When to stop: whichever comes first; at least one must be given.
     callbacks : iterable of Callback
         For example ``EarlyStopping(patience=3)``, ``Checkpoint("runs/a")``.
     **settings
-        ``optimizer, lr, clip_norm, clip_value, schedule, val_split, log_every`` of ``Trainer``.
+        ``optimizer, lr, clip_norm, clip_value, schedule, teacher_forcing, val_split, validation, log_every`` of
+        ``Trainer``.
 
     Returns
     -------
     list of dict
-        The history: losses in nats per character, by step and by epoch.
+        The history: losses in nats per target, by step and by epoch.
 
     Examples
     --------
@@ -364,6 +363,19 @@ def fit(
     True
     """
     trainer = Trainer(model, stream, **settings)
-    if getattr(model, "vocabulary", stream.vocabulary) is None:
-        model.vocabulary = stream.vocabulary
+    for name in VOCABULARIES:
+        if getattr(model, name, ...) is None:
+            setattr(model, name, getattr(stream, name))
     return trainer.run(epochs=epochs, steps=steps, max_minutes=max_minutes, callbacks=callbacks)
+
+
+def _check_vocabularies(model: Any, stream: Any) -> None:
+    """Refuses a stream whose ids mean something else to the model, or nothing."""
+    for name, size in VOCABULARIES.items():
+        theirs, own, room = getattr(stream, name, None), getattr(model, name, None), getattr(model, size, None)
+        if theirs is None:
+            continue
+        if room is not None and room != len(theirs):
+            raise ValueError(f"model has a {name} of {room}, the stream one of {len(theirs)}")
+        if own is not None and own != theirs:
+            raise ValueError(f"model has another {name} than the stream; build both with the same one")

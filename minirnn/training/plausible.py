@@ -53,13 +53,19 @@ def _dict_of(check: Check) -> Check:
 
 _META: dict[str, Check] = {
     "model": _dict_of(lambda value: True),
-    "vocabulary": _or_none(_is_text),
+    "vocabulary": lambda value: value is None or type(value) in (str, dict),
     "versions": _dict_of(_is_text),
     "training": _or_none(_dict_of(lambda value: True)),
 }
-_STREAM: dict[str, Check] = {
-    "text": _is_text, "seq_len": _is_count, "batch_size": _is_count, "lanes": _is_flag,
-    "seed": lambda value: type(value) is int and value >= 0,
+_STREAM: dict[str, dict[str, Check]] = {
+    "char_lm": {
+        "text": _is_text, "seq_len": _is_count, "batch_size": _is_count, "lanes": _is_flag,
+        "seed": lambda value: type(value) is int and value >= 0,
+    },
+    "seq2seq": {
+        "text": _is_text, "batch_size": _is_count, "max_length": _or_none(_is_count),
+        "seed": lambda value: type(value) is int and value >= 0,
+    },
 }  # fmt: skip
 _TRAINING: dict[str, Check] = {
     "step": _is_count, "epoch": _is_count, "refused": _is_count, "log_bytes": _is_count, "improved": _is_flag,
@@ -79,7 +85,7 @@ def check_meta(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     _check_keys("", meta, _META)
     if training is not None:
         _check_keys("training.", training, _TRAINING)
-        _check_keys("training.stream.", training["stream"], _STREAM)
+        _check_keys("training.stream.", training["stream"], _STREAM[meta["kind"]])
         if training["plateau"] is not None:
             _check_keys("training.plateau.", training["plateau"], _PLATEAU)
         steps = arrays.get("optimizer/steps")
@@ -100,7 +106,7 @@ def check_state(trainer: Trainer, arrays: dict[str, np.ndarray], books: dict[str
     config = trainer.model.config
     shape = (config["num_layers"], books["stream"]["batch_size"], config["hidden_size"])
     state = [arrays[name] for name in ("state/0", "state/1") if name in arrays]
-    parts = len(trainer.model.rnn.STATES)
+    parts = len(trainer.model.rnn.STATES) if hasattr(trainer.model, "rnn") else 0
     if len(state) not in (0, parts) or any(a.shape != shape or a.dtype != config["dtype"] for a in state):
         raise ValueError(f"its state must be {parts} arrays of shape {shape} and dtype {config['dtype']}")
     for callback in trainer.callbacks:

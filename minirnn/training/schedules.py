@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from minirnn.nn.inputs import at_least_0, positive
+from minirnn.nn.inputs import at_least_0, positive, positive_number
 
 Schedule = Callable[[int], float]
 
@@ -65,6 +65,33 @@ def warmup(steps: int, then: Schedule | None = None) -> Schedule:
         return then(step - steps) if then else 1.0
 
     return factor
+
+
+def linear(end: float, steps: int, start: float = 1.0) -> Schedule:
+    """From ``start`` in a straight line to ``end`` at step ``steps``, and stays there.
+
+    Examples
+    --------
+    >>> share = linear(0.5, steps=100)
+    >>> share(0), share(50), share(1000)
+    (1.0, 0.75, 0.5)
+    """
+    positive(steps=steps)
+    at_least_0(start=start, end=end)
+    return lambda step: start + (end - start) * min(step, steps) / steps
+
+
+def inverse_sigmoid(k: float) -> Schedule:
+    """``k / (k + exp(step / k))``: close to 1 for long, then down to 0 (Bengio et al. 2015, for scheduled sampling).
+
+    Examples
+    --------
+    >>> share = inverse_sigmoid(100)
+    >>> [round(share(step), 2) for step in (0, 300, 500, 1000)]
+    [0.99, 0.83, 0.4, 0.0]
+    """
+    positive_number(k=k)
+    return lambda step: k / (k + math.exp(min(step / k, 700.0)))  # beyond, nothing is left of it
 
 
 class Plateau:

@@ -103,14 +103,16 @@ def write_sealed(
     write_atomically(path, _seal(arrays, meta), keep_previous=keep_previous)
 
 
-def read_sealed(path: PathLike, *, kind: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_sealed(
+    path: PathLike, *, kind: str | tuple[str, ...] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read back what :func:`write_sealed` wrote, fresh and writable.
 
     Parameters
     ----------
     path : path
-    kind : str, optional
-        What ``meta["kind"]`` must be.
+    kind : str or tuple of str, optional
+        What ``meta["kind"]`` must be, or one of what it may be.
 
     Raises
     ------
@@ -204,7 +206,7 @@ def _other_copy(path: PathLike) -> str:
     return f"the one before it is {previous}" if previous.exists() else "copy it again from where it came"
 
 
-def _unseal(path: PathLike, blob: bytes, kind: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def _unseal(path: PathLike, blob: bytes, kind: str | tuple[str, ...] | None) -> tuple[dict[str, Any], dict[str, Any]]:
     import zipfile
 
     if blob.count(b"PK\x01\x02") > _MOST_MEMBERS:  # each entry of a zip directory starts so: none is parsed yet
@@ -221,8 +223,10 @@ def _unseal(path: PathLike, blob: bytes, kind: str | None) -> tuple[dict[str, An
         if meta["format_version"] > FORMAT_VERSION:
             reason = f"written by a newer minirnn: format {meta['format_version']}, this one reads {FORMAT_VERSION}"
             raise CheckpointError(path, reason, "upgrade minirnn")
-        if kind is not None and meta.get("kind") != kind:
-            reason = f"of kind {reprlib.repr(meta.get('kind'))}, where {kind!r} is wanted"
+        kinds = (kind,) if isinstance(kind, str) else kind
+        if kinds is not None and meta.get("kind") not in kinds:
+            wanted = " or ".join(map(repr, kinds))
+            reason = f"of kind {reprlib.repr(meta.get('kind'))}, where {wanted} is wanted"
             raise CheckpointError(path, reason, "name another file, or the command that made this one")
         del meta["format_version"]
         return {name: _read_array(archive, member) for name, member in members.items()}, meta

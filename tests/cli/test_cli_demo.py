@@ -85,8 +85,6 @@ def test_it_overwrites_nothing_unasked(demo, cli, tmp_path):
 
 
 def test_samples_are_made_to_fit_and_harmless(monkeypatch):
-    monkeypatch.setattr(
-        "minirnn.cli.watching.generate", lambda model, prompt, **settings: "x" * 100 + "\x1b[31m\n\nend"
-    )
+    monkeypatch.setattr("minirnn.cli.tasks.generate", lambda model, prompt, **settings: "x" * 100 + "\x1b[31m\n\nend")
     shown = module.sample(SimpleNamespace(model=None), seed=1)
     assert shown.splitlines() == ["  | " + "x" * 76, "  | " + "x" * 24 + "\\x1b[31m", "  |", "  | end"]

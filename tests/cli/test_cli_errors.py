@@ -37,7 +37,6 @@ LONG = ["--seq-len", "50", "--batch-size", "16"]
         (["train", "TEXT", "-o", "TEXT"], "is a file; a run needs a directory"),
         (["train", "TEXT", "-o", "TEXT/x"], "cannot be written to"),
         (["train", "TEXT", "-o", "RUN"], "holds another run"),
-        (["train", "TEXT", "-o", "RUN", "--dry-run"], "holds another run"),
         (["demo", "--quick", "--out", "RUN"], "holds another run; give --overwrite"),
         (["generate", "RUN", "--temperature", "-1"], "--temperature: must be a number of at least 0"),
         (["generate", "RUN", "--temperature", "inf"], "--temperature"),

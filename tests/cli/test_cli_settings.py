@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirnn.cli import settings as module
-from minirnn.cli.settings import SETTINGS, UsageError, defaults, merged, read_config, to_toml
+from minirnn.cli.settings import UsageError
+from minirnn.cli.tables import CHARACTERS, PAIRS
+from minirnn.text.grammars import NAMES
 
 VALUES = {
     module.switch: st.booleans(),
@@ -17,36 +19,52 @@ VALUES = {
 
 def value_of(setting):
     """Any value that a setting takes."""
+    if setting.name == "teacher_forcing":
+        return st.sampled_from(["1", "0.5", "1:0.25", "sigmoid:100"])
+    if setting.name == "generated":
+        return st.sampled_from(NAMES)
     if setting.parse in VALUES:
         return VALUES[setting.parse]
     if setting.metavar.startswith("{"):
         return st.sampled_from(setting.metavar.strip("{}").split(","))
     if isinstance(setting.default, int) or setting.metavar == "N":
-        return st.integers(1, 1_000)
+        return st.integers(5, 1_000)
     return st.floats(1e-300, 0.999)
 
 
-@given(st.fixed_dictionaries({}, optional={name: value_of(setting) for name, setting in SETTINGS.items()}))
-def test_what_is_written_is_read_back(tmp_path_factory, given_settings):
+@pytest.mark.parametrize("table", [CHARACTERS, PAIRS], ids=lambda table: table.command)
+@given(data=st.data())
+def test_what_is_written_is_read_back(tmp_path_factory, table, data):
+    optional = {name: value_of(setting) for name, setting in table.settings.items()}
+    settings = table.merged(data.draw(st.fixed_dictionaries({}, optional=optional)))
     path = tmp_path_factory.mktemp("config") / "config.toml"
-    settings = merged(given_settings)
-    if settings["text"] is not None:
-        settings["text"] = module.os.path.abspath(settings["text"])
-    path.write_text(to_toml(settings), encoding="utf-8", newline="")
-    assert merged(read_config(path)) == settings
+    for name, setting in table.settings.items():
+        if setting.is_file and settings[name] is not None:
+            settings[name] = module.os.path.abspath(settings[name])
+    path.write_text(table.to_toml(settings), encoding="utf-8", newline="")
+    read = table.read_config(path)
+    assert {name: read.get(name) for name in table.settings} == settings
 
 
 def test_what_is_written_holds_plain_values_only():
-    values = tomllib.loads(to_toml(merged(defaults(), {"text": "-"})))
+    values = tomllib.loads(CHARACTERS.to_toml(CHARACTERS.merged(CHARACTERS.defaults(), {"text": "-"})))
     assert values["text"] == "-" and values["hidden"] == 128 and values["tie_weights"] is False
     assert "steps" not in values  # there is no "none" in TOML
 
 
 def test_later_layers_win_and_alternatives_exclude_each_other():
-    settings = merged(defaults(), {"steps": 7, "lr": 0.1}, {"clip_value": 1.0, "lr": 0.2})
+    merged = CHARACTERS.merged
+    settings = merged(CHARACTERS.defaults(), {"steps": 7, "lr": 0.1}, {"clip_value": 1.0, "lr": 0.2})
     assert (settings["steps"], settings["epochs"], settings["lr"]) == (7, None, 0.2)
     assert (settings["clip_norm"], settings["clip_value"]) == (None, 1.0)
     assert merged({"epochs": 3, "steps": 7})["epochs"] == 3  # given together, both hold
+
+
+def test_pairs_of_a_file_and_generated_ones_exclude_each_other():
+    given_ones = PAIRS.defaults(), {"pairs": "a.tsv", "valid": "b.tsv"}, {"generated": NAMES[0]}
+    settings = PAIRS.merged(*given_ones)
+    assert (settings["pairs"], settings["generated"]) == (None, NAMES[0])
+    assert (settings["valid"], settings["val_split"]) == ("b.tsv", None)
 
 
 @pytest.mark.parametrize(
@@ -77,10 +95,10 @@ def test_bad_config_files_are_explained(tmp_path, content, message):
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UsageError) as caught:
-        read_config(path)
+        CHARACTERS.read_config(path)
     assert message in str(caught.value) and str(path) in str(caught.value)
 
 
 def test_a_path_that_is_not_unicode_cannot_be_written_down():
     with pytest.raises(UsageError, match="is not Unicode"):
-        to_toml(merged({"text": "/a\udcff"}))
+        CHARACTERS.to_toml(CHARACTERS.merged({"text": "/a\udcff"}))

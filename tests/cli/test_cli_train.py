@@ -7,14 +7,18 @@ import tomllib
 import pytest
 from tiny_commands import SMALL, TEXT
 
-from minirnn.cli.building import build_trainer
-from minirnn.cli.settings import defaults, merged
+from minirnn.cli.tables import CHARACTERS
+from minirnn.cli.tasks import Characters
 from minirnn.lens import learning_curve
 from minirnn.testing import strict_cupy
 from minirnn.training import AdamW, Trainer, load
 from minirnn.training import checkpoint as checkpoint_module
 
 FILES = {"config.toml", "last.npz", "last.previous.npz", "best.npz", "log.jsonl", "samples.txt"}
+
+
+def merged(given):
+    return CHARACTERS.merged(CHARACTERS.defaults(), given)
 
 
 def contents(run):
@@ -244,7 +248,7 @@ def test_settings_reach_the_trainer():
         "seq_len": 9, "batch_size": 2, "random_windows": True, "val_split": 0.2, "optimizer": "adamw", "lr": 0.125,
         "clip_value": 0.5, "seed": 7, "log_every": 3,
     }  # fmt: skip
-    trainer = build_trainer(merged(defaults(), given), TEXT)
+    trainer = Characters().trainer(merged(given), TEXT)
     model = {"cell": "lstm", "hidden_size": 8, "num_layers": 3, "embedding_size": 8, "dropout": 0.25, "seed": 7}
     assert model.items() < trainer.model.config.items()
     assert trainer.model.config["tie_weights"] and trainer.model.config["dtype"] == "float64"
@@ -253,8 +257,8 @@ def test_settings_reach_the_trainer():
     assert len(trainer.validation.ids) == round(0.2 * len(TEXT))
     assert type(trainer.optimizer) is AdamW and trainer.optimizer.lr == 0.125
     assert (trainer.clip_norm, trainer.clip_value, trainer.log_every) == (None, 0.5, 3)
-    assert build_trainer(merged(defaults(), {"seq_len": 9}), TEXT).clip_norm == 5
-    assert build_trainer(merged(defaults(), {"seq_len": 9, "clip_norm": 0.0}), TEXT).clip_norm is None
+    assert Characters().trainer(merged({"seq_len": 9}), TEXT).clip_norm == 5
+    assert Characters().trainer(merged({"seq_len": 9, "clip_norm": 0.0}), TEXT).clip_norm is None
 
 
 def test_the_config_of_a_run_finds_the_text_from_anywhere(cli, text, tmp_path, monkeypatch):
@@ -323,7 +327,7 @@ def test_a_model_that_can_write_no_sample_has_diverged(cli, text, tmp_path, monk
     def diverged(*arguments, **settings):
         raise ValueError("logits must be finite, got nan at 0; the model has diverged")
 
-    monkeypatch.setattr("minirnn.cli.watching.generate", diverged)
+    monkeypatch.setattr("minirnn.cli.tasks.generate", diverged)
     result = cli("train", text, "-o", tmp_path / "run", *SMALL, "--steps", 9, "--sample-every", 2)
     assert result.code == 1 and "step 2: logits must be finite" in result.err.splitlines()[-1]
 

@@ -212,6 +212,20 @@ def cross_entropy(draw):
 
 
 @st.composite
+def affine_cross_entropy(draw):
+    shape, V, D = (
+        draw(some.shapes(min_dims=1, max_dims=2, min_side=1, max_side=2)),
+        draw(st.integers(2, 4)),
+        draw(sides),
+    )
+    xs = draw(some.arrays((*shape[:-1], D, shape[-1])))
+    b = draw(st.one_of(st.none(), some.arrays((V,))))
+    mask = draw(st.one_of(st.none(), some.masks(shape)))
+    smoothing = draw(st.sampled_from([0.0, 0.1]))
+    return (xs, draw(some.arrays((V, D))), b, draw(some.ids(shape, V)), mask), {"smoothing": smoothing}
+
+
+@st.composite
 def same_shape(draw):
     shape = draw(some.shapes(min_side=1))
     return (draw(some.arrays(shape)), draw(some.arrays(shape))), {}
@@ -250,6 +264,7 @@ RULES = {
     "abs": of_values(some.arrays_away_from),
     "add": two_arrays(),
     "additive_scores": looks(with_v=True),
+    "affine_cross_entropy": affine_cross_entropy(),
     "affine": affine(),
     "astype": st.tuples(of_values(some.arrays), st.sampled_from(["float32", "float64"])).map(
         lambda drawn: (drawn[0][0], {"dtype": drawn[1]})

@@ -1,0 +1,130 @@
+"""A training command from its flags to its last line, whatever it trains: ``train`` and ``train-seq2seq`` are this."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from minirnn.arrays import use_backend
+from minirnn.cli import rehearsal
+from minirnn.cli.building import check_directory
+from minirnn.cli.console import Console, table
+from minirnn.cli.running import command, complain_if_not_saved, run, summary_table
+from minirnn.cli.settings import UsageError
+from minirnn.cli.tasks import Task
+from minirnn.training import CheckpointError
+from minirnn.training.checkpoint import read_run
+from minirnn.workers import use_workers
+
+REST = """ All of the run stands in one directory: config.toml,
+last.npz, best.npz, log.jsonl, samples.txt and, with matplotlib, loss.png.
+
+Ctrl-C finishes the step and saves. --resume goes on, with the settings in the
+run's config.toml where no flags are given, and ends with the same bits as a run
+that was never stopped."""
+
+
+def add_training_parser(commands: Any, task: Task, help: str, purpose: str, epilog: str) -> argparse.ArgumentParser:
+    """Adds the command of a task, and returns its parser."""
+    parser = commands.add_parser(
+        task.table.command,
+        help=help,
+        description=purpose + REST,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-o", "--out", metavar="DIR", help="directory of the run")
+    parser.add_argument("--config", metavar="FILE", help="settings from a TOML file; flags win over it")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--resume", action="store_true", help="go on with the run in DIR; start it if there is none yet")
+    way.add_argument("--overwrite", action="store_true", help="delete the run in DIR, and start anew")
+    rehearsals = parser.add_mutually_exclusive_group()
+    rehearsals.add_argument(
+        "--overfit", action="store_true", help="only train on one batch again and again, and see whether it is learned"
+    )
+    rehearsals.add_argument(
+        "--dry-run", action="store_true", help="only check everything and estimate the time; write nothing"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object per line: log records, then a summary")
+    task.table.add_to(parser)
+    parser.set_defaults(run=partial(main, task=task))
+    return parser
+
+
+def main(options: argparse.Namespace, console: Console, task: Task) -> int:
+    settings = gather(options, task)
+    rehearsing = options.overfit or options.dry_run
+    task.check(settings)
+    if options.out is None and not rehearsing:
+        words = f"minirnn {task.table.command} {task.table.data.metavar} -o DIR"
+        raise UsageError(f"say where the run may keep its files: {words}")
+    if options.out == "":
+        raise UsageError("-o must name a directory, got an empty name")
+    out = None if options.out is None else Path(options.out)
+    if out is not None and not rehearsing:
+        check_directory(out, options.resume, options.overwrite)
+    data = task.read(settings)
+    with use_backend(settings["backend"]), use_workers(settings["workers"]):
+        if options.overfit:
+            return rehearsal.overfit(settings, data, task, console)
+        trainer = task.trainer(settings, data)
+        console.note(task.description(trainer, settings))
+        if options.dry_run:
+            return rehearsal.dry_run(trainer, settings, task, console, out, options.resume)
+        assert out is not None  # only rehearsals do without
+        summary, signum = run(trainer, settings, console, out, task, resume=options.resume, overwrite=options.overwrite)
+    console.record(event="summary", **summary)
+    console.say(summary_table(summary))
+    if complain_if_not_saved(summary, console):
+        return 1
+    if signum is not None:
+        console.say(table([("go on", command(task.table.command, "-o", options.out, "--resume"))]))
+        return 128 + signum
+    console.say(table([("next", command(*task.next_words(options.out, data)))]))
+    return 0
+
+
+def of_checkpoint(out: str, given: set[str], task: Task) -> dict[str, Any]:
+    """Settings that ``last.npz`` knows of the run, if its ``config.toml`` leaves out some; says which nobody knows."""
+    rivals = {name: names for names in task.table.alternatives for name in names}
+    missing = [name for name in task.table.defaults() if not given.intersection(rivals.get(name, (name,)))]
+    if not missing:
+        return {}
+    _, meta = read_run(out, task.kind)
+    known = task.known(meta["model"], meta["training"] or {})
+    unknown = [name for name in missing if name not in known]
+    if unknown:
+        warnings.warn(
+            f"{Path(out, 'config.toml')} does not say what this run had as {', '.join(unknown)}: the defaults hold",
+            RuntimeWarning,
+            stacklevel=1,
+        )
+    try:
+        return {name: task.table.settings[name].parse(value) for name, value in known.items()}
+    except argparse.ArgumentTypeError as error:
+        raise CheckpointError(Path(out, "last.npz"), f"a setting {error}", "load only what minirnn wrote") from error
+
+
+def gather(options: argparse.Namespace, task: Task) -> dict[str, Any]:
+    """The settings: defaults, then those of the run to be resumed, then of the config file, then flags."""
+    rows = task.table
+    layers = [rows.defaults()]
+    own = Path(options.out or "", "config.toml")
+    if options.resume and options.out and own.exists():
+        layers.append(rows.read_config(own))
+    if options.config:
+        layers.append(rows.read_config(options.config))
+    flags = {name: value for name, value in vars(options).items() if name in rows.settings}
+    if options.resume and options.out and Path(options.out, "last.npz").is_file():
+        layers.insert(1, of_checkpoint(options.out, {name for layer in (*layers[1:], flags) for name in layer}, task))
+    settings = rows.merged(*layers, flags)
+    if settings["clip_norm"] and settings["clip_value"]:
+        raise UsageError("give --clip-norm or --clip-value, not both")
+    tied = next(name for name in settings if name.startswith("tie_"))
+    if settings[tied] and settings["embed"] != settings["hidden"]:
+        sizes = f"{settings['embed']} and {settings['hidden']}"
+        raise UsageError(f"--{tied.replace('_', '-')} needs --embed and --hidden to be equal, got {sizes}")
+    return settings
