@@ -1,5 +1,6 @@
 """Text as training data: read it, give its characters or tokens numbers, cut it into batches."""
 
+from minirnn.text.grammars import Pairs, generated
 from minirnn.text.pairs import PairStream, read_pairs
 from minirnn.text.reading import DataError, read_text
 from minirnn.text.stream import TextStream
@@ -13,10 +14,12 @@ __all__ = [
     "UNK",
     "DataError",
     "PairStream",
+    "Pairs",
     "TextStream",
     "TokenVocabulary",
     "Vocabulary",
     "entropy_of_characters",
+    "generated",
     "read_pairs",
     "read_text",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -139,16 +138,16 @@ class PairStream:
         self.source_vocabulary = source_vocabulary
         self.target_vocabulary = target_vocabulary
         self.pairs: list[Pair] = []
-        self._sources: list[list[int]] = []
-        self._targets: list[list[int]] = []
+        self._sources: list[np.ndarray] = []
+        self._targets: list[np.ndarray] = []
         for place, (source, target) in enumerate(pairs):
             xs, ys = source_vocabulary.encode(source), target_vocabulary.encode(target)
             if not (xs and ys):
                 raise DataError(f"pairs[{place}] has no token in its {'target' if xs else 'source'}")
             if max_length is None or max(len(xs), len(ys)) <= max_length:
                 self.pairs.append((source, target))
-                self._sources.append(xs)
-                self._targets.append([*ys, EOS])
+                self._sources.append(np.array(xs, dtype=np.int32))
+                self._targets.append(np.array([*ys, EOS], dtype=np.int32))
         self.left_out = len(pairs) - len(self.pairs)
         if not self.pairs:
             why = "" if max_length is None else f" with at most {max_length} tokens on each side"
@@ -284,7 +283,8 @@ class PairStream:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the pairs and the vocabularies, in hexadecimal."""
-        import hashlib  # only here: a slow import, for a rare question
+        import hashlib  # only here: slow imports, for a rare question
+        import json
 
         vocabularies = self.source_vocabulary.to_plain(), self.target_vocabulary.to_plain()
         return hashlib.sha256(json.dumps([vocabularies, self.pairs]).encode()).hexdigest()
@@ -300,7 +300,7 @@ class PairStream:
         }
 
 
-def _rows(sentences: list[list[int]]) -> np.ndarray:
+def _rows(sentences: list[np.ndarray]) -> np.ndarray:
     """Sentences as the rows of one array, filled up with PAD."""
     rows = np.full((len(sentences), max(map(len, sentences))), PAD, dtype=np.int64)
     for row, ids in zip(rows, sentences, strict=True):
