@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
@@ -25,9 +25,8 @@ UNITS = ("words", "chars", "bpe")
 class TokenVocabulary:
     r"""The tokens that a model of sentences knows; the id of a token is its place among them plus four.
 
-    The four ids below are those of every vocabulary: :data:`PAD` fills rows up, :data:`BOS` and :data:`EOS` begin and
-    end a sentence, :data:`UNK` stands for what is not known. No token is written as they are, so no text can forge
-    them.
+    Four ids mean the same in every vocabulary: :data:`PAD` fills rows up, :data:`BOS` and :data:`EOS` begin and end a
+    sentence, :data:`UNK` stands for what is not known. They have no spelling, so no text can forge them.
 
     Parameters
     ----------
@@ -158,14 +157,14 @@ class TokenVocabulary:
             return [place + RESERVED for place in self._pairs.encode(text)]
         return [self._id_of.get(token, UNK) for token in _split(text, self.units)]
 
-    def decode(self, ids: Array, replacements: Mapping[int, str] | list[str] | None = None) -> str:
+    def decode(self, ids: Array, replacements: Mapping[int, str] | Sequence[str] | None = None) -> str:
         """The text of a sequence of ids, up to the first EOS.
 
         Parameters
         ----------
         ids : sequence of int or array of int, (N,)
             PAD and BOS among them say nothing.
-        replacements : list or dict of str, optional
+        replacements : sequence or dict of str, optional
             What to write instead of "<unk>", by position in ``ids``: ``replacements[n]`` where ``ids[n]`` is UNK.
 
         Raises

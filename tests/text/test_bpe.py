@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirnn.text import DataError
+from minirnn.text import DataError, bpe
 from minirnn.text.bpe import BytePairs, bytes_shown, join, learn_merges, text_of_bytes, tokens_of, words_of
 
 LETTERS = st.text("ab é", max_size=12)  # few, so that pairs come again and overlap
@@ -143,3 +143,10 @@ def test_what_is_remembered_of_words_changes_nothing(texts, text):
     pairs = BytePairs(merges)
     first = pairs.encode(text)
     assert pairs.encode(text) == first == BytePairs(merges).encode(text)
+
+
+def test_not_every_word_is_remembered(monkeypatch):
+    monkeypatch.setattr(bpe, "CACHED", 2)
+    pairs = BytePairs(learn_merges(["a b a b"]))
+    assert pairs.encode("a b c d a c") == [256, 257, *b" c d", 256, *b" c"]
+    assert len(pairs._known) == 2

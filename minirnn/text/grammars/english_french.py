@@ -8,11 +8,11 @@ behind "is". Most adjectives stand behind the noun, some before it, so that word
 the verb, and after it "a" and "some" become "de". Small words melt: "le arbre" is "l' arbre", "de le" is "du". One
 word can be three ("near" is "près de", "in front of" is "devant"). All words are lower case, with spaces between.
 
-French is a function of English here: they are men where nobody says otherwise, and one word has one translation.
+French is a function of English here: "they" and "I" are men, and of two ways to say it one is always taken.
 
 The three parts differ in which adjectives come with which nouns. No sentence of the training has an adjective with a
-noun that is held out, each sentence of the test has at least one such combination: if the model knows that it is "une
-église verte", then from other churches and other green things.
+noun where that combination is held out; each sentence of the test has at least one of them. A model that gets "une
+église verte" right knows it from other churches and other green things.
 """
 
 from __future__ import annotations
