@@ -13,9 +13,11 @@ result prints as a text, becomes plain data by ``to_dict()``, and a picture by `
 | `clipping` | how often, and in which direction, does clipping change a gradient? |
 | `step` | what are the numbers in each formula of the backward pass, step by step? `step_page` makes a page of them |
 
-Two pictures need no recording: `learning_curve`, of a training run, and `v_curves`, of a gradient check.
+Three pictures need no recording: `learning_curve`, of a training run, `v_curves`, of a gradient check, and `attention`,
+of a translation: where did the model look while it wrote each token? `attention_page` makes a page of it.
 """
 
+from minirnn.lens.attention import Attention, attention, attention_page
 from minirnn.lens.clipping import Clipping, clipping
 from minirnn.lens.flow import Flow, flow
 from minirnn.lens.gates import Gates, gates
@@ -31,6 +33,7 @@ from minirnn.lens.truncation import Truncation, truncation
 from minirnn.lens.v_curves import v_curves
 
 __all__ = [
+    "Attention",
     "Clipping",
     "Flow",
     "Gates",
@@ -40,6 +43,8 @@ __all__ = [
     "Recording",
     "Steps",
     "Truncation",
+    "attention",
+    "attention_page",
     "clipping",
     "flow",
     "gates",

@@ -210,13 +210,24 @@ def replaced(text: str, by: Mapping[str, str]) -> str:
     return text
 
 
-def quoted(token: str) -> str:
-    r"""A token as it can be read: in quotation marks, what is invisible or would rearrange the line written out.
+def readable(token: str) -> str:
+    r"""A token with what is invisible in it, or would rearrange the line, written out.
 
     Examples
     --------
-    >>> [quoted(token) for token in ("a", " ", "\n", "\u202e", "\u0301")]
-    ["'a'", "' '", "'\\n'", "'\\u202e'", "'◌́'"]
+    >>> [readable(token) for token in ("a", "\n", "\u202e", "\u0301")]
+    ['a', '\\n', '\\u202e', '◌́']
     """
     dotted = f"◌{token}" if token and unicodedata.combining(token[0]) else token
-    return "'" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in dotted) + "'"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in dotted)
+
+
+def quoted(token: str) -> str:
+    """A token as it can be read, in quotation marks.
+
+    Examples
+    --------
+    >>> quoted(" ")
+    "' '"
+    """
+    return f"'{readable(token)}'"

@@ -16,8 +16,9 @@ from minirnn.text.bpe import BYTES, BytePairs, bytes_shown, learn_merges, text_o
 from minirnn.text.reading import DataError
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3  # nothing, the beginning, the end, and what the vocabulary does not know
-RESERVED = 4
-UNKNOWN = "<unk>"
+RESERVED_SHOWN = ("<pad>", "<bos>", "<eos>", "<unk>")
+RESERVED = len(RESERVED_SHOWN)
+UNKNOWN = RESERVED_SHOWN[UNK]
 UNITS = ("words", "chars", "bpe")
 
 
@@ -141,8 +142,29 @@ class TokenVocabulary:
         ['▁', 's', 'low', '▁', 'low', '▁', '\\xc3', '\\xa9']
         """
         if self.units == "bpe":
-            return [bytes_shown(self.tokens[token - RESERVED]) for token in self.encode(text)]
+            return self.shown(self.encode(text))
         return _split(_checked(text, "text"), self.units)
+
+    def shown(self, ids: Array) -> list[str]:
+        """Each of some ids as people read it, as :meth:`split` shows tokens; the reserved four as "<pad>", "<bos>", ...
+
+        Parameters
+        ----------
+        ids : sequence of int or array of int, (N,)
+
+        Raises
+        ------
+        DataError, ValueError
+            As of :meth:`decode`.
+
+        Examples
+        --------
+        >>> TokenVocabulary.learn(["low", "slow"], units="bpe").shown([36, 260, UNK, EOS])
+        ['▁', 'lo', '<unk>', '<eos>']
+        """
+        show = bytes_shown if self.units == "bpe" else str
+        ids = self._checked_ids(ids)
+        return [show(self.tokens[i - RESERVED]) if i >= RESERVED else RESERVED_SHOWN[i] for i in ids]
 
     def encode(self, text: str) -> list[int]:
         """The ids of the tokens of a text, without BOS and EOS; :data:`UNK` for each that is not known.
