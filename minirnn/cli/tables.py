@@ -8,7 +8,7 @@ from typing import Any
 from minirnn.cli.settings import BACKENDS, Setting, Table, choice, one_of, real, some_text, switch, whole, worker_count
 from minirnn.models.char_lm import CELLS
 from minirnn.models.seq2seq import ATTENTION, CONTEXTS, FEEDS
-from minirnn.text.grammars import NAMES
+from minirnn.text.grammars import MAKERS
 from minirnn.text.tokens import UNITS
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
@@ -93,7 +93,7 @@ CHARACTERS = Table(
     (LENGTH, CLIPPING),
 )
 
-GENERATED_HELP = f"pairs that are always there, in place of TSV: {', '.join(NAMES)}"
+GENERATED_HELP = f"pairs that are always there, in place of TSV: {', '.join(MAKERS)}"
 PAIRS = Table(
     "train-seq2seq",
     Setting(
@@ -101,7 +101,7 @@ PAIRS = Table(
     ),
     {
         "data": (
-            Setting("generated", one_of(*NAMES), None, GENERATED_HELP, "NAME"),
+            Setting("generated", one_of(*MAKERS), None, GENERATED_HELP, "NAME"),
             Setting("valid", some_text, None, "pairs to validate on, a TSV file", "TSV", is_file=True),
             HELD_OUT,
             choice("units", UNITS, "bpe", "what a token is: byte pairs, words between white space, or characters"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from minirnn.cli import settings as module
 from minirnn.cli.settings import UsageError
 from minirnn.cli.tables import CHARACTERS, PAIRS
-from minirnn.text.grammars import NAMES
+from minirnn.text.grammars import MAKERS
 
 VALUES = {
     module.switch: st.booleans(),
@@ -22,7 +22,7 @@ def value_of(setting):
     if setting.name == "teacher_forcing":
         return st.sampled_from(["1", "0.5", "1:0.25", "sigmoid:100"])
     if setting.name == "generated":
-        return st.sampled_from(NAMES)
+        return st.sampled_from(list(MAKERS))
     if setting.parse in VALUES:
         return VALUES[setting.parse]
     if setting.metavar.startswith("{"):
@@ -61,9 +61,9 @@ def test_later_layers_win_and_alternatives_exclude_each_other():
 
 
 def test_pairs_of_a_file_and_generated_ones_exclude_each_other():
-    given_ones = PAIRS.defaults(), {"pairs": "a.tsv", "valid": "b.tsv"}, {"generated": NAMES[0]}
+    given_ones = PAIRS.defaults(), {"pairs": "a.tsv", "valid": "b.tsv"}, {"generated": "dates"}
     settings = PAIRS.merged(*given_ones)
-    assert (settings["pairs"], settings["generated"]) == (None, NAMES[0])
+    assert (settings["pairs"], settings["generated"]) == (None, "dates")
     assert (settings["valid"], settings["val_split"]) == ("b.tsv", None)
 
 
