@@ -109,8 +109,7 @@ def beam_search(
             blocked = repeating(written, block_ngrams) if block_ngrams else None
             # Twice as many as live on: no more than ``beam`` of them can be an end, one of each hypothesis.
             found = best_candidates(logits, totals, sentences, 2 * beam, blocked)
-            stuck = ~np.isin(sentences, sentences[found.columns])  # nothing may follow
-            for k in np.flatnonzero(stuck & (results.counts[sentences] == 0)):
+            for k in np.flatnonzero(~np.isin(sentences, sentences[found.columns])):  # nothing may follow
                 results.add(sentences[k], written[k], came_by[k], totals[k], ended=False)
 
             lives = found.ids != EOS

@@ -61,7 +61,7 @@ def best_candidates(
     nth = table.shape[1] - most - most_blocked
     bar = np.full(N, -np.inf) if nth < 0 else np.partition(table, nth, axis=1)[rows, nth]
 
-    columns, opened = np.nonzero((scores >= bar[:, None]) & (scores > -np.inf))
+    columns, opened = np.nonzero(scores >= bar[:, None])
     ids = EOS + opened[:, None] + groups * np.arange(-(-(V - EOS) // groups))
     columns = np.broadcast_to(columns[:, None], ids.shape)[ids < V]
     ids = ids[ids < V]

@@ -72,7 +72,7 @@ def plain_search(model, source, beam, limit, block_ngrams=0, trace=None, **penal
             trace.append(([total for _, total in living], list(done)))
         if len(done) >= beam:
             break
-    if len(done) < beam and (candidates or not done):
+    if len(done) < beam:
         done += [(*alive, False) for alive in living]
     return sorted((outcome(model, source, *each, **penalties) for each in done), key=lambda each: -each[0])
 
@@ -239,6 +239,19 @@ def test_a_search_goes_on_only_while_something_could_get_ahead(seed, n_best, pen
         if beaten or len(done) >= beam or step == limit:
             assert len(model.columns) == step
             break
+
+
+def test_what_can_only_draw_level_is_not_waited_for():
+    def end_or_loop(source, prefix, logits):  # even chances at first, then no other way
+        logits[:] = -np.inf
+        logits[[4] if prefix else [EOS, 4]] = 0
+        return logits
+
+    model = FakeTranslator(change=end_or_loop)
+    [[found]] = beam_search(model, [[4]], 2, length_penalty=0)
+    assert (found.ids, len(model.columns)) == ((), 1)
+    [both] = beam_search(model, [[4]], 2, length_penalty=0, n_best=2, block_ngrams=1)
+    assert [(h.ids, h.ended, h.score) for h in both] == [((), True, np.log(0.5)), ((4,), False, np.log(0.5))]  # stuck
 
 
 def test_columns_leave_when_their_search_is_over():
