@@ -86,6 +86,14 @@ def beam_search(
     ----------
     Sutskever et al. 2014, "Sequence to sequence learning with neural networks"; Wu et al. 2016, "Google's neural
     machine translation system".
+
+    Examples
+    --------
+    >>> from minirnn.models import Seq2Seq
+    >>> model = Seq2Seq(10, 9, embedding_size=4, hidden_size=8)
+    >>> [[best, second]] = beam_search(model, [[4, 5, 6]], beam=3, n_best=2)
+    >>> best.score > second.score, best.attention.shape == (len(best.ids), 3)
+    (True, True)
     """
     positive(beam=beam, n_best=n_best, max_length=1 if max_length is None else max_length)
     at_least_0(below=10, length_penalty=length_penalty, coverage_penalty=coverage_penalty)

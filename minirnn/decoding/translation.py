@@ -58,7 +58,7 @@ def translate(
     beam, length_penalty, coverage_penalty, n_best, max_length, block_ngrams
         As in :func:`beam_search`.
     replace_unknown : bool
-        Writes, instead of "<unk>", the token of the source that the model attended to most (Jean et al. 2015): names
+        Writes, instead of "<unk>", the token of the source that the model attended to most: names
         and numbers are mostly carried over as they are. It takes a model that attends.
     batch_size : int
         How many texts, of about one length, are translated together: a matter of time and memory.
@@ -75,6 +75,19 @@ def translate(
     -----
     Scores are computed in floating point, together not always to the last bit as alone: of two hypotheses that are
     equally good but for the last bit, another may win in another batch.
+
+    References
+    ----------
+    Jean et al. 2015, "On using very large target vocabulary for neural machine translation".
+
+    Examples
+    --------
+    >>> from minirnn.models import Seq2Seq
+    >>> english, french = (TokenVocabulary.learn([text], "words") for text in ("the cat sees", "le chat voit"))
+    >>> model = Seq2Seq(english, french, embedding_size=4, hidden_size=8)
+    >>> [translation] = translate(model, ["the cat"], n_best=2)
+    >>> translation.source, len(translation.others)
+    ('the cat', 1)
     """
     for name in ("source_vocabulary", "target_vocabulary"):
         if not isinstance(getattr(model, name, None), TokenVocabulary):
