@@ -3,11 +3,20 @@
 from minirnn import nn, ops, rules
 from minirnn.arrays import BackendError, to_numpy, use_backend, xp_of
 from minirnn.checking import GradcheckError
-from minirnn.decoding import generate, sampler, stream_characters
+from minirnn.decoding import (
+    Hypothesis,
+    Translation,
+    beam_search,
+    generate,
+    greedy,
+    sampler,
+    stream_characters,
+    translate,
+)
 from minirnn.functional import gradcheck, hvp
-from minirnn.models import CharLM, Tagger
+from minirnn.models import CharLM, Seq2Seq, Tagger
 from minirnn.tape import Tensor, differentiable, no_grad
-from minirnn.text import DataError, TextStream, Vocabulary, read_text
+from minirnn.text import DataError, PairStream, TextStream, TokenVocabulary, Vocabulary, generated, read_pairs, read_text
 from minirnn.training import (
     SGD,
     Adam,
@@ -52,11 +61,16 @@ __all__ = [
     # layers and models
     "nn",
     "CharLM",
+    "Seq2Seq",
     "Tagger",
     # text
     "Vocabulary",
     "TextStream",
     "read_text",
+    "TokenVocabulary",
+    "PairStream",
+    "read_pairs",
+    "generated",
     "DataError",
     # training
     "fit",
@@ -83,4 +97,10 @@ __all__ = [
     "generate",
     "stream_characters",
     "sampler",
+    # translating
+    "translate",
+    "Translation",
+    "beam_search",
+    "greedy",
+    "Hypothesis",
 ]
