@@ -15,14 +15,26 @@ from contextlib import ExitStack, suppress
 from typing import Any, NoReturn
 
 from minirnn.arrays import BackendError
-from minirnn.cli import bench, demo, doctor, evaluate, generate, gradcheck, inspect, lens, train, train_seq2seq
+from minirnn.cli import (
+    bench,
+    demo,
+    doctor,
+    evaluate,
+    generate,
+    gradcheck,
+    inspect,
+    lens,
+    train,
+    train_seq2seq,
+    translate,
+)
 from minirnn.cli.console import Console
 from minirnn.cli.interrupts import Interrupted, handling, stop_at_once
 from minirnn.cli.settings import UsageError
 from minirnn.text import DataError
 from minirnn.training import CheckpointError
 
-VERBS = (demo, train, generate, train_seq2seq, evaluate, gradcheck, lens, bench, inspect, doctor)
+VERBS = (demo, train, generate, train_seq2seq, translate, evaluate, gradcheck, lens, bench, inspect, doctor)
 CHECK_FAILED, USAGE, BAD_DATA, BAD_CHECKPOINT, NO_BACKEND = 1, 2, 3, 4, 5
 CODES: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
     (DataError, BAD_DATA),
