@@ -15,7 +15,14 @@ import minirnn as mr
 from minirnn.testing.bug_zoo import ZOO
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
-PICTURES = {"06_flows.png", "07_clipping.png", "08_flows.png", "09_truncation.png", "14_attention.png"}
+PICTURES = {
+    "06_flows.png",
+    "07_clipping.png",
+    "08_flows.png",
+    "09_truncation.png",
+    "14_attention.png",
+    "15_attention.png",
+}
 
 
 @pytest.fixture(scope="module")
@@ -269,3 +276,12 @@ def test_attention(lesson):
     assert seen["shares"]["with"]["sequences"] > 0.97 and seen["shares"]["without"]["sequences"] < 0.1
     assert seen["found"].mean() > 0.97 and seen["diagonal"].mean() > 0.7
     assert seen["looked"].sum(axis=-1) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_translator(lesson):
+    seen = lesson("15")
+    assert seen["by_heart"] == len(seen["phrases"]) == 8
+    assert sum(seen["right"]) > 400 and len(seen["right"]) == 500
+    assert seen["looked"] >= 0.99 and len(seen["found"]) > 100
+    read, wrote = seen["seen"].read, seen["seen"].written
+    assert wrote[seen["seen"].weights[:, read.index("red")].argmax()].startswith("roug")
