@@ -15,7 +15,7 @@ from minirnn.cli.console import Console, bits, table
 from minirnn.cli.settings import BACKENDS, UsageError, one_of
 from minirnn.cli.translate import add_search_options, check_attends, check_reads, search_settings
 from minirnn.decoding import translate
-from minirnn.models import CharLM, Seq2Seq
+from minirnn.models import Seq2Seq
 from minirnn.tape import no_grad
 from minirnn.text import PAD, UNK, DataError, PairStream, TextStream, entropy_of_characters, generated, read_pairs
 from minirnn.text.grammars import MAKERS
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def of_text(lm: CharLM, options: argparse.Namespace) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+def of_text(lm: Any, options: argparse.Namespace) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """How well a character model predicts a text: each character from those before it."""
     if options.generated is not None:
         raise UsageError(f"--generated makes pairs, but {options.checkpoint} is a model of characters: give a text")
@@ -83,7 +83,7 @@ def of_text(lm: CharLM, options: argparse.Namespace) -> tuple[dict[str, Any], li
     return found, [("characters", f"{count:,}"), *loss_rows(nats, "character", more)]
 
 
-def mean_loss(lm: CharLM, text: str) -> float:
+def mean_loss(lm: Any, text: str) -> float:
     """Nats per character of a text of known ones, whatever its length.
 
     Lanes leave over what does not fill them. That end is read after them, by itself.
@@ -99,9 +99,7 @@ def mean_loss(lm: CharLM, text: str) -> float:
     return total / targets
 
 
-def of_pairs(
-    model: Seq2Seq, options: argparse.Namespace, console: Console
-) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+def of_pairs(model: Any, options: argparse.Namespace, console: Console) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """How well a model predicts each token of the targets, and what it writes in their place."""
     if options.unknown != "error":
         raise UsageError("--unknown belongs to models of characters; this one has a token for what it does not know")
@@ -138,7 +136,7 @@ def read_pairs_of(name: str) -> list[tuple[str, str]]:
     return read_pairs("/dev/stdin" if name == "-" else name)
 
 
-def token_accuracy(model: Seq2Seq, stream: PairStream) -> float:
+def token_accuracy(model: Any, stream: PairStream) -> float:
     """The share of targets that the model holds for the likeliest, told all before them."""
     right = 0
     with model.evaluating(), no_grad():
@@ -148,7 +146,7 @@ def token_accuracy(model: Seq2Seq, stream: PairStream) -> float:
     return right / stream.targets_per_epoch
 
 
-def same(model: Seq2Seq, made: str, wanted: str) -> bool:
+def same(model: Any, made: str, wanted: str) -> bool:
     """Whether a translation is right; of words, white space between them does not matter."""
     return made.split() == wanted.split() if model.target_vocabulary.units == "words" else made == wanted
 

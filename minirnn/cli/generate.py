@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
         help="let a trained model write",
         description="Lets a trained model continue a prompt. The text goes to stdout, the rest to stderr.",
     )
-    parser.add_argument("checkpoint", metavar="RUN", help="directory of a run (its last.npz), or a .npz file")
+    parser.add_argument("checkpoint", metavar="RUN", help="directory of a run (its best.npz), or a .npz file")
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument("stdin", nargs="?", choices=["-"], metavar="-", help="read the prompt from stdin")
     prompt.add_argument("--prompt", metavar="TEXT", default="", help="what to continue")

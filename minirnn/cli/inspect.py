@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minirnn.cli.console import Console, bits, table, visible
+from minirnn.models import CharLM, Seq2Seq
+from minirnn.text import PairStream, TextStream, TokenVocabulary
 from minirnn.training import load
 from minirnn.training.checkpoint import checkpoint_file, read_run
+
+UNITS = {CharLM.KIND: TextStream.unit, Seq2Seq.KIND: PairStream.unit}  # what a loss is per
+SHOWN = 20  # tokens of a vocabulary
 
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "inspect",
         help="show what stands in a checkpoint",
-        description="Shows what stands in a checkpoint, after checking its seal.",
+        description="Shows what stands in a checkpoint, after checking its seal; of a run its best model, and where "
+        "the run stands.",
     )
-    parser.add_argument("checkpoint", metavar="RUN", help="directory of a run (its last.npz), or a .npz file")
+    parser.add_argument("checkpoint", metavar="RUN", help="directory of a run (its best.npz), or a .npz file")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=run)
 
@@ -27,7 +34,7 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace, console: Console) -> int:
     path = checkpoint_file(options.checkpoint)
     arrays, meta = read_run(path)
-    lm = load(path)  # whether it can be built, too
+    model = load(path)  # whether it can be built, too
     parameters: dict[str, dict[str, Any]] = {
         name: {
             "shape": list(p.shape),
@@ -35,24 +42,25 @@ def run(options: argparse.Namespace, console: Console) -> int:
             "norm": float(np.linalg.norm(p.numpy().astype("float64"))),
             "finite": bool(np.isfinite(p.numpy()).all()),
         }
-        for name, p in lm.named_parameters()
+        for name, p in model.named_parameters()
     }
-    training = meta["training"]
-    size = os.path.getsize(path)
-    characters = meta["vocabulary"]
+    training, size = meta["training"], os.path.getsize(path)
+    last = Path(options.checkpoint, "last.npz")
+    if training is None and last.is_file():  # the best model is a file of its own, and holds no run
+        training = read_run(last, meta["kind"])[1]["training"]
     console.record(
-        path=os.fspath(path), bytes=size, seal="ok", model=meta["model"], vocabulary=characters,
-        versions=meta["versions"], training=training, parameters=parameters,
+        path=os.fspath(path), bytes=size, seal="ok", kind=meta["kind"], model=meta["model"],
+        vocabulary=meta["vocabulary"], versions=meta["versions"], training=training, parameters=parameters,
     )  # fmt: skip
     config = ", ".join(f"{name} {value}" for name, value in meta["model"].items())
     rows = [
-        ("file", f"{visible(os.fspath(path))}: {size:,} bytes, {len(arrays)} arrays"),
+        ("file", f"{os.fspath(path)}: {size:,} bytes, {len(arrays)} arrays"),
         ("seal", "ok"),
         ("versions", ", ".join(f"{name} {version}" for name, version in meta["versions"].items())),
-        ("model", config),
-        ("vocabulary", "none" if characters is None else f"{len(characters)} characters: {_escaped(characters)}"),
-        *_training_rows(training),
-        ("parameters", f"{sum(p.size for p in lm.parameters()):,}"),
+        ("model", f"{meta['kind']}: {config}"),
+        *_vocabulary_rows(meta["vocabulary"]),
+        *_training_rows(training, UNITS[meta["kind"]]),
+        ("parameters", f"{sum(p.size for p in model.parameters()):,}"),
     ]
     console.say(table([(name, visible(value)) for name, value in rows]))
     width = max(map(len, parameters))
@@ -63,19 +71,34 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _training_rows(training: dict[str, Any] | None) -> list[tuple[str, str]]:
+def _vocabulary_rows(vocabulary: str | dict[str, Any] | None) -> list[tuple[str, str]]:
+    if vocabulary is None:
+        return [("vocabulary", "none")]
+    if isinstance(vocabulary, str):
+        return [("vocabulary", f"{len(vocabulary)} characters: {_escaped(vocabulary)}")]
+    return [(side, _in_short(TokenVocabulary.from_plain(plain))) for side, plain in vocabulary.items()]
+
+
+def _in_short(vocabulary: TokenVocabulary) -> str:
+    """The last tokens of byte pairs, for the first are single bytes; of others the first, the most frequent."""
+    some = vocabulary.tokens[-SHOWN:] if vocabulary.units == "bpe" else vocabulary.tokens[:SHOWN]
+    shown = " ".join(_escaped(token) for token in some)
+    return f"{len(vocabulary):,} tokens ({vocabulary.units}), such as {shown}"
+
+
+def _training_rows(training: dict[str, Any] | None, unit: str) -> list[tuple[str, str]]:
     if training is None:
         return [("training", "none: this file holds a model and no run")]
-    best = "none yet" if training["best"] is None else f"{bits(training['best']):.4f} bits per character"
+    best = "not known: no epoch is complete" if training["best"] is None else f"{bits(training['best']):.4f} bits"
     stream = training["stream"]
+    size = f"{stream['batch_size']} pairs"
+    if "seq_len" in stream:
+        size = f"{stream['batch_size']} x {stream['seq_len']}, {'lanes' if stream['lanes'] else 'random windows'}"
     return [
         ("step", f"{training['step']:,}, after {training['epoch']:,} whole epochs"),
-        ("best", best),
+        ("best", best if training["best"] is None else f"{best} per {unit}, at the end of an epoch"),
         ("optimizer", training["optimizer"]),
-        (
-            "batches",
-            f"{stream['batch_size']} x {stream['seq_len']}, {'lanes' if stream['lanes'] else 'random windows'}",
-        ),
+        ("batches", size),
         *([("finished", training["finished"])] if training["finished"] else []),
     ]
 

@@ -93,7 +93,7 @@ def of_checkpoint(out: str, given: set[str], task: Task) -> dict[str, Any]:
     missing = [name for name in task.table.defaults() if not given.intersection(rivals.get(name, (name,)))]
     if not missing:
         return {}
-    _, meta = read_run(out, task.kind)
+    _, meta = read_run(Path(out, "last.npz"), task.kind)
     known = task.known(meta["model"], meta["training"] or {})
     unknown = [name for name in missing if name not in known]
     if unknown:

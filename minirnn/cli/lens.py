@@ -68,7 +68,7 @@ def add_parser(commands: Any) -> None:
 def _add_options(parser: argparse.ArgumentParser, name: str, own: Instrument) -> None:
     parser.description = f"Shows {own.question}."
     model = parser.add_argument_group("a trained model")
-    model.add_argument("checkpoint", nargs="?", metavar="RUN", help="directory of a run (its last.npz), or a .npz file")
+    model.add_argument("checkpoint", nargs="?", metavar="RUN", help="directory of a run (its best.npz), or a .npz file")
     model.add_argument("--text", metavar="F", help="what it reads, from its beginning: a text file, or - for stdin")
     model.add_argument(
         "--unknown", type=one_of(*POLICIES), metavar="{error,skip,replace}",

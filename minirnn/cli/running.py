@@ -22,7 +22,7 @@ from minirnn.cli.interrupts import FirstPolite, handling
 from minirnn.cli.tasks import Task
 from minirnn.cli.watching import Progress, Samples, StopWhenAsked
 from minirnn.lens import learning_curve
-from minirnn.training import Callback, Checkpoint, EarlyStopping, Trainer, evaluate
+from minirnn.training import Callback, Checkpoint, EarlyStopping, Trainer, evaluate, save
 from minirnn.training.atomic import write_atomically
 
 NO_MATPLOTLIB = "no learning curve was drawn: that needs matplotlib (pip install matplotlib)"
@@ -39,6 +39,9 @@ def run(
     overwrite: bool = False,
 ) -> tuple[dict[str, Any], int | None]:
     """Trains until the settings, or a signal, say so; all files of the run stand in ``directory`` afterwards.
+
+    A run that comes to its end within an epoch is validated there, too, and may be the best then. What is saved of the
+    run itself knows nothing of that: gone on with, it ends as if it had never stopped.
 
     Returns what ``summary_table`` shows, and the number of the signal if one ended the run.
     """
@@ -58,13 +61,17 @@ def run(
             *([EarlyStopping(settings["patience"])] if settings["patience"] else []),
             Samples(directory / "samples.txt", task, settings["seed"], settings["sample_every"]),
             checkpoint,
-            _Resumed(directory, config, settings["patience"], console),
+            _Resumed(directory, config, settings["patience"], end, console),
             progress,
             StopWhenAsked(signals, console),
         ]
         trainer.run(epochs=settings["epochs"], steps=settings["steps"], max_minutes=minutes, callbacks=callbacks)
         seconds = time.monotonic() - progress.began
-    summary = _summary(trainer, task, seconds, trainer.step - progress.first, signals.signum is not None)
+    val_loss, best = _losses(trainer, at_its_end=signals.signum is None)
+    if best is not None and trainer.best is not None and best < trainer.best:
+        _keep(trainer, directory / "best.npz")
+    summary = _summary(trainer, task, seconds, trainer.step - progress.first)
+    summary |= {"val_bits": val_loss and bits(val_loss), "best_bits": best and bits(best)}
     summary |= {"saved_step": checkpoint.saved_at, "directory": os.fspath(directory)}
     summary |= {"files": _draw(trainer, directory, summary, settings, task, console)}
     return summary, signals.signum
@@ -73,31 +80,57 @@ def run(
 class _Resumed(Callback):
     """Brings ``config.toml`` up to what a resumed run was asked for, and lifts an early stop if patience is 0 now."""
 
-    def __init__(self, directory: Path, config: str, patience: int, console: Console):
-        self.path, self.config, self.patience, self.console = directory / "config.toml", config, patience, console
+    def __init__(self, directory: Path, config: str, patience: int, end: float, console: Console):
+        self.path, self.config, self.patience, self.end = directory / "config.toml", config, patience, end
+        self.console = console
 
     def on_start(self, trainer: Trainer) -> None:
-        if trainer.step:
-            self.console.note(f"going on with the run in {self.path.parent}, after step {trainer.step:,}")
         if not self.patience:
             trainer.stopping = trainer.finished = None
+        if trainer.step:
+            self.console.note(self._where(trainer))
         try:
             if not self.path.exists() or self.path.read_text(encoding="utf-8") != self.config:
                 write_atomically(self.path, self.config.encode())
         except OSError as error:
             warnings.warn(f"could not write {self.path} ({error.strerror})", RuntimeWarning, stacklevel=1)
 
+    def _where(self, trainer: Trainer) -> str:
+        run = f"the run in {self.path.parent}"
+        if trainer.finished:
+            return f"{run} was finished at step {trainer.step:,}: {trainer.finished}; --patience 0 lets it go on"
+        if trainer.step >= self.end:
+            return (
+                f"{run} was finished: all its {trainer.step:,} steps are taken; more --epochs or --steps let it go on"
+            )
+        return f"going on with {run}, after step {trainer.step:,}"
 
-def _summary(trainer: Trainer, task: Task, seconds: float, steps: int, interrupted: bool) -> dict[str, Any]:
+
+def _losses(trainer: Trainer, at_its_end: bool) -> tuple[float | None, float | None]:
+    """The latest loss in validation, and the best there was of what decides on ``best.npz``."""
+    last_epoch: dict[str, Any] = next((r for r in reversed(trainer.history) if "epoch" in r), {})
+    val_loss, best = last_epoch.get("val_loss"), trainer.best
+    if not at_its_end or last_epoch.get("step") == trainer.step:
+        return val_loss, best
+    total, count = trainer.epoch_sum
+    now = total / count if count else math.inf
+    if trainer.validation is not None:
+        now = val_loss = evaluate(trainer.model, trainer.validation)
+    return val_loss, now if best is None or now < best else best
+
+
+def _keep(trainer: Trainer, path: Path) -> None:
+    try:
+        save(trainer.model, path)
+    except OSError as error:
+        warnings.warn(f"could not write {path} ({error.strerror})", RuntimeWarning, stacklevel=1)
+
+
+def _summary(trainer: Trainer, task: Task, seconds: float, steps: int) -> dict[str, Any]:
     """Where the run stands, in bits per target."""
     training = trainer.training
     epochs = steps / training.batches_per_epoch
-    last_epoch: dict[str, Any] = next((r for r in reversed(trainer.history) if "epoch" in r), {})
-    total, _, _, count = trainer.since_record
-    recent = next((r["loss"] for r in reversed(trainer.history) if "loss" in r), total / count if count else None)
-    val_loss = last_epoch.get("val_loss")
-    if trainer.validation is not None and not interrupted and last_epoch.get("step") != trainer.step:
-        val_loss = evaluate(trainer.model, trainer.validation)
+    recent = next((r["loss"] for r in reversed(_history(trainer)) if "loss" in r), None)
     return {
         "steps": trainer.step,
         "epochs": trainer.step / training.batches_per_epoch,
@@ -105,11 +138,17 @@ def _summary(trainer: Trainer, task: Task, seconds: float, steps: int, interrupt
         "unit": training.unit,
         "targets_per_second": epochs * training.targets_per_epoch / seconds if steps else None,
         "train_bits": None if recent is None else bits(recent),
-        "val_bits": None if val_loss is None else bits(val_loss),
-        "best_bits": None if trainer.best is None else bits(trainer.best),
         "entropy": task.entropy(trainer),
         "stopped": trainer.stopping,
     }
+
+
+def _history(trainer: Trainer) -> list[dict[str, Any]]:
+    """The records there are, and before the first one is full what it has so far."""
+    total, _, clips, count = trainer.since_record
+    if not count or any("loss" in record for record in trainer.history):
+        return trainer.history
+    return [{"step": trainer.step, "loss": total / count, "clipped": clips / count}, *trainer.history]
 
 
 def _draw(
@@ -126,7 +165,7 @@ def _draw(
     title = f"{Path(data).name}: {model_in_words(settings)}"
     try:
         picture = io.BytesIO()
-        learning_curve(trainer.history, picture, baseline=summary["entropy"], unit=summary["unit"], title=title)
+        learning_curve(_history(trainer), picture, baseline=summary["entropy"], unit=summary["unit"], title=title)
         write_atomically(path, picture.getbuffer())
     except ImportError:
         console.note(NO_MATPLOTLIB)
@@ -150,7 +189,8 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     """The end of a run, for people."""
     speed, unit = summary["targets_per_second"], summary["unit"]
     pace = f" ({speed:,.0f} {unit}s/s)" if speed else ""
-    validation = "" if summary["val_bits"] is None else f", {summary['val_bits']:.3f} in validation"
+    last, best = summary["val_bits"], summary["best_bits"]
+    validation = "" if last is None else f", {last:.3f} in validation"
     training = "not known yet" if summary["train_bits"] is None else f"{summary['train_bits']:.3f} in training"
     rows = [
         (
@@ -158,6 +198,7 @@ def summary_table(summary: Mapping[str, Any]) -> str:
             f"{summary['steps']:,} steps, {summary['epochs']:.1f} epochs; {duration(summary['seconds'])}{pace}",
         ),
         ("loss", f"{training}{validation} (bits per {unit})"),
+        *([("best", f"{best:.3f} in validation, the model in best.npz")] if last is not None and best < last else []),
         ("baseline", f"{summary['entropy']:.3f}, the entropy of single {unit}s"),
         *([("stopped", summary["stopped"])] if summary["stopped"] else []),
         ("files", " ".join(summary["files"])),

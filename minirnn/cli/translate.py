@@ -139,7 +139,7 @@ def _numbers(translation: Translation) -> dict[str, Any]:
     return {name: getattr(translation.hypothesis, name) for name in ("score", "log_probability", "ended")}
 
 
-def _complain(model: Seq2Seq, made: Sequence[Translation], console: Console) -> None:
+def _complain(model: Any, made: Sequence[Translation], console: Console) -> None:
     """Says what the model could not read, and what it did not bring to an end."""
     vocabulary = model.source_vocabulary
     unknown: dict[str, None] = {}  # in the order of the texts

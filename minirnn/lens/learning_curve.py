@@ -49,7 +49,8 @@ def learning_curve(
     axes = figure.add_subplot()
     windows = [record for record in history if "loss" in record]
     steps, losses = [r["step"] for r in windows], [r["loss"] / math.log(2) for r in windows]
-    axes.plot(steps, losses, color=TRAINING, linewidth=1.5, label="training")
+    mark = "o" if len(steps) == 1 else ""  # a line needs two ends
+    axes.plot(steps, losses, color=TRAINING, linewidth=1.5, marker=mark, markersize=4, label="training")
     clipped = [(step, loss, r["clipped"]) for step, loss, r in zip(steps, losses, windows, strict=True) if r["clipped"]]
     if clipped:
         at, heights, shares = zip(*clipped, strict=True)

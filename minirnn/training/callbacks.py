@@ -44,7 +44,7 @@ class PrintProgress(Callback):
             losses = {"training": record.get("loss", record.get("train_loss")), "validation": record.get("val_loss")}
             words = (f"{name} {loss / math.log(2):.3f}" for name, loss in losses.items() if loss is not None)
             place = f"epoch {record['epoch']}" if "epoch" in record else f"step {record['step']}"
-            print(f"{place}: {', '.join(words)} bits per character", flush=True)
+            print(f"{place}: {', '.join(words)} bits per {trainer.training.unit}", flush=True)
         self.printed = len(trainer.history)
 
 

@@ -58,7 +58,8 @@ def load(path: PathLike, kind: str | None = None) -> Any:
     Parameters
     ----------
     path : path
-        A file that ``save`` or a run has written, or the directory of a run, which stands for its ``last.npz``.
+        A file that ``save`` or a run has written, or the directory of a run, which stands for its best model:
+        ``best.npz``, and ``last.npz`` as long as there is none.
     kind : {"char_lm", "seq2seq"}, optional
         What it has to be: a `CharLM` or a `Seq2Seq`. Without it, either.
 
@@ -84,13 +85,16 @@ def load(path: PathLike, kind: str | None = None) -> Any:
 
 
 def checkpoint_file(path: PathLike) -> Path:
-    """The file itself, or ``last.npz`` of a run's directory."""
+    """The file itself, or the best model in a run's directory: ``best.npz``, without one ``last.npz``."""
     path = Path(path)
-    return path / "last.npz" if path.is_dir() and path.name != "last.npz" else path
+    best, last = path / "best.npz", path / "last.npz"
+    if not path.is_dir() or path.name in (best.name, last.name):
+        return path
+    return best if best.exists() else last
 
 
 def read_run(path: PathLike, kind: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and meta of a file or a run's ``last.npz``: the seal holds, and the meta says what it should."""
+    """Arrays and meta of what a path stands for: the seal holds, and the meta says what it should."""
     path = checkpoint_file(path)
     arrays, meta = read_sealed(path, kind=tuple(KINDS) if kind is None else kind)
     try:
