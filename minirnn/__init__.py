@@ -16,7 +16,16 @@ from minirnn.decoding import (
 from minirnn.functional import gradcheck, hvp
 from minirnn.models import CharLM, Seq2Seq, Tagger
 from minirnn.tape import Tensor, differentiable, no_grad
-from minirnn.text import DataError, PairStream, TextStream, TokenVocabulary, Vocabulary, generated, read_pairs, read_text
+from minirnn.text import (
+    DataError,
+    PairStream,
+    TextStream,
+    TokenVocabulary,
+    Vocabulary,
+    generated,
+    read_pairs,
+    read_text,
+)
 from minirnn.training import (
     SGD,
     Adam,
