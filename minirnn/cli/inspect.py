@@ -76,7 +76,7 @@ def _vocabulary_rows(vocabulary: str | dict[str, Any] | None) -> list[tuple[str,
         return [("vocabulary", "none")]
     if isinstance(vocabulary, str):
         return [("vocabulary", f"{len(vocabulary)} characters: {_escaped(vocabulary)}")]
-    return [(side, _in_short(TokenVocabulary.from_plain(plain))) for side, plain in vocabulary.items()]
+    return [(side, _in_short(TokenVocabulary.from_plain(vocabulary[side]))) for side in ("source", "target")]
 
 
 def _in_short(vocabulary: TokenVocabulary) -> str:

@@ -71,7 +71,7 @@ BOOKKEEPING = (
     Setting("sample_every", whole(1), None, "steps between samples, instead of one per epoch"),
     Setting("log_every", whole(1), 50, "steps per line of the log"),
 )
-HELD_OUT = Setting("val_split", real(0, below=1), 0.05, "share held out at the end for validation; 0: none", "P")
+HELD_OUT = Setting("val_split", real(0, below=1), 0.05, "share held out for validation; 0: none", "P")
 TIE_WEIGHTS = "use the embedding for the scores, too (needs --embed = --hidden)"
 
 CHARACTERS = Table(

@@ -25,6 +25,7 @@ from minirnn.text.reading import DataError
 BYTES = 256
 # The bound on the length of a word keeps encoding linear in texts that have no spaces.
 WORDS = re.compile(r" ?\S{1,64}|\s")
+LONGEST = 1 + 64 * 4  # bytes of a word, and so of a token
 CACHED = 100_000  # words whose tokens are remembered: most words of a text are among the few that are frequent
 
 Merges = tuple[tuple[str, str], ...]
@@ -51,13 +52,15 @@ def tokens_of(merges: Merges) -> tuple[str, ...]:
     Raises
     ------
     DataError
-        If a merge joins what is no token yet.
+        If a merge joins what is no token yet, or makes a token longer than a word can be.
     """
     tokens = dict.fromkeys(map(chr, range(BYTES)))
     for place, pair in enumerate(merges):
         for half in pair:
             if not isinstance(half, str) or half not in tokens:
                 raise DataError(f"merges[{place}] joins {half!r}, which is no token made before")
+        if sum(map(len, pair)) > LONGEST:  # each merge may double what the one before has made
+            raise DataError(f"merges[{place}] makes a token of {sum(map(len, pair))} bytes; no word has over {LONGEST}")
         tokens["".join(pair)] = None
     if len(set(merges)) < len(merges):
         raise DataError("the merges must be distinct")

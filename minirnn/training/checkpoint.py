@@ -167,7 +167,7 @@ class Checkpoint(Callback):
     RunDirectoryError
         At the start of the run, if the directory holds one and neither ``resume`` nor ``overwrite`` is given.
     CheckpointError
-        At the start of the run, if what is to be resumed cannot be loaded, or is of another text or model.
+        At the start of the run, if what is to be resumed cannot be loaded, or is of other data or another model.
 
     Notes
     -----

@@ -64,7 +64,7 @@ class Trainer:
     teacher_forcing : callable, optional
         ``model.teacher_forcing`` as a function of the step, from ``minirnn.training.schedules``.
     val_split : float
-        The share of the text or the pairs, at their end, that is kept for validation after every epoch.
+        The share that is kept for validation after every epoch: the end of a text, or pairs drawn at random.
     validation : TextStream or PairStream, optional
         What to validate on in place of such a share.
     log_every : int
@@ -266,10 +266,14 @@ class Trainer:
         books = {name: getattr(self, name) for name in _BOOKS}
         books["epoch"] = self.epoch  # for whoever looks into the file; it follows from the step
         books["stream"] = self.training.identity
+        books["validation"] = self._validated_on()
         books["optimizer"] = type(self.optimizer).__name__
         books["callbacks"] = {type(c).__name__: c.state_dict() for c in self.callbacks if c.state_dict()}
         books["plateau"] = self.schedule.state_dict() if isinstance(self.schedule, Plateau) else None
         return books
+
+    def _validated_on(self) -> str | None:
+        return None if self.validation is None else self.validation.digest
 
     def resume(self, arrays: dict[str, np.ndarray], books: dict[str, Any]) -> None:
         """Goes back to where ``arrays()`` and ``books()`` were taken.
@@ -277,14 +281,16 @@ class Trainer:
         Raises
         ------
         ValueError
-            If they belong to a run on another text, or with another optimizer or other batches; nothing is changed.
+            If they belong to a run on other data, or with another optimizer or other batches; nothing is changed.
         """
         for name, own in {"optimizer": type(self.optimizer).__name__, **self.training.identity}.items():
             theirs = books["optimizer"] if name == "optimizer" else books["stream"][name]
             if theirs != own and name == "text":
-                raise ValueError("it was trained on another text, or with another val_split")
+                raise ValueError("it was trained on another text or other pairs, or with another val_split")
             if theirs != own:
                 raise ValueError(f"it was made with {name} {theirs!r}, this run has {own!r}")
+        if books.get("validation", self._validated_on()) != self._validated_on():  # its best would be no rival
+            raise ValueError("it was validated on other data")
         of_optimizer = "optimizer/"
         self.optimizer.load_state_dict(
             {name.removeprefix(of_optimizer): a for name, a in arrays.items() if name.startswith(of_optimizer)}

@@ -23,6 +23,7 @@ from minirnn import (
     save,
 )
 from minirnn.training import Callback, DivergenceError, RunDirectoryError
+from minirnn.training.checkpoint import KINDS
 from minirnn.training.sealed import read_sealed, write_sealed
 
 
@@ -101,7 +102,7 @@ def test_sizes_that_lie_about_the_arrays_are_refused_before_memory_is_taken(tmp_
     arrays, meta = read_sealed(tmp_path / "lm.npz")
     LIES[name](arrays, meta)
     write_sealed(tmp_path / "lm.npz", arrays, meta)
-    monkeypatch.setattr("minirnn.training.checkpoint.CharLM", lambda **config: pytest.fail("it was built"))
+    monkeypatch.setitem(KINDS, "char_lm", lambda **config: pytest.fail("it was built"))
     with pytest.raises(CheckpointError, match="its model cannot be built"):
         load(tmp_path / "lm.npz")
 
