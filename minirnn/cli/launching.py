@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,13 +88,12 @@ def main(options: argparse.Namespace, console: Console, task: Task) -> int:
     return 0
 
 
-def of_checkpoint(out: str, given: set[str], task: Task) -> dict[str, Any]:
+def of_checkpoint(out: str, meta: Mapping[str, Any], given: set[str], task: Task) -> dict[str, Any]:
     """Settings that ``last.npz`` knows of the run, if its ``config.toml`` leaves out some; says which nobody knows."""
     rivals = {name: names for names in task.table.alternatives for name in names}
     missing = [name for name in task.table.defaults() if not given.intersection(rivals.get(name, (name,)))]
     if not missing:
         return {}
-    _, meta = read_run(Path(out, "last.npz"), task.kind)
     known = task.known(meta["model"], meta["training"] or {})
     unknown = [name for name in missing if name not in known]
     if unknown:
@@ -112,14 +112,17 @@ def gather(options: argparse.Namespace, task: Task) -> dict[str, Any]:
     """The settings: defaults, then those of the run to be resumed, then of the config file, then flags."""
     rows = task.table
     layers = [rows.defaults()]
-    own = Path(options.out or "", "config.toml")
+    own, last = Path(options.out or "", "config.toml"), Path(options.out or "", "last.npz")
+    resumed = bool(options.resume and options.out and last.is_file())
+    meta = read_run(last, task.kind)[1] if resumed else {}  # first: settings of another kind of run would be no help
     if options.resume and options.out and own.exists():
         layers.append(rows.read_config(own))
     if options.config:
         layers.append(rows.read_config(options.config))
     flags = {name: value for name, value in vars(options).items() if name in rows.settings}
-    if options.resume and options.out and Path(options.out, "last.npz").is_file():
-        layers.insert(1, of_checkpoint(options.out, {name for layer in (*layers[1:], flags) for name in layer}, task))
+    if resumed:
+        given = {name for layer in (*layers[1:], flags) for name in layer}
+        layers.insert(1, of_checkpoint(options.out, meta, given, task))
     settings = rows.merged(*layers, flags)
     if settings["clip_norm"] and settings["clip_value"]:
         raise UsageError("give --clip-norm or --clip-value, not both")

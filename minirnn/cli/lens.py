@@ -17,7 +17,7 @@ from minirnn.cli.console import Console, for_stdout, to_json, visible
 from minirnn.cli.pages import page
 from minirnn.cli.settings import UsageError, file_of, one_of, real, whole
 from minirnn.lens import Recording
-from minirnn.models.char_lm import CELLS
+from minirnn.models.char_lm import CELLS, CharLM
 from minirnn.text import DataError
 from minirnn.text.vocabulary import POLICIES
 from minirnn.training import load
@@ -177,7 +177,7 @@ def recorded(options: argparse.Namespace, console: Console) -> Iterator[tuple[Re
 
 def windows(options: argparse.Namespace, console: Console, most: int) -> Iterator[tuple[Recording, str]]:
     """Recordings of the model's loss on the first windows of the text, each from a state of zeros."""
-    text, lm = read_source(options.text), load(options.checkpoint)
+    text, lm = read_source(options.text), load(options.checkpoint, CharLM.KIND)
     if lm.vocabulary is None:
         raise UsageError(f"{options.checkpoint} has no vocabulary, so it cannot read text")
     ids = lm.vocabulary.encode(text, options.unknown)

@@ -171,6 +171,10 @@ class Pairs(Task):
     def check(self, settings: Mapping[str, Any]) -> None:
         if settings["pairs"] is None and settings["generated"] is None:
             raise UsageError("name the pairs to train on: minirnn train-seq2seq TSV -o DIR, or --generated NAME")
+        rivals = {"TSV or --generated": ("pairs", "generated"), "--valid or --val-split": ("valid", "val_split")}
+        for words, (one, other) in rivals.items():
+            if settings[one] and settings[other]:
+                raise UsageError(f"give {words}, not both")
         if settings["units"] == "bpe" and settings["vocab_size"] < 260:
             raise UsageError(f"--vocab-size must be at least 260 for byte pairs, got {settings['vocab_size']}")
         if settings["attention"] == "none" and settings["feed"] != "nothing":
