@@ -31,10 +31,19 @@ def test_evaluate_for_people(cli, finished_run, text):
     assert [line.split()[0] for line in result.out.splitlines()] == ["characters", "nats", "bits", "perplexity"]
 
 
-def test_evaluate_a_long_text_leaves_out_little(cli, finished_run, tmp_path):
-    (tmp_path / "long.txt").write_text(TEXT * 10)
-    record = json.loads(cli("evaluate", finished_run, tmp_path / "long.txt", "--json").out)
-    assert len(TEXT * 10) - 16 * 100 < record["characters"] < len(TEXT * 10)
+@pytest.mark.parametrize("count", [1, 2, 1599, 1600, 1601, 3199, 5000])
+def test_evaluate_leaves_out_no_character(cli, finished_run, tmp_path, count):
+    text = (TEXT * 6)[: count + 1]
+    (tmp_path / "text.txt").write_text(text)
+    record = json.loads(cli("evaluate", finished_run, tmp_path / "text.txt", "--json").out)
+    lm, in_lanes = load(finished_run), count // 1600 * 1600
+    ids, total = lm.vocabulary.encode(text), 0.0
+    pieces = [ids[k : k + in_lanes // 16 + 1] for k in range(0, in_lanes, in_lanes // 16 or 1)]
+    with no_grad():
+        for piece in (*pieces, ids[in_lanes:]):
+            if len(piece) > 1:
+                total += lm.loss(piece[None, :-1], piece[None, 1:])[0].item() * (len(piece) - 1)
+    assert record["characters"] == count and record["nats"] == pytest.approx(total / count, rel=1e-5)
 
 
 def test_evaluate_can_leave_out_unknown_characters(cli, finished_run, text, tmp_path):

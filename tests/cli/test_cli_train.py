@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import tomllib
 
 import pytest
@@ -11,7 +12,8 @@ from minirnn.cli.tables import CHARACTERS
 from minirnn.cli.tasks import Characters
 from minirnn.lens import learning_curve
 from minirnn.testing import strict_cupy
-from minirnn.training import AdamW, Trainer, load
+from minirnn.text import TextStream
+from minirnn.training import AdamW, Trainer, evaluate, load
 from minirnn.training import checkpoint as checkpoint_module
 
 FILES = {"config.toml", "last.npz", "last.previous.npz", "best.npz", "log.jsonl", "samples.txt"}
@@ -19,6 +21,10 @@ FILES = {"config.toml", "last.npz", "last.previous.npz", "best.npz", "log.jsonl"
 
 def merged(given):
     return CHARACTERS.merged(CHARACTERS.defaults(), given)
+
+
+def bits(model):
+    return {name: array.tobytes() for name, array in model.state_dict().items()}
 
 
 def contents(run):
@@ -123,6 +129,56 @@ def test_a_resumed_run_can_be_made_longer(cli, text, tmp_path):
     assert result.out.startswith("trained     5 steps")
     assert f"going on with the run in {run}, after step 3" in result.err
     assert tomllib.loads((run / "config.toml").read_text())["steps"] == 5
+
+
+def test_resuming_a_finished_run_says_that_it_was_finished(cli, text, tmp_path):
+    run = tmp_path / "run"
+    cli("train", text, "-o", run, *SMALL, "--steps", 9)
+    before = (run / "last.npz").read_bytes()
+    result = cli("train", "-o", run, "--resume")
+    assert f"the run in {run} was finished: all its 9 steps are taken; more --epochs or --steps" in result.err
+    assert "going on" not in result.err and result.code == 0 and (run / "last.npz").read_bytes() == before
+    assert f"going on with the run in {run}, after step 9" in cli("train", "-o", run, "--resume", "--steps", 10).err
+
+
+def test_a_run_that_ends_within_its_first_epoch_says_so_and_is_drawn(cli, text, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("minirnn.cli.running.learning_curve", lambda history, path, **settings: drawn.append(history))
+    run = tmp_path / "run"
+    result = cli("train", text, "-o", run, *SMALL, "--steps", 4)
+    assert [(record["step"], record["clipped"]) for record in drawn[0]] == [(4, pytest.approx(0, abs=1))]
+    assert f"loss        {drawn[0][0]['loss'] / math.log(2):.3f} in training" in result.out
+    assert "best        not known: no epoch is complete" in cli("inspect", run).out
+    assert bits(load(run)) == bits(load(run / "last.npz"))
+    assert (run / "log.jsonl").exists() is False  # a run gone on with writes the lines of one that never stopped
+
+
+def test_a_run_that_ends_better_within_an_epoch_than_after_any_keeps_that_model(cli, text, tmp_path):
+    run, epoch = tmp_path / "run", 19
+    record = json.loads(cli("train", text, "-o", run, *SMALL, "--steps", epoch + 9, "--json").out.splitlines()[-1])
+    trained = load(run / "last.npz")
+    assert bits(load(run)) == bits(load(run / "best.npz")) == bits(trained)
+    validated = evaluate(trained, TextStream(TEXT, 10, 4).split(0.1)[1]) / math.log(2)
+    assert record["best_bits"] == record["val_bits"] == pytest.approx(validated)
+    assert json.loads(cli("inspect", run, "--json").out)["training"]["best"] > validated * math.log(2)
+
+
+def test_a_run_that_ends_worse_keeps_the_best_and_tells_both(cli, text, tmp_path):
+    run, epoch = tmp_path / "run", 19
+    words = ["train", text, "-o", run, *SMALL, "--optimizer", "sgd", "--lr", 1e-3]
+    cli(*words, "--steps", epoch)
+    best = (run / "best.npz").read_bytes()
+    result = cli(*words, "--steps", epoch + 3, "--resume", "--lr", 30, "--clip-norm", 0)
+    assert (run / "best.npz").read_bytes() == best and bits(load(run)) != bits(load(run / "last.npz"))
+    (line,) = [line for line in result.out.splitlines() if line.startswith("best ")]
+    assert line.endswith("in validation, the model in best.npz")
+    assert float(line.split()[1]) < float(result.out.split(" in validation")[0].split()[-1])
+
+
+def test_a_dry_run_may_be_of_a_directory_that_holds_a_run(cli, text, finished_run):
+    before = contents(finished_run)
+    assert cli("train", text, "-o", finished_run, "--dry-run", *SMALL).code == 0
+    assert contents(finished_run) == before
 
 
 def test_overwrite_starts_anew(cli, text, tmp_path):

@@ -38,6 +38,16 @@ def test_clipped_steps_are_marked_where_there_are_any():
     assert not learning_curve(HISTORY[2:]).axes[0].collections
 
 
+def test_one_record_is_a_point_and_more_are_a_line():
+    assert [learning_curve(HISTORY[:n]).axes[0].get_lines()[0].get_marker() for n in (1, 3)] == ["o", ""]
+
+
+def test_losses_are_of_whatever_unit():
+    axes = learning_curve(HISTORY, baseline=2, unit="token").axes[0]
+    assert axes.get_ylabel() == "bits per token"
+    assert [line.get_label() for line in axes.get_lines()][-1] == "entropy of single tokens: 2.00"
+
+
 @pytest.mark.parametrize("history", [[], HISTORY[:1], HISTORY[1:2]])
 def test_short_histories(history, tmp_path):
     learning_curve(history, tmp_path / "loss.png")
