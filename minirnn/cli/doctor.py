@@ -24,6 +24,7 @@ EXTRAS = {
     "matplotlib": ("plot", "the learning curve as a picture"),
     "tqdm": ("progress", "a progress bar"),
     "threadpoolctl": ("fast", "threads that share a batch"),
+    "sacrebleu": ("bleu", "BLEU of translations"),
 }
 MATMUL = 512  # side of the matrices whose product is timed
 

@@ -69,7 +69,7 @@ class Attention(Result):
         axes.tick_params(length=0)
         upright = max(map(len, read)) > 3
         axes.tick_params(axis="x", labelrotation=90 if upright else 0)
-        return _short(readable(self.text), 80)
+        return "Where the model looked"
 
 
 def attention(model: Any, translation: Any) -> Attention:
@@ -169,5 +169,5 @@ def _labels(tokens: Sequence[str]) -> list[str]:
     return [readable(token).replace(" ", "▁") for token in tokens]
 
 
-def _short(text: str, longest: int = LONGEST) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+def _short(label: str) -> str:
+    return label if len(label) <= LONGEST else label[: LONGEST - 1] + "…"

@@ -157,6 +157,20 @@ def test_the_picture_has_sources_along_x_and_what_was_written_along_y(tmp_path):
     assert list(axes.get_xticks()) == [0, 1, 2, 3] and list(axes.get_yticks()) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("tokens", [("a",), tuple("abcdefghijkl"), tuple(f"{k}{'x' * 30}" for k in range(14))])
+def test_everything_in_a_picture_lies_inside_of_it(tokens):
+    figure = drawn(square(*tokens))
+    figure.draw_without_rendering()
+    inside = figure.bbox
+    texts = [figure._suptitle, *(t for axes in figure.axes for t in (axes.xaxis.label, axes.yaxis.label))]
+    texts += [label for axes in figure.axes[:1] for axis in (axes.xaxis, axes.yaxis) for label in axis.get_ticklabels()]
+    for text in texts:
+        box = text.get_window_extent()
+        assert inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1, text
+    axes = figure.axes[0].get_window_extent()
+    assert axes.width >= 20 * len(tokens) and axes.height >= 20 * len(tokens)
+
+
 def test_labels_of_a_picture_are_no_formulas_and_hold_nothing_invisible(tmp_path):
     axes = drawn(square(HOSTILE, "$_$", " ", "x" * 99, "大"), tmp_path / "a.svg").axes[0]
     shown = labels(axes.xaxis)
