@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -216,15 +217,17 @@ class Pairs(Task):
         stream, validation = trainer.stream, trainer.validation
         held_out = "none" if validation is None else f"{len(validation.pairs):,} pairs"
         sizes = f"{len(stream.source_vocabulary):,} and {len(stream.target_vocabulary):,}"
-        units = stream.target_vocabulary.units
+        units, left_out = stream.target_vocabulary.units, stream.left_out
+        count = f"{len(trainer.training.pairs):,}" + (f", and {left_out:,} left out as too long" if left_out else "")
         return [
-            ("pairs", f"{len(trainer.training.pairs):,}; tokens ({units}) of each side: {sizes}"),
+            ("pairs", f"{count}; tokens ({units}) of each side: {sizes}"),
             ("validation", held_out),
         ]
 
     def sample(self, trainer: Trainer, seed: int) -> str:
         shown = (trainer.validation or trainer.training).pairs[:SHOWN]
-        made = translate(trainer.model, [source for source, _ in shown], beam=1)
+        with or_diverged(trainer):
+            made = translate(trainer.model, [source for source, _ in shown], beam=1)
         lines = ((source, made_of.text, target) for (source, target), made_of in zip(shown, made, strict=True))
         return "\n".join(f"< {source}\n> {text}\n= {target}" for source, text, target in lines)
 
@@ -252,10 +255,17 @@ MODEL_SETTINGS = (
 
 
 def written(trainer: Trainer, prompt: str = "", **settings: Any) -> str:
-    """What a character model writes; one that has no finite numbers left has diverged."""
-    try:
+    """What a character model writes."""
+    with or_diverged(trainer):
         return generate(trainer.model, prompt, **settings)
-    except ValueError as error:  # the settings are ours, and sound
+
+
+@contextmanager
+def or_diverged(trainer: Trainer) -> Iterator[None]:
+    """What a model cannot write, because it has no finite numbers left, has diverged: all else we ask is sound."""
+    try:
+        yield
+    except ValueError as error:
         raise DivergenceError(f"step {trainer.step}: {error}") from error
 
 

@@ -13,6 +13,7 @@ from tiny_commands import minirnn_process, without_matplotlib
 from minirnn.cli import main
 from minirnn.cli.evaluate import bleu
 from minirnn.decoding import translate
+from minirnn.testing import strict_cupy
 from minirnn.text import PAD, PairStream, generated, read_pairs
 from minirnn.training import evaluate, load
 from minirnn.training.sealed import read_sealed
@@ -31,7 +32,7 @@ def translator(tmp_path_factory):
     words = ["train-seq2seq", str(folder / "pairs.tsv"), "-o", str(folder / "run"), *SMALL, "--feed=output"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("minirnn.cli.running.learning_curve", without_matplotlib)
-        assert main([*words, "--val-split=0", "--epochs=100", "--sample-every=50", "--json"]) == 0
+        assert main([*words, "--val-split=0", "--epochs=25", "--batch-size=2", "--sample-every=50", "--json"]) == 0
     return folder / "run"
 
 
@@ -107,6 +108,33 @@ def test_one_batch_is_learned_by_heart(cli):
     assert "one batch of 23 tokens" in result.err
 
 
+def test_pairs_that_are_too_long_are_counted(cli):
+    result = cli("train-seq2seq", "--generated=article", *SMALL, "--dry-run", "--max-length=2")
+    assert result.code == 0 and "pairs       6, and 2 left out as too long; tokens (words) of each side: " in result.err
+
+
+def test_a_model_that_can_translate_nothing_has_diverged(cli, tmp_path, monkeypatch):
+    def diverged(*arguments, **settings):
+        raise ValueError("logits must be finite")
+
+    monkeypatch.setattr("minirnn.cli.tasks.translate", diverged)
+    result = cli("train-seq2seq", "--generated=article", "-o", tmp_path / "run", *SMALL, "--steps=3")
+    assert result.code == 1 and "step 1: logits must be finite" in result.err.splitlines()[-1]
+
+
+def test_a_run_on_the_gpu_is_a_run(cli, tmp_path):
+    """On the strict fake: trained, sampled, saved, resumed, translated and evaluated there."""
+    run, gpu = tmp_path / "run", ["--backend", "cupy"]
+    with strict_cupy():
+        words = ["--generated=article", "-o", run, *SMALL, *gpu, "--teacher-forcing=0.5", "--dropout=0.1"]
+        result = cli("train-seq2seq", *words, "--steps=1")
+        assert result.code == 0, result.err
+        assert cli("train-seq2seq", "-o", run, "--resume", "--steps=2").code == 0
+        assert cli("translate", run, "hello", "how are you", *gpu, "--attention-plot", tmp_path / "a.html").code == 0
+        assert cli("evaluate", run, "--generated=article", *gpu).code == 0
+    assert cli("inspect", run).code == 0
+
+
 # --- translating -----------------------------------------------------------------------------------------------------
 
 
@@ -153,6 +181,11 @@ def test_what_the_model_does_not_know_is_named_and_what_was_cut_is_counted(cli, 
     assert "the model does not know 2 of the tokens: '大\\x1b[31m', 'bob'" in result.err
     cut = cli("translate", translator, "how are you", "--max-length=1")
     assert cut.err == "1 of 1 translations came to no end and were cut; see --max-length\n"
+
+
+def test_a_source_longer_than_anything_seen(cli, translator):
+    result = cli("translate", translator, "hello " * 500, "--max-length=7", "--beam=2", "--json")
+    assert result.code == 0 and len(json.loads(result.out)["text"].split()) <= 7
 
 
 def test_a_translation_stays_on_its_line(cli, translator, monkeypatch):
@@ -244,8 +277,8 @@ def test_inspect_shows_both_vocabularies_and_the_run(cli, translator):
     assert found["training"] == read_sealed(translator / "last.npz")[1]["training"]
     shown = cli("inspect", translator).out
     assert "source      16 tokens (words), such as you good" in shown and "target      19 tokens (words)" in shown
-    assert "best" in shown and "bits per token" in shown and "batches     8 pairs" in shown
-    assert "step        100, after 100 whole epochs" in shown
+    assert "best" in shown and "bits per token" in shown and "batches     2 pairs" in shown
+    assert "step        100, after 25 whole epochs" in shown
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------
