@@ -1,4 +1,4 @@
-"""``minirnn gradcheck``: rules, and the whole character model, against numbers, or six ways to one gradient."""
+"""``minirnn gradcheck``: rules, and whole models, against numbers, or six ways to one gradient."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import argparse
 import difflib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,16 @@ from minirnn.cli.pages import Section, html, markdown
 from minirnn.cli.settings import UsageError, file_of, one_of, whole
 from minirnn.functional import gradcheck
 from minirnn.lens.plotting import new_figure
-from minirnn.models import CharLM
+from minirnn.models import CharLM, Seq2Seq
 from minirnn.models.char_lm import CELLS
 from minirnn.nn import Module
 from minirnn.nn.module import flatten
 from minirnn.tape import Tensor
 from minirnn.testing import oracles
 from minirnn.testing.example_inputs import RECURRENT, B, D, H, T, V, example_inputs
+from minirnn.text.tokens import EOS, PAD, RESERVED
 from minirnn.training.atomic import write_atomically
 
-MODELS = {f"char-lm-{cell}": cell for cell in CELLS}
 GOOD = ("correct", "agree")
 LEGEND = (
     "Every gradient is compared with numeric derivatives of the function itself, entry by entry, and along random "
@@ -182,16 +183,15 @@ def files(options: argparse.Namespace, found: Sequence[Found], conclusions: list
 def check(
     name: str, method: str = "auto", seed: int = 0, *, sweep: bool = False, raises: bool = True
 ) -> GradcheckReport:
-    """Checks one rule, or the character model, on built-in inputs."""
+    """Checks one rule, or a model, on built-in inputs."""
+    options: dict[str, Any] = {"method": method, "seed": seed, "sweep": sweep, "raises": raises}
     if name in MODELS:
-        return check_char_lm(MODELS[name], method, seed, sweep=sweep, raises=raises)
+        return MODELS[name](**options)
     inputs, static = example_inputs(name, seed)
-    return check_rule(getattr(rules, name), inputs, static, method=method, seed=seed, sweep=sweep, raises=raises)
+    return check_rule(getattr(rules, name), inputs, static, **options)
 
 
-def check_char_lm(
-    cell: str, method: str = "auto", seed: int = 0, layers: int = 2, *, sweep: bool = False, raises: bool = True
-) -> GradcheckReport:
+def check_char_lm(cell: str, layers: int = 2, *, seed: int = 0, **options: Any) -> GradcheckReport:
     """Checks a small float64 copy of the model that ``minirnn train`` trains, by all its parameters and its state.
 
     The code is that of training, from the loss of a window back to the embedding, with a state that is not zero.
@@ -201,21 +201,58 @@ def check_char_lm(
     inputs, targets = rng.integers(V, size=(2, B, T))
     parts = [rng.standard_normal(part.shape) for part in flatten(lm(inputs)[1])]
     state = parts[0] if len(parts) == 1 else tuple(parts)
-    names = [*(name for name, _ in lm.named_parameters()), *("h_0", "c_0")[: len(parts)]]
-    loss, given = CharLMLoss(lm), (inputs, targets, state)
-    report = gradcheck(loss, given, method=method, seed=seed, names=names, sweep=sweep, raises=False)
-    report = replace(report, rule=f"char-lm-{cell}", call=report.call.replace("CharLMLoss", f"char-lm-{cell}"))
+    states = ("h_0", "c_0")[: len(parts)]
+    return _check_loss(f"char-lm-{cell}", lm, (inputs, targets, state), states, seed, **options)
+
+
+def check_seq2seq(
+    cell: str = "lstm", attention: str = "additive", feed: str = "output", *, seed: int = 0, **options: Any
+) -> GradcheckReport:
+    """Checks a small float64 copy of the model that ``minirnn train-seq2seq`` trains, by all its parameters.
+
+    The code is that of training, from the loss of ragged sentences back to both embeddings.
+    """
+    own: dict[str, Any] = {"attention": attention, "feed": feed, "seed": seed, "dtype": "float64"}
+    model = Seq2Seq(RESERVED + 3, RESERVED + 2, D, H - 2, cell=cell, **own)
+    rng = random_generator(seed, "seq2seq")
+    sources, targets = rng.integers(RESERVED, RESERVED + 2, size=(2, 2, T))
+    targets[:, -1] = EOS
+    for ids in (sources, targets):  # the second sentence is one shorter
+        ids[1, -2:] = ids[1, -1], PAD
+    return _check_loss("seq2seq", model, (sources, targets), (), seed, **options)
+
+
+def _check_loss(
+    name: str,
+    model: CharLM | Seq2Seq,
+    given: tuple,
+    more: Sequence[str],
+    seed: int,
+    method: str = "auto",
+    sweep: bool = False,
+    raises: bool = True,
+) -> GradcheckReport:
+    """Checks the loss of a model, given its arguments, by its parameters and the arguments named ``more``."""
+    names = [*(name for name, _ in model.named_parameters()), *more]
+    report = gradcheck(Loss(model), given, method=method, seed=seed, names=names, sweep=sweep, raises=False)
+    report = replace(report, rule=name, call=report.call.replace("Loss", name))
     if raises and not report.ok:
         raise GradcheckError(report.describe_failure(), report)
     return report
 
 
-class CharLMLoss(Module):
-    """The loss of one window as a function of the model's parameters and of the state that enters."""
+class Loss(Module):
+    """The loss of one batch as a function of the model's parameters, and of the state that enters if there is one."""
 
-    def __init__(self, lm: CharLM):
-        self.lm = lm
+    def __init__(self, model: CharLM | Seq2Seq):
+        self.model = model
 
-    def forward(self, inputs: Any, targets: Any, state: Any) -> Tensor:
-        loss, _ = self.lm.loss(inputs, targets, state)
+    def forward(self, *given: Any) -> Tensor:
+        loss, _ = self.model.loss(*given)
         return loss
+
+
+MODELS: dict[str, Callable[..., GradcheckReport]] = {
+    **{f"char-lm-{cell}": partial(check_char_lm, cell) for cell in CELLS},
+    "seq2seq": check_seq2seq,
+}

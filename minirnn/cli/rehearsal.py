@@ -13,7 +13,6 @@ import numpy as np
 
 from minirnn.cli.building import last_step
 from minirnn.cli.console import Console, bits, duration, table
-from minirnn.cli.gradcheck import check_char_lm
 from minirnn.cli.tables import LENGTH
 from minirnn.cli.tasks import Task
 from minirnn.cli.watching import per
@@ -31,11 +30,11 @@ def dry_run(
     out: Path | None,
     resume: bool,
 ) -> int:
-    """Builds everything, checks the gradient of the cell, takes a few steps to time them, and forgets all of it."""
+    """Builds everything, checks the gradient of a small copy, takes a few steps to time them, and forgets all of it."""
     if out is not None and resume and (out / "last.npz").exists():
         Checkpoint(out, resume=True).on_start(trainer)  # which reads, and writes nothing
     left = last_step(settings, trainer.training.batches_per_epoch) - trainer.step
-    report = check_char_lm(settings["cell"])
+    report = task.gradients(settings)
     trainer.train_step()  # the first pays for imports and buffers
     loss, unit = trainer.loss, trainer.training.unit
     started = time.perf_counter()

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from minirnn.checking import GradcheckReport
 from minirnn.cli.building import build_trainer, last_step, model_in_words, read_source
 from minirnn.cli.console import table
+from minirnn.cli.gradcheck import check_char_lm, check_seq2seq
 from minirnn.cli.settings import Table, UsageError
 from minirnn.cli.tables import CHARACTERS, PAIRS
 from minirnn.decoding import generate, translate
@@ -58,6 +60,10 @@ class Task:
 
     def trainer(self, settings: Mapping[str, Any], data: Any) -> Trainer:
         """Model, stream and trainer for the data, on the current backend."""
+        raise NotImplementedError
+
+    def gradients(self, settings: Mapping[str, Any]) -> GradcheckReport:
+        """The verdict on the gradient of a small model of this kind."""
         raise NotImplementedError
 
     def one_batch(self, settings: Mapping[str, Any], data: Any) -> tuple[dict[str, Any], Any]:
@@ -140,6 +146,9 @@ class Characters(Task):
         )
         return build_trainer(settings, model, stream)
 
+    def gradients(self, settings: Mapping[str, Any]) -> GradcheckReport:
+        return check_char_lm(settings["cell"])
+
     def one_batch(self, settings: Mapping[str, Any], data: str) -> tuple[dict[str, Any], str]:
         return {"val_split": 0.0, "dropout": 0.0}, data[: settings["batch_size"] * settings["seq_len"] + 1]
 
@@ -208,6 +217,9 @@ class Pairs(Task):
         trainer = build_trainer(settings, model, stream, validation=validation)
         trainer.teacher_forcing = _forcing(settings, trainer.training.batches_per_epoch)
         return trainer
+
+    def gradients(self, settings: Mapping[str, Any]) -> GradcheckReport:
+        return check_seq2seq(settings["cell"], settings["attention"], settings["feed"])
 
     def one_batch(self, settings: Mapping[str, Any], data: tuple[list, list | None]) -> tuple[dict[str, Any], Any]:
         certain = {"val_split": 0.0, "dropout": 0.0, "label_smoothing": 0.0, "teacher_forcing": "1.0"}

@@ -9,7 +9,7 @@ from tiny_commands import without_matplotlib
 
 from minirnn import rules
 from minirnn.cli import gradcheck
-from minirnn.cli.gradcheck import check_char_lm
+from minirnn.cli.gradcheck import check_char_lm, check_seq2seq
 from minirnn.models.char_lm import CELLS
 from minirnn.testing import oracles
 from minirnn.testing.bug_zoo import BUGS
@@ -29,7 +29,7 @@ def test_without_a_name_the_recurrent_rules(cli):
 
 def test_all(cli):
     found = records(cli("gradcheck", "--all", "--json"))
-    assert [r["rule"] for r in found] == [*rules.__all__, "char-lm-rnn", "char-lm-lstm", "char-lm-gru"]
+    assert [r["rule"] for r in found] == [*rules.__all__, "char-lm-rnn", "char-lm-lstm", "char-lm-gru", "seq2seq"]
     assert all(r["ok"] for r in found)
 
 
@@ -81,6 +81,16 @@ def test_the_model_by_every_parameter_and_its_state(cell):
     names = {argument.name for argument in report.arguments}
     assert {"embedding.weight", "rnn.weight_hh_l0", "rnn.weight_hh_l1", "head.bias", "h_0"} < names
     assert report.rule == f"char-lm-{cell}" and report.max_error < 1e-11
+
+
+@pytest.mark.parametrize(
+    "settings", [("gru", "general", "nothing"), ("rnn", "dot", "context"), ("lstm", "none", "nothing")]
+)
+def test_a_translator_by_every_parameter(settings):
+    report = check_seq2seq(*settings)
+    names = {argument.name for argument in report.arguments}
+    assert {"source_embedding.weight", "bridge.0.bias", "encoder.weight_hh_l0_reverse", "head.bias"} < names
+    assert report.rule == "seq2seq" and report.max_error < 1e-11
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny_commands import minirnn_process, without_matplotlib
 
-from minirnn.cli import main
+from minirnn.cli import main, tasks
 from minirnn.cli.evaluate import bleu
 from minirnn.decoding import translate
 from minirnn.testing import strict_cupy
@@ -80,12 +80,13 @@ def test_every_setting_reaches_the_model(cli, tmp_path):
 def test_validation_is_on_the_file_given(cli, tmp_path):
     train, valid = write(tmp_path / "train.tsv", ARTICLE), write(tmp_path / "valid.tsv", ARTICLE[2:5])
     words = ["train-seq2seq", train, "-o", tmp_path / "run", *SMALL, "--valid", valid, "--epochs=2", "--json"]
-    epochs = [json.loads(line) for line in cli(*words).out.splitlines()]
+    result = cli(*words)
+    epochs = [json.loads(line) for line in result.out.splitlines()]
     losses = [record["val_loss"] for record in epochs if record["event"] == "epoch"]
     model = load(tmp_path / "run" / "last.npz")
     vocabularies = model.source_vocabulary, model.target_vocabulary
     assert losses[-1] == evaluate(model, PairStream(ARTICLE[2:5], *vocabularies, 8))
-    assert f"validation  {3} pairs" in cli("train-seq2seq", "--dry-run", train, *SMALL, "--valid", valid).err
+    assert "validation  3 pairs\n" in result.err
 
 
 def test_gone_on_with_a_run_comes_to_the_same_bits(cli, tmp_path):
@@ -102,14 +103,24 @@ def test_gone_on_with_a_run_comes_to_the_same_bits(cli, tmp_path):
     assert cli("train-seq2seq", "--resume", "-o", tmp_path / "parts", "--steps=12").code == 0  # all from config.toml
 
 
+def test_a_dry_run_checks_the_gradient_of_a_translator_and_writes_nothing(cli, tmp_path, monkeypatch):
+    checked = []
+    original = tasks.check_seq2seq
+    monkeypatch.setattr(tasks, "check_seq2seq", lambda *settings: checked.append(settings) or original(*settings))
+    words = ["--generated=article", "-o", tmp_path / "run", *SMALL, "--attention=none", "--cell=rnn", "--dry-run"]
+    result = cli("train-seq2seq", *words)
+    assert result.code == 0 and "agree with numbers" in result.out and "bits per token; 4.248 is" in result.out
+    assert checked == [("rnn", "none", "nothing")] and not (tmp_path / "run").exists()
+
+
 def test_one_batch_is_learned_by_heart(cli):
     result = cli("train-seq2seq", "--generated=article", *SMALL, "--overfit", "--dropout=0.5", "--label-smoothing=0.1")
     assert result.code == 0 and result.out.startswith("learned: the loss fell from")
     assert "one batch of 23 tokens" in result.err
 
 
-def test_pairs_that_are_too_long_are_counted(cli):
-    result = cli("train-seq2seq", "--generated=article", *SMALL, "--dry-run", "--max-length=2")
+def test_pairs_that_are_too_long_are_counted(cli, tmp_path):
+    result = cli("train-seq2seq", "--generated=article", "-o", tmp_path / "run", *SMALL, "--steps=1", "--max-length=2")
     assert result.code == 0 and "pairs       6, and 2 left out as too long; tokens (words) of each side: " in result.err
 
 
