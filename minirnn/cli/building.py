@@ -1,4 +1,4 @@
-"""What both training commands build from settings: a directory looked at, an optimizer, a schedule, a trainer."""
+"""What commands read and build: texts, pairs, models; a directory looked at, an optimizer, a schedule, a trainer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minirnn.cli.settings import UsageError
-from minirnn.text import read_text
+from minirnn.text import read_pairs, read_text
 from minirnn.training import (
     SGD,
     Adam,
@@ -20,6 +20,7 @@ from minirnn.training import (
     Trainer,
     cosine,
     exponential,
+    load,
     step_decay,
     warmup,
 )
@@ -31,6 +32,19 @@ OPTIMIZERS: dict[str, Callable] = {"adam": Adam, "adamw": AdamW, "sgd": SGD, "rm
 def read_source(name: str) -> str:
     """The text of a file, or of stdin for ``-``."""
     return read_text("/dev/stdin" if name == "-" else name)
+
+
+def read_pairs_of(name: str) -> list[tuple[str, str]]:
+    """The pairs of a file, or of stdin for ``-``."""
+    return read_pairs("/dev/stdin" if name == "-" else name)
+
+
+def load_reader(checkpoint: str, kind: str | None = None) -> Any:
+    """The model of a run or a file; refuses one that was saved without its vocabulary."""
+    model = load(checkpoint, kind)
+    if model.vocabulary_to_plain() is None:
+        raise UsageError(f"{checkpoint} has no vocabulary, so it cannot read text")
+    return model
 
 
 def check_directory(directory: Path, resume: bool = False, overwrite: bool = False) -> None:

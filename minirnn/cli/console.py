@@ -130,7 +130,7 @@ def _finite(value: Any) -> Any:
 
 
 def bits(nats: float | None) -> float:
-    """Nats per character as bits per character; NaN where there is no number."""
+    """Nats as bits; NaN where there is no number."""
     return math.nan if nats is None else nats / math.log(2)
 
 

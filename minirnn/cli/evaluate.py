@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from minirnn.arrays import to_numpy, use_backend
-from minirnn.cli.building import read_source
+from minirnn.cli.building import load_reader, read_pairs_of, read_source
 from minirnn.cli.console import Console, bits, table
 from minirnn.cli.settings import BACKENDS, UsageError, one_of
-from minirnn.cli.translate import add_search_options, check_attends, check_reads, search_settings
+from minirnn.cli.translate import add_search_options, check_attends, search_settings
 from minirnn.decoding import translate
 from minirnn.models import Seq2Seq
 from minirnn.tape import no_grad
-from minirnn.text import PAD, UNK, DataError, PairStream, TextStream, entropy_of_characters, generated, read_pairs
+from minirnn.text import PAD, UNK, DataError, PairStream, TextStream, entropy_of_characters, generated
 from minirnn.text.grammars import MAKERS
 from minirnn.text.vocabulary import POLICIES
-from minirnn.training import evaluate, load
+from minirnn.training import evaluate
 
 LANES, WINDOW = 16, 100  # a longer text is read in 16 places at once
 PAIRS = 16  # in a batch: the scores of all tokens of all of them are held at once
@@ -61,8 +61,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if (options.data is None) == (options.generated is None):
         raise UsageError("name the data: minirnn evaluate RUN DATA, or --generated NAME")
     with use_backend(options.backend):
-        model = load(options.checkpoint)
-        check_reads(model, options.checkpoint)
+        model = load_reader(options.checkpoint)
         found, rows = of_pairs(model, options, console) if isinstance(model, Seq2Seq) else of_text(model, options)
     console.record(**found)
     console.say(table(rows))
@@ -129,11 +128,6 @@ def of_pairs(model: Any, options: argparse.Namespace, console: Console) -> tuple
         ("exact", f"{exact:.2%} of translations"),
         ("BLEU", no_score if score is None else f"{score['bleu']:.2f} ({score['signature']})"),
     ]
-
-
-def read_pairs_of(name: str) -> list[tuple[str, str]]:
-    """The pairs of a file, or of stdin for ``-``."""
-    return read_pairs("/dev/stdin" if name == "-" else name)
 
 
 def token_accuracy(model: Any, stream: PairStream) -> float:

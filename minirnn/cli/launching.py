@@ -24,8 +24,9 @@ REST = """ All of the run stands in one directory: config.toml,
 last.npz, best.npz, log.jsonl, samples.txt and, with matplotlib, loss.png.
 
 Ctrl-C finishes the step and saves. --resume goes on, with the settings in the
-run's config.toml where no flags are given, and ends with the same bits as a run
-that was never stopped."""
+run's config.toml where no flags are given, and last.npz ends with the same bits
+as that of a run that was never stopped. DIR stands for the best model, best.npz,
+wherever a command reads a model."""
 
 
 def add_training_parser(commands: Any, task: Task, help: str, purpose: str, epilog: str) -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from minirnn import lens
 from minirnn.arrays import use_backend
-from minirnn.cli.building import read_source
+from minirnn.cli.building import load_reader, read_source
 from minirnn.cli.console import Console, for_stdout, to_json, visible
 from minirnn.cli.pages import page
 from minirnn.cli.settings import UsageError, file_of, one_of, real, whole
@@ -20,7 +20,6 @@ from minirnn.lens import Recording
 from minirnn.models.char_lm import CELLS, CharLM
 from minirnn.text import DataError
 from minirnn.text.vocabulary import POLICIES
-from minirnn.training import load
 from minirnn.training.atomic import write_atomically
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -177,9 +176,7 @@ def recorded(options: argparse.Namespace, console: Console) -> Iterator[tuple[Re
 
 def windows(options: argparse.Namespace, console: Console, most: int) -> Iterator[tuple[Recording, str]]:
     """Recordings of the model's loss on the first windows of the text, each from a state of zeros."""
-    text, lm = read_source(options.text), load(options.checkpoint, CharLM.KIND)
-    if lm.vocabulary is None:
-        raise UsageError(f"{options.checkpoint} has no vocabulary, so it cannot read text")
+    text, lm = read_source(options.text), load_reader(options.checkpoint, CharLM.KIND)
     ids = lm.vocabulary.encode(text, options.unknown)
     T = min(options.seq_len, len(ids) - 1)
     if T < 1:

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from minirnn.checking import GradcheckReport
-from minirnn.cli.building import build_trainer, last_step, model_in_words, read_source
+from minirnn.cli.building import build_trainer, last_step, model_in_words, read_pairs_of, read_source
 from minirnn.cli.console import table
 from minirnn.cli.gradcheck import check_char_lm, check_seq2seq
 from minirnn.cli.settings import Table, UsageError
 from minirnn.cli.tables import CHARACTERS, PAIRS
 from minirnn.decoding import generate, translate
 from minirnn.models import CharLM, Seq2Seq
-from minirnn.text import PairStream, TextStream, TokenVocabulary, entropy_of_characters, generated, read_pairs
+from minirnn.text import PairStream, TextStream, TokenVocabulary, entropy_of_characters, generated
 from minirnn.text.tokens import PAD
 from minirnn.training import Trainer, inverse_sigmoid, linear
 from minirnn.training.loop import DivergenceError
@@ -191,11 +191,11 @@ class Pairs(Task):
             raise UsageError(f"--feed must be nothing without attention, got {settings['feed']}")
 
     def read(self, settings: Mapping[str, Any]) -> tuple[list, list | None]:
-        valid = None if settings["valid"] is None else read_pairs(settings["valid"])
+        valid = None if settings["valid"] is None else read_pairs_of(settings["valid"])
         if settings["generated"] is not None:
             pairs = generated(settings["generated"])
             return list(pairs.train), list(pairs.valid) if valid is None else valid
-        return read_pairs("/dev/stdin" if settings["pairs"] == "-" else settings["pairs"]), valid
+        return read_pairs_of(settings["pairs"]), valid
 
     def trainer(self, settings: Mapping[str, Any], data: tuple[list, list | None]) -> Trainer:
         pairs, valid = data

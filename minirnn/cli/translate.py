@@ -10,14 +10,13 @@ from typing import Any
 
 from minirnn import lens
 from minirnn.arrays import use_backend
-from minirnn.cli.building import read_source
+from minirnn.cli.building import load_reader, read_source
 from minirnn.cli.console import Console, for_stdout, is_terminal, visible
 from minirnn.cli.lens import PICTURES, picture
 from minirnn.cli.settings import BACKENDS, UsageError, file_of, one_of, real, whole
 from minirnn.decoding import Translation, translate
-from minirnn.models import CharLM, Seq2Seq
+from minirnn.models import Seq2Seq
 from minirnn.text.tokens import UNK
-from minirnn.training import load
 from minirnn.training.atomic import write_atomically
 
 NAMED = 5  # unknown tokens that are named
@@ -33,7 +32,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("checkpoint", metavar="RUN", help="directory of a run (its best.npz), or a .npz file")
     parser.add_argument("text", nargs="*", metavar="TEXT", help="what to translate; without any, the lines of stdin")
     add_search_options(parser)
-    parser.add_argument("--n-best", type=whole(1), default=1, metavar="N", help="translations of each text (1)")
+    parser.add_argument(
+        "--n-best", type=whole(1), default=1, metavar="N", help="lines for each text (1)"
+    )
     parser.add_argument(
         "--scores", action="store_true",
         help="before each translation its score, and a tab: its log-probability in nats, with the penalties",
@@ -87,8 +88,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if plot is not None and plot.suffix.lower() in PICTURES and len(texts) != 1:
         raise UsageError(f"a picture shows one translation, got {len(texts)} texts; --attention-plot F.html shows all")
     with use_backend(options.backend):
-        model = load(options.checkpoint, Seq2Seq.KIND)
-        check_reads(model, options.checkpoint)
+        model = load_reader(options.checkpoint, Seq2Seq.KIND)
         needing = {"--replace-unknown": options.replace_unknown, "--attention-plot": plot}
         check_attends(model, {**needing, "--coverage-penalty": options.coverage_penalty})
         extra = {"n_best": options.n_best, "replace_unknown": options.replace_unknown}
@@ -101,12 +101,6 @@ def run(options: argparse.Namespace, console: Console) -> int:
         write_atomically(plot, _drawn([lens.attention(model, each) for each in made], plot.suffix.lower()))
         console.note(f"written: {visible(os.fspath(plot))}")
     return 0
-
-
-def check_reads(model: CharLM | Seq2Seq, checkpoint: str) -> None:
-    """Refuses a model that was saved without its vocabulary."""
-    if model.vocabulary_to_plain() is None:
-        raise UsageError(f"{checkpoint} has no vocabulary, so it cannot read text")
 
 
 def check_attends(model: Seq2Seq, asked: dict[str, Any]) -> None:

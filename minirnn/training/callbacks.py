@@ -49,7 +49,7 @@ class PrintProgress(Callback):
 
 
 class EarlyStopping(Callback):
-    """Stops the run when the loss (on the validation text if there is one) has not improved for ``patience`` epochs."""
+    """Stops the run when the loss (in validation, if there is one) has not improved for ``patience`` epochs."""
 
     def __init__(self, patience: int = 5):
         positive(patience=patience)
