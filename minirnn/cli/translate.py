@@ -32,9 +32,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("checkpoint", metavar="RUN", help="directory of a run (its best.npz), or a .npz file")
     parser.add_argument("text", nargs="*", metavar="TEXT", help="what to translate; without any, the lines of stdin")
     add_search_options(parser)
-    parser.add_argument(
-        "--n-best", type=whole(1), default=1, metavar="N", help="lines for each text (1)"
-    )
+    parser.add_argument("--n-best", type=whole(1), default=1, metavar="N", help="lines for each text (1)")
     parser.add_argument(
         "--scores", action="store_true",
         help="before each translation its score, and a tab: its log-probability in nats, with the penalties",

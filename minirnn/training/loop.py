@@ -313,6 +313,7 @@ def evaluate(model: Any, stream: Any) -> float:
 
     Examples
     --------
+    >>> from minirnn import CharLM, TextStream
     >>> text = "to be or not to be " * 10
     >>> stream = TextStream(text, seq_len=10, batch_size=2)
     >>> bits = evaluate(CharLM(len(stream.vocabulary), 4, 8), stream) / math.log(2)
@@ -362,6 +363,7 @@ def fit(
 
     Examples
     --------
+    >>> from minirnn import CharLM, TextStream
     >>> stream = TextStream("to be or not to be " * 20, seq_len=10, batch_size=4)
     >>> history = fit(CharLM(stream.vocabulary, 8, 16), stream, steps=40, lr=0.02, log_every=20)
     >>> losses = [record["loss"] for record in history if "loss" in record]
