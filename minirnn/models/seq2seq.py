@@ -204,7 +204,7 @@ class Seq2Seq(Module):
             F = H
         own["seed"] = seed + 1  # else layers of the decoder would start as those of the encoder do
         self.target_embedding = Embedding(target_size, E, **own)
-        self.lower = build(E, H, L - 1, dropout=dropout, **own) if L > 1 else None
+        self.lower = build(E, H, L - 1, dropout=dropout, dtype=dtype, seed=seed + 2) if L > 1 else None
         read = E if L == 1 else H
         self.decoder: Any = build(read + F, H, **own)
         if attention != "none":
