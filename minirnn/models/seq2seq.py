@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ from minirnn.nn import AttentiveDecoder, Embedding, Linear, Module
 from minirnn.nn.inputs import at_least_0, booleans, ids_on, positive
 from minirnn.rules.attention import as_columns, by_column
 from minirnn.tape import Tensor, no_grad
-from minirnn.text.tokens import BOS, PAD, TokenVocabulary
+from minirnn.text.tokens import BOS, PAD, UNK, TokenVocabulary
 
 ATTENTION = ("dot", "scaled_dot", "general", "additive", "none")
 FEEDS = ("nothing", "output", "context")
@@ -54,8 +55,16 @@ class Writing:
         return self.top[0].shape[-1]
 
     def take(self, rows: Any) -> Writing:
-        """The columns ``rows``, in their order; each may be taken more than once, or not at all."""
-        rows = np.asarray(rows, np.int64)
+        """The columns ``rows``, in their order; each may be taken more than once, or not at all.
+
+        Raises
+        ------
+        IndexError
+            If there is no such column.
+        TypeError, ValueError
+            If rows are not integers ``(M,)``, M > 0.
+        """
+        rows = ids_on("numpy", rows, len(self), "rows", ndim=1)
         owners = rows // (len(self) // self.memory.shape[-1])
         firsts = np.flatnonzero(np.concatenate([[True], owners[1:] != owners[:-1]]))[: len(rows)]
         each = len(rows) // max(1, len(firsts))
@@ -154,8 +163,11 @@ class Seq2Seq(Module):
         vocabularies = source_vocabulary, target_vocabulary
         known = [v if isinstance(v, TokenVocabulary) else None for v in vocabularies]
         self.source_vocabulary, self.target_vocabulary = known
-        source_size, target_size = (v if isinstance(v, int) else len(v) for v in vocabularies)
-        positive(source_vocabulary=source_size, target_vocabulary=target_size)
+        source_size, target_size = (len(v) if isinstance(v, TokenVocabulary) else v for v in vocabularies)
+        for name, size in (("source_vocabulary", source_size), ("target_vocabulary", target_size)):
+            positive(**{name: size})
+            if size <= UNK:
+                raise ValueError(f"{name} must be at least {UNK + 1}, PAD, BOS, EOS and UNK, got {size}")
         positive(embedding_size=embedding_size, hidden_size=hidden_size, num_layers=num_layers)
         booleans(bidirectional=bidirectional, tie_embeddings=tie_embeddings)
         at_least_0(below=1, dropout=dropout, label_smoothing=label_smoothing)
@@ -169,15 +181,19 @@ class Seq2Seq(Module):
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
         if attention == "none" and feed != "nothing":
             raise ValueError(f"feed must be 'nothing' without attention, got {feed!r}")
+        if attention != "none" and context != "last":
+            raise ValueError(f"context must be 'last' with attention, which reads all of the memory, got {context!r}")
         if tie_embeddings and embedding_size != hidden_size:
             sizes = f"{embedding_size} and {hidden_size}"
             raise ValueError(f"tie_embeddings needs embedding_size == hidden_size, got {sizes}")
+        self.source_embedding = Embedding(source_size, embedding_size, dtype=dtype, seed=seed)
+        E, H, L, seed = int(embedding_size), int(hidden_size), int(num_layers), int(seed)
         self.config = {  # of Python's own types, for JSON knows no others
             "source_vocabulary": int(source_size),
             "target_vocabulary": int(target_size),
-            "embedding_size": int(embedding_size),
-            "hidden_size": int(hidden_size),
-            "num_layers": int(num_layers),
+            "embedding_size": E,
+            "hidden_size": H,
+            "num_layers": L,
             "cell": str(cell),
             "bidirectional": bool(bidirectional),
             "attention": str(attention),
@@ -186,15 +202,13 @@ class Seq2Seq(Module):
             "dropout": float(dropout),
             "label_smoothing": float(label_smoothing),
             "tie_embeddings": bool(tie_embeddings),
-            "seed": int(seed),
+            "seed": seed,
             "dtype": str(float_dtype(dtype)),
         }
         self.attention, self.context, self.dropout = attention, context, float(dropout)
-        self.label_smoothing, self.seed, self.teacher_forcing = float(label_smoothing), int(seed), 1.0
-        E, H, L, build, own = embedding_size, hidden_size, num_layers, CELLS[cell], {"dtype": dtype, "seed": seed}
-        F = 2 * H if bidirectional else H
+        self.label_smoothing, self.seed, self.teacher_forcing = float(label_smoothing), seed, 1.0
+        build, own, F = CELLS[cell], {"dtype": dtype, "seed": seed}, 2 * H if bidirectional else H
 
-        self.source_embedding = Embedding(source_size, E, **own)
         self.encoder = build(E, H, L, dropout=dropout, bidirectional=bidirectional, **own)
         states = len(self.encoder.STATES)
         self.bridge = [Linear(F, H, dtype=dtype, seed=seed + k) for k in range(states * L)] if bidirectional else []
@@ -237,7 +251,10 @@ class Seq2Seq(Module):
         ValueError
             If they are no vocabularies, or of other sizes.
         """
-        found = [None if plain is None else TokenVocabulary.from_plain(plain[side]) for side in ("source", "target")]
+        sides = ("source", "target")
+        if plain is not None and (not isinstance(plain, dict) or set(plain) != set(sides)):
+            raise ValueError(f"vocabularies must be a dict of {' and '.join(sides)}, got {reprlib.repr(plain)}")
+        found = [None if plain is None else TokenVocabulary.from_plain(plain[side]) for side in sides]
         for own, known in zip((self.source_size, self.target_size), found, strict=True):
             if known is not None and len(known) != own:
                 raise ValueError(f"a vocabulary of {own} cannot be one of {len(known)} tokens")
@@ -410,8 +427,17 @@ class Seq2Seq(Module):
         weights : array or None
             ``(N, S)``: where the decoder looked; None without attention.
         state : Writing
+
+        Raises
+        ------
+        IndexError
+            If an id lies outside of its vocabulary.
+        TypeError, ValueError
+            If ids are not integers, one for each column.
         """
         ids = ids_on(self.head.weight.backend, ids, self.target_size, "ids", ndim=1)
+        if len(ids) != len(state):
+            raise ValueError(f"ids must be one for each of {len(state)} columns, got {len(ids)}")
         x, lower = ops.embedding(self.target_embedding.weight, ids), state.lower
         if self.lower is not None:
             out, left = self.lower(x.reshape(1, *x.shape), _unwrapped(lower))
