@@ -215,8 +215,12 @@ def _softmax_loss(scores, b, targets, counts, smoothing, back):
 
 
 def _sums(rows):
-    """The sum of each column of some rows, added up in their order; None where there is nothing to add."""
-    return [None if first is None else reduce(iadd, rest, first) for first, *rest in zip(*rows, strict=True)]
+    """The sum of each column of some rows, each added as it comes, and gone; None where there is nothing to add."""
+    return reduce(_added, rows)
+
+
+def _added(total, row):
+    return [None if new is None else iadd(so_far, new) for so_far, new in zip(total, row, strict=True)]
 
 
 def _check_affine_cross_entropy(xs, W, b, targets, mask, smoothing):
