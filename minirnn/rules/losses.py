@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from numbers import Real
 from operator import iadd
 
 from numpy.lib.array_utils import normalize_axis_index
@@ -155,6 +156,7 @@ def affine_cross_entropy(
         If a target lies outside ``[0, V)``.
     """
     _check_affine_cross_entropy(xs, W, b, targets, mask, smoothing)
+    smoothing = float(smoothing)  # one of NumPy would widen single precision
     xp, kernels, (V, D), N = xp_of(xs, W, b, targets, mask), kernels_of(xs), W.shape, targets.size
     kernels.check_ids(targets, V, "targets")
     dtype, wanted = joint_dtype(xs, W, b), (*wanted[:2], b is not None and wanted[2])
@@ -236,5 +238,5 @@ def _check_affine_cross_entropy(xs, W, b, targets, mask, smoothing):
             raise ValueError(f"{name} must have shape {expected} for xs {xs.shape}, got {given.shape}")
     if targets.size == 0:
         raise ValueError(f"affine_cross_entropy needs at least one target, got targets of shape {targets.shape}")
-    if not 0 <= smoothing < 1:
+    if not isinstance(smoothing, Real) or not 0 <= smoothing < 1:
         raise ValueError(f"smoothing must be a number from 0 to below 1, got {smoothing!r}")
