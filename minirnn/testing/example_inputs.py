@@ -183,8 +183,10 @@ VARIANTS: dict[str, tuple[Callable[[_Draw], Inputs], ...]] = {
     "additive_scores": (_of("any", (D, P, B), (T, P, B), (P,)),),
     "astype": (_of("any", x, dtype="float32"),),
     "affine_cross_entropy": (
-        lambda draw: ((draw.any(T, D, B), draw.any(V, D), None, draw.ids(T, B)), {"smoothing": 0.2}),
-        lambda draw: ((draw.any(D, B), draw.any(V, D), draw.any(V), draw.ids(B)), {}),
+        lambda draw: ((draw.any(T, D, B), draw.any(V, D), None, draw.ids(T, B)), {"smoothing": np.float64(0.2)}),
+        lambda draw: ((1000 * draw.any(D, B), draw.any(V, D), draw.any(V), draw.ids(B)), {}),  # exp would overflow
+        lambda draw: ((draw.any(D, B), draw.any(5 * V, D), draw.any(5 * V), draw.ids(B), draw.mask(B)), {}),
+        lambda draw: ((draw.any(D, B), draw.any(V, D), None, draw.ids(B), np.zeros(B, bool)), {}),  # nothing counts
     ),
     "affine": (
         lambda draw: ((draw.any(D, B), draw.any(H, D), None), {}),

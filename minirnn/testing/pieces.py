@@ -11,11 +11,17 @@ from unittest.mock import patch
 
 from minirnn import memory
 from minirnn.kernels import numpy
-from minirnn.rules import recurrence
+from minirnn.rules import losses, recurrence
 from minirnn.rules.combinators import windows
 from minirnn.workers import one_blas_thread, use_workers
 
-PIECES = {"RUN": 50, "COLUMNS": 8, "SMALL": 30}  # steps prepared at once, columns of a run, rows of a product at once
+PIECES = {
+    "RUN": 50,  # numbers of the steps prepared at once
+    "COLUMNS": 8,  # of a run
+    "SMALL": 30,  # multiplications of the rows of a product taken at once
+    "PIECE": 24,  # scores of many classes held at once
+    "ROWS": 12,  # of these in work at once
+}
 
 
 @contextmanager
@@ -35,7 +41,7 @@ def in_pieces(workers: int = 2) -> Iterator[None]:
     >>> bool(np.allclose(whole.numpy(), pieces.numpy(), rtol=1e-12))
     True
     """
-    holders = (recurrence, windows, numpy)
+    holders = (losses, recurrence, windows, numpy)
     with ExitStack() as stack:
         for holder, name in ((holder, name) for holder in holders for name in PIECES if hasattr(holder, name)):
             stack.enter_context(patch.object(holder, name, PIECES[name]))

@@ -74,6 +74,15 @@ def test_of_combinators_all_is_mutated():
     assert kernels == {("minirnn.kernels.numpy", name) for name in ("turn", "shares", "_parts", "product")}
 
 
+def test_of_a_rule_that_makes_its_gradients_on_the_way_there_all_is_mutated_but_its_refusals():
+    places = {s.place.removeprefix("rules.losses.") for s in subjects()}
+    assert {"affine_cross_entropy", "_softmax_loss", "_sums"} <= places
+    assert "_check_affine_cross_entropy" not in places
+    lines = {mutant.key[1] for mutant in mutants_of(subject("rules.losses.affine_cross_entropy"))}
+    assert "xp.matmul(scores, W, out=dx[now])" in lines  # two functions deep
+    assert not any("check" in line for line in lines)
+
+
 def test_every_part_of_a_combinator_is_tried():
     for s in subjects():
         if s.module.startswith(WHOLE):
@@ -164,6 +173,8 @@ def test_a_change_that_is_none_lives(place):
         ("kernels.numpy.turn", "::-1 -> :", "law"),
         ("rules.combinators.ordering._runs", "sorted(set(lengths) - {0}) -> (set(lengths) - {0})", "law"),
         ("rules.tangents.lstm_tangent", "f * c_dot -> c_dot", "check"),
+        ("rules.losses._softmax_loss", "(1 - smoothing) * hit -> (1 - smoothing)", "check"),
+        ("rules.losses.affine_cross_entropy", "counts.sum() -> counts", "law"),  # loss and gradients are wrong alike
     ],
 )
 def test_what_kills(place, change, by):

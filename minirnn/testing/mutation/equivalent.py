@@ -38,6 +38,21 @@ REASONS = {
                 factors: H * B -> B
     """,
     "what is worth a thread or a block of rows is a matter of speed: any pieces give the same numbers": """
+        rules.losses.affine_cross_entropy
+            loss, n = 0, max(1, ROWS // V)
+                calls: max(1, ROWS // V) -> 1
+                constants: 1 -> 2
+            n = max(1, PIECE // V)
+                calls: max(1, PIECE // V) -> 1
+                constants: 1 -> 2
+            loss, dW, db = _sums(kernels.side_by_side(of_some, N, N * V * (OPERATIONS + D)))
+                factors: N * V * (OPERATIONS + D) -> (N * V)
+                factors: N * V * (OPERATIONS + D) -> (OPERATIONS + D)
+                factors: N * V -> N
+                factors: N * V -> V
+                signs: OPERATIONS + D -> (OPERATIONS - D)
+                terms: OPERATIONS + D -> OPERATIONS
+                terms: OPERATIONS + D -> D
         rules.attention.additive_scores
             dv, *others = kernels.side_by_side(look_back, B, OPERATIONS * de.size * A)
                 factors: OPERATIONS * de.size * A -> (OPERATIONS * de.size)
@@ -297,6 +312,10 @@ REASONS = {
                 conditions: drawn.random() < probability -> (drawn.random() <= probability)
     """,
     "sums and products are the same either way round": """
+        rules.losses._added
+            return [None if new is None else iadd(so_far, …  so_far, new in zip(total, row, strict=True)]
+                order: iadd(so_far, new) -> iadd(new, so_far)
+                order: zip(total, row, strict=True) -> zip(row, total, strict=True)
         rules.combinators.windows._sum
             return [g if g is None else g + other for g, other in zip(gradients, others, strict=True)]
                 order: zip(gradients, others, strict=True) -> zip(others, gradients, strict=True)
@@ -345,6 +364,29 @@ REASONS = {
         rules.tangents.per_gate
             rows = {gate: slice(k * H, (k + 1) * H) for k, gate in enumerate(gates)}
                 constants: 1 -> 2
+    """,
+    "where the mask leaves out, the count is zero: any number may stand there, and any but zero below all zeros": """
+        rules.losses.affine_cross_entropy
+            rows = xp.where(mask[..., None], rows, 0)
+                constants: 0 -> 1
+            counts = counts / xp.where(total == 0, 1, total)
+                constants: 1 -> 2
+    """,
+    "rows that do not lie side by side are multiplied as well, only slower": """
+        rules.losses.affine_cross_entropy
+            x, y, shape = xp.ascontiguousarray(rows.reshape(N, D)), targets.reshape(N), rows.shape
+                calls: xp.ascontiguousarray(rows.reshape(N, D)) -> rows.reshape(N, D)
+    """,
+    "gradients that nobody wants are made in vain": """
+        rules.losses.affine_cross_entropy
+            loss = loss + _softmax_loss(some, b, y[at], counts[at], smoothing, any(wanted))
+                calls: any(wanted) -> wanted
+    """,
+    "without smoothing the mean has no share in the loss": """
+        rules.losses._softmax_loss
+            hit, mean = scores[at_target], scores.mean(axis=1) if smoothing else 0
+                conditions: scores.mean(axis=1) if smoothing else 0 -> scores.mean(axis=1)
+                constants: 0 -> 1
     """,
     "the pre-activations' gradients are gathered apart from the others, which are asked for them in vain": """
         rules.combinators.attending.attentive

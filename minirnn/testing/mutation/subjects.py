@@ -7,6 +7,7 @@ there every name is followed that stands for a function in ``minirnn/rules`` or 
 A combinator holds a function that holds a pullback, and what surrounds the pullback cuts, turns and counts: a fault
 there is silent, as both ways may share it. So combinators are mutated from the first line to the last, and so are the
 classes and functions that they reach in their package; and, likewise, RTRL, which has no way back that stands apart.
+Of a rule that makes its gradients on the way there, all but what it refuses is mutated.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from minirnn.rules import combinators, rtrl
 
 HOMES = ("minirnn.rules", "minirnn.kernels")
 WHOLE = ("minirnn.rules.combinators", "minirnn.rules.rtrl", "minirnn.rules.tangents")  # from the first line to the last
+ON_THE_WAY_THERE = ("affine_cross_entropy",)  # rules that leave no more than a factor for the way back
 AROUND_RULES: dict[str, Any] = {
     **{name: getattr(combinators, name) for name in combinators.__all__},
     "rtrl": rtrl.rtrl,
@@ -119,6 +121,8 @@ def _backward_part(module: str, name: str) -> tuple[tuple[ast.AST, ...], frozens
     scope = frozenset(_names_bound(function))
     if not pullbacks or module.startswith(WHOLE):  # a helper, a rule whose pullback a helper makes, a combinator
         return tuple(function.body), scope
+    if name in ON_THE_WAY_THERE:
+        return tuple(statement for statement in function.body if not isinstance(statement, ast.Expr)), scope
     forward = [statement for statement in function.body if statement not in inner]
     prepared = [
         statement
