@@ -12,11 +12,14 @@ Steps are powers of two: then t h and x + t h lose nothing, and all that rounds 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 DOUBLE = 2.0**-52  # eps of float64: the distance from one to the next number
 COMPLEX_STEP = 2.0**-80  # 1e-24: its square is lost beside any input above 1e-16, yet h f' still fits into float32
+LEAP = 5  # so many halvings further on extrapolation begins again, where its value proves to be chance
+NEAR = 3 * 2.0**-12  # times its step: a difference that an extrapolated value must meet, and no part of its halvings
 
 
 def along(f: Callable, x: Any, direction: Any) -> Callable:
@@ -87,6 +90,10 @@ def richardson(f: Callable, step: float = 2.0**-4, levels: int = 24, rounding: f
     The step thus chooses itself: where a kink lies near, the values agree only once the step is shorter than the way
     to it.
 
+    Halving steps have a blind spot: all of them may be whole periods of a wave, or of a staircase, and agree on what
+    is left without it. So the winner must meet a far shorter difference; if it does not, the search begins again
+    from shorter steps.
+
     Parameters
     ----------
     f : callable
@@ -108,18 +115,41 @@ def richardson(f: Callable, step: float = 2.0**-4, levels: int = 24, rounding: f
     >>> value, error = richardson(math.exp, rounding=2.0**-52)
     >>> abs(value - 1) < error < 1e-11
     True
+    >>> value, error = richardson(lambda t: t + math.sin(32 * math.pi * t), rounding=2.0**-52)
+    >>> abs(value - 1 - 32 * math.pi) < error < 1e-9
+    True
     """
+
+    @cache
+    def quotient(h: float) -> Any:
+        return (f(h) - f(-h)) / (2 * h)
+
     value, error = math.nan, math.inf
+    for level in range(0, levels, LEAP):
+        found, spread, h = _extrapolated(quotient, [step / 2**k for k in range(level, levels)], rounding)
+        short = NEAR * h
+        gap = abs(quotient(short) - found)
+        met = gap <= spread + NEAR**2 * abs(quotient(h) - found) + 16 * rounding / short
+        off = spread if met else gap
+        if off < error:
+            value, error = found, off
+        if met or math.isnan(found):
+            break
+    return value, error
+
+
+def _extrapolated(quotient: Callable, steps: Sequence[float], rounding: float) -> tuple[Any, float, float]:
+    """The most trusted value of the tableau of differences, how far it is to be trusted, and its shortest step."""
+    value, error, shortest = math.nan, math.inf, steps[0]
     coarser: list[Any] = []  # D[n-1, 0], D[n-1, 1], ...
-    for level in range(levels):
-        h = step / 2**level
-        row = [(f(h) - f(-h)) / (2 * h)]
+    for h in steps:
+        row = [quotient(h)]
         for m, parent in enumerate(coarser, start=1):
             row.append(row[-1] + (row[-1] - parent) / (4**m - 1))
             spread = max(abs(row[-1] - row[-2]), abs(row[-1] - parent)) + rounding / h
             if spread < error:
-                value, error = row[-1], spread
+                value, error, shortest = row[-1], spread, h
         if error <= 2 * rounding / h:  # the next step would round by more than that
             break
         coarser = row
-    return value, error
+    return value, error, shortest

@@ -317,6 +317,31 @@ def test_an_argument_used_twice_needs_both_gradients():
         check_rule(forgetful, (draw(4),))
 
 
+def test_a_wave_that_fits_the_steps_of_differences_can_neither_hide_nor_mislead():
+    def wave_and_square(factor):
+        """``x**2 + sin(32 pi |x|)``, its wave forgotten by the pullback where the factor is zero."""
+        w = 32 * np.pi
+
+        def rule(x):
+            return x**2 + np.sin(w * np.abs(x)), lambda dy: (dy * (2 * x + factor * w * np.cos(w * np.abs(x))),)
+
+        return rule
+
+    x = np.array([0.3, 0.41])
+    right, forgetful = (check_rule(wave_and_square(factor), (x,), raises=False) for factor in (1, 0))
+    assert (right.verdict, forgetful.verdict) == ("correct", "wrong")
+
+
+@pytest.mark.parametrize("stairs", [8, 16, 32, 64, 1000])
+def test_a_staircase_has_slope_zero_however_it_fits(stairs):
+    def staircase(slope):
+        return lambda x: (np.floor(stairs * np.abs(x)) / stairs, lambda dy: (slope * dy,))
+
+    x = np.array([0.3003, 0.4108])
+    flat, straight_through = (check_rule(staircase(slope), (x,), raises=False) for slope in (0, 1))
+    assert (flat.verdict, straight_through.verdict) == ("correct", "wrong")
+
+
 # Large arguments
 
 

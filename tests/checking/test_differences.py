@@ -59,6 +59,18 @@ def test_richardson_steps_inside_a_kink():
     assert error < 1e-6
 
 
+@pytest.mark.parametrize("power", range(2, 16))
+def test_richardson_is_not_fooled_by_waves_that_fit_its_steps(power):
+    w = 2 * math.pi * 2**power
+    value, error = richardson(lambda t: t * t + 3 * t + math.sin(w * t), rounding=2.0**-52)
+    assert abs(value - 3 - w) <= 2 * error < 1e-6 * w
+
+
+@pytest.mark.parametrize("stairs", [4, 8, 16, 32, 64, 100, 1024, 2**14])
+def test_richardson_sees_the_tread_and_not_the_slope_of_a_staircase(stairs):
+    assert richardson(lambda t: math.floor(stairs * t + 0.3) / stairs, rounding=2.0**-54)[0] == 0
+
+
 def test_richardson_admits_that_it_cannot_resolve_noise():
     noise = np.random.default_rng(0)
     _, error = richardson(lambda t: t + 0.01 * noise.standard_normal())
