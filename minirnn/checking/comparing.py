@@ -196,11 +196,12 @@ class Comparison:
 
     def _errors(self, forgiving: bool = True) -> np.ndarray:
         """Relative errors, with the noise of the method forgiven or not."""
-        analytic, numeric, noise, size = np.array(
-            [(line.analytic, line.numeric, line.uncertainty, line.size) for line in self.lines]
+        analytic, numeric, noise, size, unit = np.array(
+            [(line.analytic, line.numeric, line.uncertainty, line.size, line.unit) for line in self.lines]
         ).T
         size = np.where([line.is_entry for line in self.lines], self._largest(), size)
-        return relative_error(analytic, numeric, noise * forgiving, size, self.tolerance)
+        rounding = self.number.rounding / unit
+        return relative_error(analytic, numeric, noise * forgiving, size, self.tolerance, rounding)
 
     def _entries(self) -> list[Line]:
         return [line for line in self.lines if line.is_entry]

@@ -5,6 +5,7 @@ Most lines agree within the tolerance and are acquitted without being looked at.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,10 +56,12 @@ def examine(
         return Finding("wrong", (left + right) / 2, 0.0, falls, f"{sides}, and the gradient lies outside of them")
     numeric, uncertainty = slope(number, method, k, direction, noise)
     uncertainty *= 2  # of many lines the one that is most off is looked at
-    a, n, u, s = np.array([claim, numeric, uncertainty, size])
-    error = float(relative_error(a, n, u, s, tolerance))
+    a, n, u, s, r = np.array([claim, numeric, uncertainty, size, number.rounding])
+    error = float(relative_error(a, n, u, s, tolerance, r))
     noisy = noise > 8 * number.rounding
-    if error <= tolerance and (uncertainty <= tolerance * size or not noisy):
+    drowned = size <= uncertainty
+    known = is_constant(line, number.rounding) if drowned else uncertainty <= tolerance * size or not noisy
+    if error <= tolerance and known:
         return Finding("correct", numeric, uncertainty, falls)
     if abs(claim - numeric) > uncertainty or sweep.refutes(claim, noise):
         return Finding("wrong", numeric, uncertainty, falls)
@@ -70,17 +73,32 @@ def examine(
     return Finding("too noisy", numeric, uncertainty, falls, note)
 
 
+def is_constant(line: Callable, rounding: float) -> bool:
+    """Whether steps far beyond those of differences, as far as they stay in the domain, move a function no more than
+    rounding may: of a slope of one unit of rounding they would show 64."""
+    with np.errstate(all="ignore"):
+        moved = np.abs([line(t) for h in (2.0, 8.0, 64.0) for t in (h, -h)])
+    return bool((moved[np.isfinite(moved)] <= 16 * rounding).all())
+
+
 def relative_error(
-    analytic: np.ndarray, numeric: np.ndarray, noise: np.ndarray, size: np.ndarray, tolerance: float
+    analytic: np.ndarray,
+    numeric: np.ndarray,
+    noise: np.ndarray,
+    size: np.ndarray,
+    tolerance: float,
+    rounding: np.ndarray,
 ) -> np.ndarray:
     """``|analytic - numeric| / max(|analytic|, |numeric|, floor)``.
 
     The floor is a thousandth of ``size``, the largest entry of the gradient: a zero among large entries is a rounded
     zero. It is higher where the numeric method's own noise would exceed the tolerance. Noise is forgiven up to 1e-5
     of ``size`` (or the tolerance, if that is looser), so that in float64 a fault of 1e-4 is seen there however noisy
-    the method; beyond that only if the whole gradient drowns in it, as when a sum cancels to zero.
+    the method; beyond that only if the whole gradient drowns in it and what is claimed is itself of the size of
+    ``rounding``, as when a sum cancels to zero.
     """
-    forgiven = np.where(size <= noise, noise, np.minimum(noise, max(1e-5, tolerance) * size))
+    drowned = (size <= noise) & (np.abs(analytic) <= 2 * rounding)
+    forgiven = np.where(drowned, noise, np.minimum(noise, max(1e-5, tolerance) * size))
     floor = np.maximum(1e-3 * size, forgiven / tolerance)
     largest = np.maximum(np.maximum(np.abs(analytic), np.abs(numeric)), floor)
     return np.abs(analytic - numeric) / np.maximum(largest, np.finfo(float).tiny)

@@ -177,6 +177,27 @@ def test_a_gradient_that_cancels_to_zero_is_no_alarm():
         assert check_rule(total, (draw(7, 3),), method=method).ok
 
 
+@pytest.mark.parametrize("slope", [-3.0, 0.0, 1.0])
+def test_a_gradient_that_drowns_in_the_rounding_of_an_offset_cannot_be_judged(slope):
+    """The right slope is one; the number is known to 0.3."""
+
+    def offset(x):
+        return np.abs(x) + 1e15, lambda dy: (slope * dy,)
+
+    for seed in range(5):
+        assert check_rule(offset, (np.array([1.0, 2.0]),), seed=seed, raises=False).verdict == "too noisy"
+
+
+def test_a_slope_below_the_grain_of_float32_cannot_be_judged():
+    def offset_in_float32(x):
+        """Its gradient has the wrong sign."""
+        return np.float32(1e4) + np.float32(1e-3) * x.astype(np.float32), lambda dy: (np.float32(-1e-3) * dy,)
+
+    for seed in range(5):
+        report = check_rule(offset_in_float32, (np.array([0.3, 0.4], dtype=np.float32),), seed=seed, raises=False)
+        assert report.verdict == "too noisy"
+
+
 def test_a_zero_among_large_entries_is_no_alarm():
     def lopsided(x):
         weights = np.array([1e6, 1.0, 1e-7, 0.0])
@@ -196,21 +217,22 @@ def test_a_method_that_cannot_judge_says_so():
 
 
 @pytest.mark.parametrize(
-    ("analytic", "numeric", "noise", "size", "verdict"),
+    ("analytic", "numeric", "noise", "size", "rounding", "verdict"),
     [
-        (1.0, 1.0 + 1e-8, 0.0, 1.0, "right"),
-        (1.0, 1.0 + 1e-4, 0.0, 1.0, "wrong"),
-        (1e-9, 2e-9, 0.0, 1e3, "right"),  # a rounded zero among large entries
-        (1e-9, 2e-9, 0.0, 1e-9, "wrong"),
-        (1e-9, -3e-9, 1e-8, 3e-9, "right"),  # the whole gradient drowns
-        (1.0, 1.0 + 1e-4, 1e-2, 1.0, "wrong"),  # noise is no excuse where the gradient stands out of it
-        (1.0, 1.0 + 5e-6, 1e-2, 1.0, "right"),
-        (0.0, 0.0, 0.0, 0.0, "right"),
-        (1e-200, 0.0, 0.0, 0.0, "wrong"),
+        (1.0, 1.0 + 1e-8, 0.0, 1.0, 0.0, "right"),
+        (1.0, 1.0 + 1e-4, 0.0, 1.0, 0.0, "wrong"),
+        (1e-9, 2e-9, 0.0, 1e3, 0.0, "right"),  # a rounded zero among large entries
+        (1e-9, 2e-9, 0.0, 1e-9, 0.0, "wrong"),
+        (1e-9, -3e-9, 1e-8, 3e-9, 1e-9, "right"),  # the whole gradient drowns
+        (1e-9, -3e-9, 1e-8, 3e-9, 1e-10, "wrong"),  # so does this one, but what is claimed is no rounding
+        (1.0, 1.0 + 1e-4, 1e-2, 1.0, 1.0, "wrong"),  # noise is no excuse where the gradient stands out of it
+        (1.0, 1.0 + 5e-6, 1e-2, 1.0, 0.0, "right"),
+        (0.0, 0.0, 0.0, 0.0, 0.0, "right"),
+        (1e-200, 0.0, 0.0, 0.0, 0.0, "wrong"),
     ],
 )
-def test_how_a_relative_error_is_judged(analytic, numeric, noise, size, verdict):
-    error = relative_error(*map(np.array, (analytic, numeric, noise, size)), tolerance=1e-7)
+def test_how_a_relative_error_is_judged(analytic, numeric, noise, size, rounding, verdict):
+    error = relative_error(*map(np.array, (analytic, numeric, noise, size)), 1e-7, np.array(rounding))
     assert error <= 1e-7 if verdict == "right" else error > 1e-7
 
 
