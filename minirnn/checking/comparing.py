@@ -10,8 +10,8 @@ import numpy as np
 from minirnn.arrays import Array, random_generator, to_numpy
 from minirnn.checking.contract import is_differentiable
 from minirnn.checking.curves import VCurve
-from minirnn.checking.differences import DOUBLE
-from minirnn.checking.judging import Finding, examine, relative_error
+from minirnn.checking.differences import DOUBLE, best_step
+from minirnn.checking.judging import Finding, examine, is_between, relative_error
 from minirnn.checking.numeric import TOLERANCES, Number, most_wrong_entry, restricted, settle_method, slope
 from minirnn.checking.report import ArgumentReport, GradcheckError, gravest
 from minirnn.checking.sweep import quick_taylor_slope, walk
@@ -33,6 +33,7 @@ class Line:
     uncertainty: float
     size: float  # of what the analytic slope is a sum of
     finding: Finding | None = None
+    passed_over: bool = False  # one kink more, among many
 
 
 class Comparison:
@@ -126,13 +127,20 @@ class Comparison:
         return values.reshape(self.gradient.shape)
 
     def _judge(self) -> str:
-        """Look closely at the lines that disagree, entries first, the worst first, until one is wrong."""
+        """Look closely at the lines that disagree, entries first, the worst first, until one is wrong.
+
+        Kinks disagree most, and a layer may have hundreds. They must not hide what is wrong behind them, so once it is
+        clear that there are many, those that look like one are passed over.
+        """
         verdicts: list[str] = []
         left_out = 0
-        while sum(verdict != "correct" for verdict in verdicts) < EXAMINED:
+        while sum(verdict not in ("correct", "kink") for verdict in verdicts) < EXAMINED:
             line = self._most_suspicious(self._errors())
             if line is None:
                 break
+            if verdicts.count("kink") >= EXAMINED and self._lies_between_its_sides(line):
+                line.passed_over = True
+                continue
             if not line.is_entry and left_out < EXAMINED:
                 left_out += self._explained_by_an_entry(line)
                 continue
@@ -147,8 +155,16 @@ class Comparison:
     def _most_suspicious(self, errors: np.ndarray) -> Line | None:
         """Of the lines that disagree and have not been examined the worst, of entries if there are any."""
         suspects = [(line.is_entry, e, k) for k, (line, e) in enumerate(zip(self.lines, errors, strict=True))]
-        suspects = [s for s in suspects if s[1] > self.tolerance and self.lines[s[2]].finding is None]
+        suspects = [s for s in suspects if s[1] > self.tolerance]
+        suspects = [s for s in suspects if self.lines[s[2]].finding is None and not self.lines[s[2]].passed_over]
         return self.lines[max(suspects)[2]] if suspects else None
+
+    def _lies_between_its_sides(self, line: Line) -> bool:
+        """Whether the gradient lies between the slopes to both sides, by two values only: a kink, as far as they tell."""
+        f, step = self.number.along(self.k, self._along(line)), best_step(1, self.number.eps)
+        with np.errstate(all="ignore"):  # a step may leave the domain of the rule
+            sides = f(step) / step, f(-step) / -step
+        return is_between(line.unit * line.analytic, sides, line.unit * self.tolerance * self._largest())
 
     def _examine(self, line: Line) -> str:
         """Walk along a line; its numeric slope is then the one that was found to be the best."""

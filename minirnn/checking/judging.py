@@ -48,12 +48,11 @@ def examine(
     noise = max(number.rounding_along(k, direction), sweep.noise)
     falls = sweep.taylor_slope(claim, noise)
     if kink := sweep.kink():
-        left, right = sorted(kink)
-        slack = max(tolerance * size, 0.1 * (right - left))  # the kink may lie a sixteenth of a step away
+        mean = (kink[0] + kink[1]) / 2
         sides = f"the rule has a kink here: slope {kink[0] + 0.0:.3g} on one side, {kink[1] + 0.0:.3g} on the other"
-        if left - slack <= claim <= right + slack:
-            return Finding("kink", (left + right) / 2, 0.0, falls, f"{sides}; move the point")
-        return Finding("wrong", (left + right) / 2, 0.0, falls, f"{sides}, and the gradient lies outside of them")
+        if is_between(claim, kink, tolerance * size):
+            return Finding("kink", mean, 0.0, falls, f"{sides}; move the point")
+        return Finding("wrong", mean, 0.0, falls, f"{sides}, and the gradient lies outside of them")
     numeric, uncertainty = slope(number, method, k, direction, noise)
     uncertainty *= 2  # of many lines the one that is most off is looked at
     a, n, u, s, r = np.array([claim, numeric, uncertainty, size, number.rounding])
@@ -71,6 +70,13 @@ def examine(
     note += f"values carry noise of about {noise:.1g}, of which rounding explains {number.rounding:.1g}; "
     note += "is a part computed in lower precision, rounded, or stopped short of convergence?"
     return Finding("too noisy", numeric, uncertainty, falls, note)
+
+
+def is_between(claim: float, slopes: tuple[float, float], allowed: float) -> bool:
+    """Whether a claim lies between the slopes to both sides of a point, or hardly outside."""
+    left, right = sorted(slopes)
+    slack = max(allowed, 0.1 * (right - left))  # the kink may lie a sixteenth of a step away
+    return left - slack <= claim <= right + slack
 
 
 def is_constant(line: Callable, rounding: float) -> bool:

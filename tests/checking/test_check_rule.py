@@ -419,6 +419,21 @@ def test_kinks_do_not_hide_a_wrong_entry_among_many():
     assert report.arguments[0].worst == (40, int(np.argmax(x[40])))
 
 
+@pytest.mark.parametrize("kinks", [31, 45, 150])
+def test_many_kinks_do_not_hide_a_wrong_entry_however_much_more_they_disagree(kinks):
+    calls = []
+
+    def counted_relu(x):
+        calls.append(x)
+        return relu(x)
+
+    x = np.concatenate([np.zeros(kinks), 1 + np.arange(15.0)])
+    assert check_rule(counted_relu, (x,), raises=False).verdict == "kink"
+    assert len(calls) < 5000
+    report = check_rule(planted(relu, 0, kinks + 5, 1.3), (x,), raises=False)
+    assert (report.verdict, report.arguments[0].worst) == ("wrong", (kinks + 5,))
+
+
 # What auto decides, and that the pullback has no say in it
 
 
