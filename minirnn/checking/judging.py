@@ -45,7 +45,8 @@ def examine(
             return Finding("wrong", numeric, uncertainty, quick_taylor_slope(line, claim, number.rounding, number.eps))
         method = "richardson"
     sweep = walk(line, number.eps)
-    noise = max(number.rounding_along(k, direction), sweep.noise)
+    rounding = number.rounding_along(k, direction)
+    noise = max(rounding, sweep.noise)
     falls = sweep.taylor_slope(claim, noise)
     if kink := sweep.kink():
         mean = (kink[0] + kink[1]) / 2
@@ -53,6 +54,12 @@ def examine(
         if is_between(claim, kink, tolerance * size):
             return Finding("kink", mean, 0.0, falls, f"{sides}; move the point")
         return Finding("wrong", mean, 0.0, falls, f"{sides}, and the gradient lies outside of them")
+    measured = sweep.measure(claim, rounding)
+    if measured:
+        noise = rounding
+        scale = abs(claim) if abs(claim) > measured.most else sweep.chord  # of a zero slope what there is in its place
+        if measured.most <= tolerance * max(1e-3 * size, scale):
+            return Finding("correct", measured.slope, measured.most, falls)
     numeric, uncertainty = slope(number, method, k, direction, noise)
     uncertainty *= 2  # of many lines the one that is most off is looked at
     a, n, u, s, r = np.array([claim, numeric, uncertainty, size, number.rounding])
@@ -62,6 +69,11 @@ def examine(
     known = is_constant(line, number.rounding) if drowned else uncertainty <= tolerance * size or not noisy
     if error <= tolerance and known:
         return Finding("correct", numeric, uncertainty, falls)
+    if measured and abs(claim - numeric) > measured.most + uncertainty:
+        verdict, note = "too noisy", "the rule bends too sharply here for the method; scale the inputs up"
+        if measured.least > tolerance * max(size, abs(claim)):
+            verdict, note = "wrong", ""
+        return Finding(verdict, measured.slope, measured.most - measured.least, falls, note)
     if abs(claim - numeric) > uncertainty or sweep.refutes(claim, noise):
         return Finding("wrong", numeric, uncertainty, falls)
     note = "the numeric derivative is too uncertain to judge: "
@@ -80,8 +92,10 @@ def is_between(claim: float, slopes: tuple[float, float], allowed: float) -> boo
 
 
 def is_constant(line: Callable, rounding: float) -> bool:
-    """Whether steps far beyond those of differences, as far as they stay in the domain, move a function no more than
-    rounding may: of a slope of one unit of rounding they would show 64."""
+    """Whether a function stays where it is, but for rounding, over steps far beyond those of differences.
+
+    A slope of one unit of rounding would show as 64 of them. Steps that leave the domain do not count.
+    """
     with np.errstate(all="ignore"):
         moved = np.abs([line(t) for h in (2.0, 8.0, 64.0) for t in (h, -h)])
     return bool((moved[np.isfinite(moved)] <= 16 * rounding).all())

@@ -32,6 +32,7 @@ TOLERANCES = {  # with numbers in float64 and in float32: well above what the me
 }
 FLOAT32 = 1e-4  # what a gradient in float32 may be off by, whatever the numbers are made in
 NOISE = 2.0**19  # times eps: relative to a derivative, noise in float64 by which differences lose half of their digits
+SHORTER = tuple(2.0**-k for k in range(5, 45, 5))  # times the step of a method, where that leaves the domain of a rule
 _warning_filter = threading.RLock()  # the filter belongs to the process, not to the thread
 
 
@@ -72,7 +73,8 @@ class Number:
             inputs = [*self.inputs[:k], xp.asarray(moved), *self.inputs[k + 1 :]]
             if moved.dtype.kind == "c":  # then all are: a rule may take the dtype of its buffers from any of them
                 inputs = [_as_complex(z) if is_differentiable(z) else z for z in inputs]
-            return [to_numpy(y) for y in call_rule(self.rule, inputs, self.values_only)[0]]
+            with np.errstate(all="ignore"):  # a step may leave the domain of the rule, or underflow
+                return [to_numpy(y) for y in call_rule(self.rule, inputs, self.values_only)[0]]
 
         return along(outputs, self.inputs[k], xp.asarray(direction.astype(self.inputs[k].dtype)))
 
@@ -122,7 +124,8 @@ def slope(number: Number, method: str, k: int, direction: np.ndarray, noise: flo
     """Derivative of the number along a direction in argument ``k``, and how far the method may be off.
 
     Values are taken to be off by ``noise``, or by the rounding of the outputs if that is more. What the gradient itself
-    is rounded by counts, too.
+    is rounded by counts, too. Where steps leave the domain of the rule, shorter ones are taken; if none stays in it,
+    the derivative is NaN.
     """
     line, eps = number.along(k, direction), number.eps
     grain = 16 * number.rounding * max(1.0, number.claimed / eps)
@@ -130,11 +133,20 @@ def slope(number: Number, method: str, k: int, direction: np.ndarray, noise: flo
         if method == "complex":
             return complex_step(line), grain
         rounding = max(number.rounding_along(k, direction), noise)
-        if method == "richardson":
-            value, error = richardson(line, rounding=rounding)
-            return value, 4 * error + grain
-        step = best_step(4 if method == "central" else 1, eps)
-        return (central if method == "central" else forward)(line, step), 4 * rounding / step + grain
+
+        def difference(shorter: float) -> tuple[float, float]:
+            if method == "richardson":
+                return richardson(line, shorter * 2.0**-4, rounding=rounding)
+            step = shorter * best_step(4 if method == "central" else 1, eps)
+            return (central if method == "central" else forward)(line, step), rounding / step
+
+        value, error = difference(1.0)
+        if not np.isfinite(value):
+            inside = next((h for h in SHORTER if np.isfinite(difference(h)[0])), SHORTER[-1])
+            value, error = difference(
+                inside * 2.0**-10
+            )  # well inside: at the edge of its domain a rule may bend sharply
+    return value, 4 * error + grain
 
 
 def why_not_analytic(number: Number, k: int, direction: np.ndarray) -> str:

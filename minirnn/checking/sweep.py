@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,14 @@ from minirnn.checking.differences import DOUBLE
 
 RUN = 6  # so many halvings in a row that each leave half are no chance
 CLEAR = 8.0  # times the noise: what can be trusted to be something else
+
+
+class Measured(NamedTuple):
+    """A slope as the shortest step of a run shows it, and how far a claim is off it, at least and at most."""
+
+    slope: float
+    least: float
+    most: float
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,11 @@ class Sweep:
         return self.eps ** (1 / 3)
 
     @property
+    def chord(self) -> float:
+        """How steep the function is over its longest step: what a slope is to be compared with where all are zero."""
+        return float(np.nan_to_num(np.abs([self.ahead[0], self.behind[0]]), posinf=0).max() / self.steps[0])
+
+    @property
     def noise(self) -> float:
         """How far one value of f is off, where curve and slope no longer matter and it should show nothing.
 
@@ -62,12 +76,7 @@ class Sweep:
 
     def kink(self) -> tuple[float, float] | None:
         """The slopes to the left and to the right, if they differ at zero, or nearer to it than differences can see."""
-        even = self.ahead + self.behind
-        with np.errstate(all="ignore"):
-            halves = np.abs(even[1:] / even[:-1] - 0.5) < 0.05
-        runs = np.convolve(halves, np.ones(RUN), mode="valid") == RUN
-        ends = np.flatnonzero(runs) + RUN  # of every run, the index of its shortest step
-        ends = ends[self.steps[ends] <= 2 * self.short]
+        ends = self._ends_of_runs(self.ahead + self.behind, 0.45, 0.55)
         if not ends.size:
             return None
         h = self.steps[ends[0]]
@@ -81,6 +90,32 @@ class Sweep:
         """Whether the remainder falls like h, and goes on doing so to short steps."""
         slope, clear = self.taylor_slope(claim, noise), self._remainders(claim) > CLEAR * noise
         return slope is not None and slope < 1.3 and bool(clear[self.steps <= self.short].any())
+
+    def measure(self, claim: float, rounding: float) -> Measured | None:
+        """How far a claimed slope is off, if its remainder falls steadily down to short steps.
+
+        Whatever falls so, halving after halving, and beyond that goes straight on but for rounding, has no noise: this
+        sees where functions bend on a scale so short that `noise` takes the bend for it, and where they are
+        differentiable only once, as ``x |x|`` at zero.
+        """
+        remainders, central = self._remainders(claim), (self.ahead - self.behind) / 2
+        curved = self._ends_of_runs(remainders, 0.0, 0.3)
+        straight = self._ends_of_runs(remainders, 0.45, 0.55)
+        straight = np.intersect1d(straight, self._ends_of_runs(central, 0.0, 0.55))  # on stairs f itself stands still
+        end = max(*curved, *straight, -1, -1)
+        h, slope = float(self.steps[end]), float(central[end] / self.steps[end])
+        if end < 0 or not (np.abs(central - self.steps * slope)[end:] <= 16 * rounding).all():
+            return None
+        off = float(remainders[end] / h)
+        return Measured(slope, 0.0, off) if end in curved else Measured(slope, 0.9 * off, 1.1 * off)
+
+    def _ends_of_runs(self, values: np.ndarray, least: float, most: float) -> np.ndarray:
+        """The indices of short steps at which ``RUN`` halvings in a row have each left such a part of the values."""
+        with np.errstate(all="ignore"):
+            ratios = values[1:] / values[:-1]
+            runs = np.convolve((least <= ratios) & (ratios <= most), np.ones(RUN), mode="valid") == RUN
+        ends = np.flatnonzero(runs) + RUN
+        return ends[self.steps[ends] <= 2 * self.short]
 
     def _remainders(self, claim: float) -> np.ndarray:
         return np.maximum(np.abs(self.ahead - self.steps * claim), np.abs(self.behind + self.steps * claim))

@@ -88,6 +88,32 @@ def test_a_remainder_that_only_long_steps_show_refutes_nothing():
     assert not sweep.refutes(1e3, 0.1)
 
 
+@pytest.mark.parametrize(
+    ("f", "slope"),
+    [
+        (lambda t: t * abs(t), 0.0),
+        (lambda t: 3 * t + max(t, 0.0) ** 2, 3.0),
+        (lambda t: math.tanh(1e8 * t), 1e8),
+        (lambda t: math.sqrt(1e-6 + t) - 1e-3 if t > -1e-6 else math.nan, 500.0),
+    ],
+)
+def test_what_falls_steadily_measures_a_claim(f, slope):
+    sweep, unit = walk(f), max(slope, 1.0)
+    right, wrong = sweep.measure(slope, 1e-18), sweep.measure(slope + 1e-2 * unit, 1e-18)
+    assert right.least == 0 and right.most < 1e-4 * unit
+    assert right.slope == pytest.approx(slope, abs=2 * right.most)
+    assert wrong is None or wrong.least < 1e-2 * unit < wrong.most
+
+
+@pytest.mark.parametrize(
+    "f",
+    [lambda t: math.sin(t + 1) + noise(t, 1e-7), lambda t: float(np.sin(np.float32(t + 1))), math.floor, lambda t: 0.0],
+)
+@pytest.mark.parametrize("claim", [math.cos(1), 0.0, 1.0])
+def test_noise_and_stairs_measure_no_claim(f, claim):
+    assert walk(f).measure(claim, 2.0**-53) is None
+
+
 def test_only_what_stands_clear_of_the_noise_is_fitted():
     steps = 2.0 ** -np.arange(1, 30)
     remainders = steps**2 + 1e-9
