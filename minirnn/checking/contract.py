@@ -83,8 +83,10 @@ def pull_back(
     Raises
     ------
     GradcheckError
-        If outputs or gradients have the wrong form (number, type, place, shape, dtype, not finite), if rule or
-        pullback write into what they were given, or if either gives other bits when called again.
+        If outputs or gradients have the wrong form (number, type, place, shape, dtype; gradients also if they are not
+        finite), if rule or pullback write into what they were given, or if either gives other bits when called again.
+    ValueError
+        If an output is not finite: no gradient is to be found at such a point, so none is wrong.
     """
     what = name_of(rule)
     inputs_before = _snapshot(inputs)
@@ -128,7 +130,7 @@ def _refuse_bad_output(rule: str, k: int, y: Any) -> None:
     if y.dtype.kind != "f":
         raise GradcheckError(f"output {k} of {rule} must be a float array, got {y.dtype}")
     if not np.isfinite(to_numpy(y)).all():
-        raise GradcheckError(f"output {k} of {rule} is not finite at the point of the check; choose other inputs")
+        raise ValueError(f"output {k} of {rule} is not finite at the point of the check; choose other inputs")
 
 
 def _refuse_bad_gradients(rule: str, gradients: Any, inputs: Sequence, names: Sequence[str], wanted: Sequence) -> None:

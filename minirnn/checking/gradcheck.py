@@ -78,7 +78,7 @@ def check_rule(
         If the verdict is not "correct": a gradient is wrong, the rule breaks its contract or answers otherwise when
         called again, the point is a kink, the values are too noisy. The error carries the report.
     ValueError
-        If there is nothing to check, or an option or input cannot be used.
+        If there is nothing to check, an option or input cannot be used, or an output is not finite at the inputs.
     TypeError
         If an input is not an array.
 
