@@ -48,6 +48,8 @@ def examine(
     rounding = number.rounding_along(k, direction)
     noise = max(rounding, sweep.noise)
     falls = sweep.taylor_slope(claim, noise)
+    if sweep.is_broken():
+        return Finding("kink", 0.0, np.inf, falls, "the rule jumps here, or rises vertically; move the point")
     if kink := sweep.kink():
         mean = (kink[0] + kink[1]) / 2
         sides = f"the rule has a kink here: slope {kink[0] + 0.0:.3g} on one side, {kink[1] + 0.0:.3g} on the other"
@@ -96,8 +98,7 @@ def is_constant(line: Callable, rounding: float) -> bool:
 
     A slope of one unit of rounding would show as 64 of them. Steps that leave the domain do not count.
     """
-    with np.errstate(all="ignore"):
-        moved = np.abs([line(t) for h in (2.0, 8.0, 64.0) for t in (h, -h)])
+    moved = np.abs([line(t) for h in (2.0, 8.0, 64.0) for t in (h, -h)])
     return bool((moved[np.isfinite(moved)] <= 16 * rounding).all())
 
 

@@ -73,7 +73,7 @@ class Number:
             inputs = [*self.inputs[:k], xp.asarray(moved), *self.inputs[k + 1 :]]
             if moved.dtype.kind == "c":  # then all are: a rule may take the dtype of its buffers from any of them
                 inputs = [_as_complex(z) if is_differentiable(z) else z for z in inputs]
-            with np.errstate(all="ignore"):  # a step may leave the domain of the rule, or underflow
+            with np.errstate(all="ignore"):  # a step may leave the domain of the rule; what comes of it is looked at
                 return [to_numpy(y) for y in call_rule(self.rule, inputs, self.values_only)[0]]
 
         return along(outputs, self.inputs[k], xp.asarray(direction.astype(self.inputs[k].dtype)))
@@ -84,7 +84,8 @@ class Number:
 
         def value(t):
             terms = zip(self.cotangents, outputs_at(t), self.outputs, strict=True)
-            return sum(np.sum(c * (y - y_0), dtype=np.result_type(y, np.float64)) for c, y, y_0 in terms)
+            with np.errstate(all="ignore"):
+                return sum(np.sum(c * (y - y_0), dtype=np.result_type(y, np.float64)) for c, y, y_0 in terms)
 
         return value
 
@@ -129,7 +130,7 @@ def slope(number: Number, method: str, k: int, direction: np.ndarray, noise: flo
     """
     line, eps = number.along(k, direction), number.eps
     grain = 16 * number.rounding * max(1.0, number.claimed / eps)
-    with np.errstate(all="ignore"):  # a step may leave the domain of the rule; what comes of it is looked at
+    with np.errstate(all="ignore"):
         if method == "complex":
             return complex_step(line), grain
         rounding = max(number.rounding_along(k, direction), noise)

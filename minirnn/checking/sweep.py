@@ -82,6 +82,15 @@ class Sweep:
         h = self.steps[ends[0]]
         return float(self.behind[ends[0]] / -h), float(self.ahead[ends[0]] / h)
 
+    def is_broken(self) -> bool:
+        """Whether it jumps at zero, or rises vertically there, as the root does.
+
+        Then it hardly falls with the step: each of the shortest leaves the same part of it, 1 at a jump, 0.7 at a root.
+        """
+        with np.errstate(all="ignore"):
+            falls = np.array([side[1:] / side[:-1] for side in (self.ahead, self.behind)])[:, -RUN:]
+        return bool(((falls > 0.6) & (np.ptp(falls, axis=1, keepdims=True) < 0.02)).all(axis=1).any())
+
     def taylor_slope(self, claim: float, noise: float) -> float | None:
         """How the Taylor remainder of a claimed slope falls, in log-log: see `taylor_slope`."""
         return taylor_slope(self.steps, self._remainders(claim), noise)

@@ -498,6 +498,25 @@ def test_a_kink_at_the_point_is_named():
     assert caught.value.verdict == "wrong" and "kink" not in str(caught.value)
 
 
+BROKEN = {
+    "a jump": lambda x: (x > 0) * 1.0,
+    "a jump on a slope": lambda x: np.sin(x) + (x >= 0),
+    "the root of |x|": lambda x: np.sqrt(np.abs(x)),
+    "a third root": lambda x: np.cbrt(x.real),
+}
+
+
+@pytest.mark.parametrize("others", [(), (1.0, -2.0)])
+@pytest.mark.parametrize("name", BROKEN)
+def test_jumps_and_vertical_tangents_are_kinks_and_no_noise(name, others):
+    x = np.array([0.0, *others])
+    f, h = BROKEN[name], 2.0**-17
+    slope = np.where(x == 0, 0, (f(x + h) - f(x - h)) / (2 * h))
+    report = check_rule(lambda x: (f(x), lambda dy: (dy * slope,)), (x,), tolerance=1e-6, raises=False)
+    assert report.verdict == "kink" and report.arguments[0].worst == (0,)
+    assert "the rule jumps here, or rises vertically" in report.describe_failure()
+
+
 ONCE_DIFFERENTIABLE = {  # with their slopes; there is no second derivative at zero
     "x|x|": (lambda x: x * np.abs(x), lambda x: 2 * np.abs(x)),
     "1 + x|x|": (lambda x: 1 + x * np.abs(x), lambda x: 2 * np.abs(x)),
@@ -765,12 +784,14 @@ def test_the_complex_step_of_the_checker_is_that_of_the_module(monkeypatch):
         check_rule(tanh, (draw(3),), method="complex")
 
 
-def test_steps_that_leave_the_domain_warn_nobody():
+@pytest.mark.parametrize(("factor", "verdict"), [(1, "correct"), (1.1, "wrong")])
+def test_steps_that_leave_the_domain_warn_nobody(factor, verdict):
     def log_of_the_real_part(x):
         def log_of_the_real_part_pullback(dy):
-            return (dy / x,)
+            return (factor * dy / x,)
 
         return np.log(x.real), log_of_the_real_part_pullback
 
     with np.errstate(all="raise"):
-        assert check_rule(log_of_the_real_part, (np.array([0.01]),), raises=False).verdict == "correct"
+        for x in (0.01, 2.0**-8, 0.5, 1.0):
+            assert check_rule(log_of_the_real_part, (np.array([x]),), raises=False).verdict == verdict

@@ -114,6 +114,26 @@ def test_noise_and_stairs_measure_no_claim(f, claim):
     assert walk(f).measure(claim, 2.0**-53) is None
 
 
+@pytest.mark.parametrize(
+    ("f", "broken"),
+    [
+        (lambda t: t > 0, True),
+        (lambda t: math.sin(t) - (t < 0), True),
+        (lambda t: abs(t) ** 0.5, True),
+        (lambda t: math.copysign(abs(t) ** (1 / 3), t), True),
+        (lambda t: t > 0.01, False),
+        (lambda t: math.floor(8 * t + 0.5), False),
+        (abs, False),
+        (lambda t: noise(t, 1e-7), False),
+        (lambda t: float(np.sin(np.float32(t + 1))), False),
+        (lambda t: 5.0, False),
+        (math.exp, False),
+    ],
+)
+def test_jumps_and_vertical_tangents_are_told_from_all_else(f, broken):
+    assert walk(lambda t: float(f(t))).is_broken() is broken
+
+
 def test_only_what_stands_clear_of_the_noise_is_fitted():
     steps = 2.0 ** -np.arange(1, 30)
     remainders = steps**2 + 1e-9
