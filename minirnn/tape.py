@@ -553,6 +553,13 @@ def rule_of(function: Callable) -> Callable:
         recording, inside = _recording.set(any(wanted)), _inside_rule.set(True)
         try:
             output = function(*inputs)
+        except TypeError as error:
+            if "does not support ufuncs" not in str(error):
+                raise
+            raise TypeError(
+                "a function of tensors applies a function of NumPy to one, which would keep no history; use "
+                "x.tanh() or ops.tanh(x) in place of np.tanh(x)"
+            ) from error
         finally:
             _inside_rule.reset(inside)
             _recording.reset(recording)

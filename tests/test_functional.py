@@ -272,3 +272,9 @@ def test_a_function_that_returns_no_tensor_is_told_so():
 def test_what_cannot_be_checked_is_explained(inputs, options, message):
     with pytest.raises(ValueError, match=message):
         gradcheck(lambda *xs: ops.add(xs[0], 1) if xs else ops.add(Tensor([1.0]), 1), inputs, **options)
+
+
+@pytest.mark.parametrize("fn", [np.tanh, lambda x: np.exp(x).sum(), lambda x: np.ones(2) + np.sin(x)])
+def test_a_function_of_numpy_applied_to_a_tensor_is_named(fn):
+    with pytest.raises(TypeError, match=r"applies a function of NumPy to one.*x\.tanh\(\) or ops\.tanh\(x\)"):
+        gradcheck(fn, (np.array([0.5, 1.0]),))
