@@ -107,6 +107,8 @@ def chosen(options: argparse.Namespace) -> list[str]:
     """The names to check; refuses what is not known, or cannot be done, before anything is."""
     if options.oracles and (options.sweep or options.plot or options.method != "auto"):
         raise UsageError("--sweep, --plot and --method belong to a verdict, not to --oracles")
+    if options.all and options.names:
+        raise UsageError(f"--all checks every one; leave it out to check {', '.join(options.names)} alone")
     if options.plot is not None:
         try:
             new_figure()

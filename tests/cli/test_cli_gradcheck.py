@@ -175,6 +175,7 @@ def test_oracles_that_disagree_are_exit_code_1(cli, monkeypatch):
         (["--oracles", "--sweep"], "--sweep, --plot and --method belong to a verdict, not to --oracles"),
         (["--oracles", "--method", "complex"], "belong to a verdict"),
         (["tanh", "--oracles"], "no cell is called 'tanh'; there are rnn, lstm"),
+        (["tanh", "--all"], "--all checks every one; leave it out to check tanh alone"),
         (["--html", "page.txt"], "--html: must end in .html, got"),
         (["--plot", "nowhere/v.png"], "--plot: must be in a directory that exists"),
     ],
