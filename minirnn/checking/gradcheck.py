@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral, Real
 from typing import Any
 
 from minirnn.checking.comparing import Comparison, unchecked
@@ -92,9 +93,10 @@ def check_rule(
     Differences move an entry in proportion to max(1, its size): a rule that bends on a scale of 1e-6 wants other units.
 
     Where the two disagree, the line is walked along in steps of many lengths before the verdict is given: at a kink
-    the slopes to both sides differ, and a gradient between them (zero for relu at 0) is neither right nor wrong; values
-    that are off by more than their dtype says leave no difference to be trusted; all else is wrong. At a kink the mean
-    of both slopes agrees with every symmetric difference, and passes.
+    the slopes to both sides differ, and a gradient between them (zero for relu at 0) is neither right nor wrong; at a
+    jump there is none; values that are off by more than their dtype says leave no difference to be trusted, nor does a
+    gradient that is less than the rounding of the output; all else is wrong. At a kink the mean of both slopes agrees
+    with every symmetric difference, and passes. Where steps leave the domain of the rule, shorter ones are taken.
 
     Examples
     --------
@@ -117,10 +119,10 @@ def check_rule(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    if tolerance is not None and not 0 < tolerance < 1:
-        raise ValueError(f"tolerance must lie between 0 and 1, got {tolerance!r}")
-    if max_entries < 1:
-        raise ValueError(f"max_entries must be at least 1, got {max_entries!r}")
+    if tolerance is not None and not (isinstance(tolerance, Real) and 0 < tolerance < 1):
+        raise ValueError(f"tolerance must be a number between 0 and 1, got {tolerance!r}")
+    if not isinstance(max_entries, Integral) or isinstance(max_entries, bool) or max_entries < 1:
+        raise ValueError(f"max_entries must be an integer of at least 1, got {max_entries!r}")
     static = static or {}
     names = argument_names(rule, len(inputs)) if names is None else names
     refuse_bad_inputs(inputs, names)
