@@ -167,10 +167,12 @@ class Comparison:
 
     def _most_suspicious(self, errors: np.ndarray) -> Line | None:
         """Of the lines that disagree and have not been examined the worst, of entries if there are any."""
-        suspects = [(line.is_entry, e, k) for k, (line, e) in enumerate(zip(self.lines, errors, strict=True))]
-        suspects = [s for s in suspects if s[1] > self.tolerance]
-        suspects = [s for s in suspects if self.lines[s[2]].finding is None and not self.lines[s[2]].passed_over]
-        return self.lines[max(suspects)[2]] if suspects else None
+        suspects = [
+            (line.is_entry, e, abs(line.analytic), k)
+            for k, (line, e) in enumerate(zip(self.lines, errors, strict=True))
+            if e > self.tolerance and line.finding is None and not line.passed_over
+        ]
+        return self.lines[max(suspects)[-1]] if suspects else None
 
     def _lies_between_its_sides(self, line: Line) -> bool:
         """Whether the gradient lies between the slopes to both sides, by two values: a kink, as far as they tell."""

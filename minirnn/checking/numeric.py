@@ -32,6 +32,7 @@ TOLERANCES = {  # with numbers in float64 and in float32: well above what the me
 }
 FLOAT32 = 1e-4  # what a gradient in float32 may be off by, whatever the numbers are made in
 NOISE = 2.0**19  # times eps: relative to a derivative, noise in float64 by which differences lose half of their digits
+SAME = 1e-6  # relative difference up to which complex step and real differences tell the same
 SHORTER = tuple(2.0**-k for k in range(5, 45, 5))  # times the step of a method, where that leaves the domain of a rule
 _warning_filter = threading.RLock()  # the filter belongs to the process, not to the thread
 
@@ -166,7 +167,7 @@ def why_not_analytic(number: Number, k: int, direction: np.ndarray) -> str:
     if any(y.dtype.kind != "c" for y in outputs):
         return "the rule gives real output for complex input"
     value, error = slope(number, "richardson", k, direction)
-    if not abs(exact - value) <= 1e-4 * max(abs(exact), abs(value)) + error + rounding:
+    if not abs(exact - value) <= SAME * max(abs(exact), abs(value)) + error + rounding:
         return f"along a random direction the complex step gives {exact:.6g}, real differences {value:.6g}"
     line = number.along(k, direction)
     noise = max(abs((line(h) - line(-h)) / 2 - h * exact) for h in (2.0**-24, 2.0**-28))

@@ -193,7 +193,7 @@ def test_a_slope_below_the_grain_of_float32_cannot_be_judged():
         """Its gradient has the wrong sign."""
         return np.float32(1e4) + np.float32(1e-3) * x.astype(np.float32), lambda dy: (np.float32(-1e-3) * dy,)
 
-    for seed in range(5):
+    for seed in range(8):
         report = check_rule(offset_in_float32, (np.array([0.3, 0.4], dtype=np.float32),), seed=seed, raises=False)
         assert report.verdict == "too noisy"
 
@@ -352,6 +352,29 @@ def test_a_wave_that_fits_the_steps_of_differences_can_neither_hide_nor_mislead(
     x = np.array([0.3, 0.41])
     right, forgetful = (check_rule(wave_and_square(factor), (x,), raises=False) for factor in (1, 0))
     assert (right.verdict, forgetful.verdict) == ("correct", "wrong")
+
+
+def test_a_small_part_that_is_not_analytic_keeps_the_complex_step_away():
+    def nearly_analytic(factor):
+        """A part in ten thousand of its gradient is of a wave of ``|x|``: nothing for the complex step."""
+        return lambda x: (
+            x**2 + 1e-6 * np.sin(100 * np.abs(x)),
+            lambda dy: (dy * (2 * x + factor * 1e-4 * np.cos(100 * np.abs(x))),),
+        )
+
+    x = np.array([0.3, 0.41])
+    for seed in range(6):
+        right, wrong = (check_rule(nearly_analytic(f), (x,), seed=seed, raises=False) for f in (1, 0))
+        assert (right.verdict, wrong.verdict) == ("correct", "wrong")
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_a_saturated_unit_has_no_slope_and_that_is_right(offset):
+    def saturated(x):
+        return offset + np.tanh(x.real), lambda dy: (dy / np.cosh(x) ** 2,)
+
+    for seed in range(5):
+        assert check_rule(saturated, (np.array([20.0, -22.0]),), seed=seed, raises=False).verdict == "correct"
 
 
 @pytest.mark.parametrize("stairs", [8, 16, 32, 64, 1000])
