@@ -14,6 +14,7 @@ from targets import TARGETS
 QUESTIONS = {  # name: file
     "train_step": "train_step",
     "sequences": "sequences",
+    "seq2seq": "seq2seq",
     "generation": "generation",
     "memory": "memory",
     "overhead": "overhead",

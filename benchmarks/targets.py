@@ -84,6 +84,9 @@ def all_targets() -> Iterator[Target]:
             yield from beside_torch(f"{cell} sequence, H = {H}", "sequences", {"cell": cell, "H": H}, 1.3, 1.25)
     for H in (256, 512):
         yield from beside_torch(f"LSTM sequence, H = {H}", "sequences", {"cell": "LSTM", "H": H}, 1.0, 1.0)
+    for attention, feed, limit in (("dot", "nothing", 1.0), ("dot", "output", 1.3), ("additive", "output", 1.3)):
+        which = {"attention": attention, "feed": feed, "V": 8000}
+        yield from beside_torch(f"translator's step, {attention}, {feed} fed back", "seq2seq", which, limit, limit)
     for H in (128, 512):
         which, what = {"H": H, "B": 1}, f"one generated character, H = {H}"
         yield from beside_torch(what, "generation", which, 8, 8)

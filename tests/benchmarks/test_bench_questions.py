@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-ALONE = ("train_step", "sequences", "generation", "memory", "overhead", "unrolled", "growth", "long_sequences",
-         "gradient_check", "import_time", "roof")  # fmt: skip
-BESIDE_TORCH = "train_step", "sequences", "generation", "memory", "gradient_check"
+ALONE = ("train_step", "sequences", "seq2seq", "generation", "memory", "overhead", "unrolled", "growth",
+         "long_sequences", "gradient_check", "import_time", "roof")  # fmt: skip
+BESIDE_TORCH = "train_step", "sequences", "seq2seq", "generation", "memory", "gradient_check"
 
 
 def rows(benchmark, name, torch=False):
@@ -35,7 +35,7 @@ def test_beside_pytorch_no_field_is_empty(benchmark, at_once, torch, name):
         assert benchmark("reporting").NOTHING not in row.values()
 
 
-@pytest.mark.parametrize("name", ["train_step", "sequences"])
+@pytest.mark.parametrize("name", ["train_step", "sequences", "seq2seq"])
 def test_all_ways_of_pytorch_have_the_gradients_of_minirnn(benchmark, at_once, torch, tmp_path, monkeypatch, name):
     question, seen = benchmark(name), []
     monkeypatch.setattr(benchmark("tempfile"), "TemporaryDirectory", lambda: Folder(tmp_path))
@@ -45,7 +45,7 @@ def test_all_ways_of_pytorch_have_the_gradients_of_minirnn(benchmark, at_once, t
             player.play()
             assert benchmark("measuring").agreement(tmp_path, "minirnn", "torch") < 1e-14
             seen.append(way)
-    assert len(set(seen)) == 4
+    assert len(set(seen)) == (6 if name == "seq2seq" else 4)
 
 
 class Folder:
