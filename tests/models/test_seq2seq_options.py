@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from translators import LENGTHS, SOURCES, TARGETS, few, model, nats, played, same_bits, started, written
 
+from minirnn import ops
 from minirnn.arrays import to_numpy, use_backend
 from minirnn.models import Seq2Seq
 from minirnn.tape import no_grad
@@ -154,6 +155,16 @@ def test_dropout_of_embeddings_between_layers_and_before_the_scores(options):
     assert 'label="dropout"' not in model(**options, dropout=0.5).eval().loss(SOURCES, TARGETS)[0].to_dot()
 
 
+def test_no_two_dropout_masks_are_drawn_alike(monkeypatch):
+    """Nor do models of other seeds draw what this one does."""
+    drawn = []
+    dropout = ops.dropout
+    monkeypatch.setattr(ops, "dropout", lambda x, **how: drawn.append(tuple(how.values())) or dropout(x, **how))
+    for seed in (1, 2):
+        model(num_layers=3, dropout=0.5, seed=seed).loss(SOURCES, TARGETS)
+    assert len(drawn) == 2 * 7 and len(set(drawn)) == len(drawn)
+
+
 def test_dropout_before_the_scores():
     """The head is made to show outputs: dropped ones are zero, the others twice as large, but for what came before."""
     translator = model(target_vocabulary=9, dropout=0.5)
@@ -201,7 +212,7 @@ def test_every_layer_begins_where_the_encoder_ended(backend, cell, bidirectional
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_contexts_are_made_of_real_words(backend, context, bidirectional, sign):
     """Also where all of them are below the zeros that stand in the padding."""
-    translator = model(attention="none", context=context, bidirectional=bidirectional)
+    translator = model(attention="none", context=context, bidirectional=bidirectional, num_layers=2)
     with no_grad():
         for name, bias in translator.encoder.named_parameters():
             if "bias" in name:
@@ -209,7 +220,7 @@ def test_contexts_are_made_of_real_words(backend, context, bidirectional, sign):
     found = started(translator, SOURCES).memory.numpy()
     for b, source in enumerate(SOURCES):
         out, (h, _) = translator.encoder(translator.source_embedding(source[source != PAD][:, None]))
-        out, h = out.numpy()[:, 0], h.numpy()[:, 0]
+        out, h = out.numpy()[:, 0], h.numpy()[len(h) // 2 :, 0]  # of the second layer
         expected = {"last": h.reshape(-1), "mean": out.mean(axis=0), "max": out.max(axis=0)}[context]
         assert found.shape == (1, len(expected), 3) and np.allclose(found[0, :, b], expected, rtol=1e-12)
 

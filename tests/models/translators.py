@@ -19,7 +19,7 @@ FEW = [  # every cell, kind, feed and context at least once
     {"cell": "gru", "attention": "additive", "feed": "context", "num_layers": 2, "bidirectional": False},
     {"cell": "rnn", "attention": "scaled_dot", "feed": "nothing"},
     {"cell": "lstm", "attention": "dot", "feed": "output", "bidirectional": False},
-    {"cell": "lstm", "attention": "none", "context": "last"},
+    {"cell": "lstm", "attention": "none", "context": "last", "num_layers": 2},
     {"cell": "gru", "attention": "none", "context": "mean", "num_layers": 2},
     {"cell": "rnn", "attention": "none", "context": "max", "num_layers": 2, "bidirectional": False},
 ]
