@@ -7,7 +7,8 @@ from typing import Any
 
 from minirnn.cli.settings import BACKENDS, Setting, Table, choice, one_of, real, some_text, switch, whole, worker_count
 from minirnn.models.char_lm import CELLS
-from minirnn.models.seq2seq import ATTENTION, CONTEXTS, FEEDS
+from minirnn.models.seq2seq import ATTENTION, CONTEXTS
+from minirnn.nn.attentive import FEEDS
 from minirnn.text.grammars import MAKERS
 from minirnn.text.tokens import UNITS
 

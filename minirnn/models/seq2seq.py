@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,75 +13,16 @@ from minirnn import ops
 from minirnn.arrays import Array, asarray, float_dtype, random_generator, to_numpy, xp_of
 from minirnn.models.char_lm import CELLS, check_cell
 from minirnn.models.tagger import rows_of
+from minirnn.models.writing import Writing
 from minirnn.nn import AttentiveDecoder, Embedding, Linear, Module
+from minirnn.nn.attention import KINDS
+from minirnn.nn.attentive import FEEDS
 from minirnn.nn.inputs import at_least_0, booleans, ids_on, positive
-from minirnn.rules.attention import as_columns, by_column
 from minirnn.tape import Tensor, no_grad
 from minirnn.text.tokens import BOS, PAD, UNK, TokenVocabulary
 
-ATTENTION = ("dot", "scaled_dot", "general", "additive", "none")
-FEEDS = ("nothing", "output", "context")
+ATTENTION = (*KINDS, "none")
 CONTEXTS = ("last", "mean", "max")
-
-
-@dataclass(frozen=True)
-class Writing:
-    """Where a decoder stands with N translations: what it reads, of B sentences, and its states, of N columns.
-
-    Column n belongs to sentence ``n // (N // B)``: however many translations of a sentence there are, its memory is
-    kept once.
-
-    Parameters
-    ----------
-    memory : Tensor
-        ``(S, F, B)``; without attention ``(1, F, B)``, the one context.
-    keys : Tensor or None
-        ``(S, A, B)``.
-    mask : array of bool or None
-        ``(S, B)``.
-    lower : tuple of Tensor
-        States of all layers but the last, each ``(layers, N, H)``; empty if there is one layer.
-    top : tuple of Tensor
-        States of the last layer, each ``(features, N)``.
-    """
-
-    memory: Tensor
-    keys: Tensor | None
-    mask: Array | None
-    lower: tuple[Tensor, ...]
-    top: tuple[Tensor, ...]
-
-    def __len__(self) -> int:
-        return self.top[0].shape[-1]
-
-    def take(self, rows: Any) -> Writing:
-        """The columns ``rows``, in their order; each may be taken more than once, or not at all.
-
-        Raises
-        ------
-        IndexError
-            If there is no such column.
-        TypeError, ValueError
-            If rows are not integers ``(M,)``, M > 0.
-        """
-        rows = ids_on("numpy", rows, len(self), "rows", ndim=1)
-        owners = rows // (len(self) // self.memory.shape[-1])
-        firsts = np.flatnonzero(np.concatenate([[True], owners[1:] != owners[:-1]]))[: len(rows)]
-        each = len(rows) // max(1, len(firsts))
-        kept = owners[firsts]
-        if not np.array_equal(np.repeat(kept, each), owners):  # not as many of each: then every column has its own
-            kept = owners
-        xp = xp_of(self.memory.array)
-        at = xp.asarray(rows)
-        columns = [Tensor.around(part.array[..., at]) for part in self.top]
-        lower = [Tensor.around(part.array[:, at]) for part in self.lower]
-        here = replace(self, lower=tuple(lower), top=tuple(columns))
-        if np.array_equal(kept, np.arange(self.memory.shape[-1])):
-            return here
-        memory = _columns(self.memory, kept)
-        keys = self.keys if self.keys is None else memory if self.keys is self.memory else _columns(self.keys, kept)
-        mask = None if self.mask is None else self.mask[:, xp.asarray(kept)]
-        return replace(here, memory=memory, keys=keys, mask=mask)
 
 
 class Seq2Seq(Module):
@@ -483,11 +424,6 @@ def checked_ids(ids: Any, name: str, size: int) -> np.ndarray:
         b, t = (int(k) for k in np.argwhere(bad)[0])
         raise IndexError(f"{name} must lie in 0..{size - 1}, got {int(found[b, t])} in row {b} at {t}")
     return found[:, : lengths.max()].astype(np.int64, copy=False)
-
-
-def _columns(memory: Tensor, chosen: np.ndarray) -> Tensor:
-    """Some columns of a memory ``(S, F, B)``, laid out for many looks: one column after the other."""
-    return Tensor.around(as_columns(by_column(memory.array)[xp_of(memory.array).asarray(chosen)]))
 
 
 def _unwrapped(parts: Sequence[Tensor]) -> Any:

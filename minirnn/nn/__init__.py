@@ -1,8 +1,10 @@
 """Layers: rules with parameters that have names, under PyTorch's names, layouts and defaults."""
 
 from minirnn.nn import convert
-from minirnn.nn.attention import Attention, AttentiveDecoder, HierarchicalPooling, MultiHeadAttention
+from minirnn.nn.attention import Attention
+from minirnn.nn.attentive import AttentiveDecoder
 from minirnn.nn.cells import GRUCell, LSTMCell, RNNCell
+from minirnn.nn.heads import HierarchicalPooling, MultiHeadAttention
 from minirnn.nn.layers import Dropout, Embedding, Linear
 from minirnn.nn.module import Module, Parameter
 from minirnn.nn.recurrent import GRU, LSTM, RNN

@@ -5,7 +5,8 @@ import pytest
 
 from minirnn.arrays import to_numpy
 from minirnn.models import Seq2Seq
-from minirnn.models.seq2seq import ATTENTION, CONTEXTS, FEEDS
+from minirnn.models.seq2seq import ATTENTION, CONTEXTS
+from minirnn.nn.attentive import FEEDS
 from minirnn.tape import no_grad
 from minirnn.text import BOS, PAD
 

@@ -10,7 +10,8 @@ from minirnn import nn, ops, use_workers
 from minirnn.arrays import asarray, to_numpy, use_backend
 from minirnn.checking import check_rule
 from minirnn.nn import Attention, AttentiveDecoder, HierarchicalPooling, MultiHeadAttention
-from minirnn.nn.attention import CELLS, FEEDS, KINDS
+from minirnn.nn.attention import KINDS
+from minirnn.nn.attentive import CELLS, FEEDS
 from minirnn.tape import Tensor
 from minirnn.testing import counting, strict_cupy
 

@@ -1,0 +1,78 @@
+"""A decoder in the middle of its work: what it reads, and where each of its translations stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from minirnn.arrays import Array, xp_of
+from minirnn.nn.inputs import ids_on
+from minirnn.rules.attention import as_columns, by_column
+from minirnn.tape import Tensor
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Where a decoder stands with N translations: what it reads, of B sentences, and its states, of N columns.
+
+    Column n belongs to sentence ``n // (N // B)``: however many translations of a sentence there are, its memory is
+    kept once.
+
+    Parameters
+    ----------
+    memory : Tensor
+        ``(S, F, B)``; without attention ``(1, F, B)``, the one context.
+    keys : Tensor or None
+        ``(S, A, B)``.
+    mask : array of bool or None
+        ``(S, B)``.
+    lower : tuple of Tensor
+        States of all layers but the last, each ``(layers, N, H)``; empty if there is one layer.
+    top : tuple of Tensor
+        States of the last layer, each ``(features, N)``.
+    """
+
+    memory: Tensor
+    keys: Tensor | None
+    mask: Array | None
+    lower: tuple[Tensor, ...]
+    top: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return self.top[0].shape[-1]
+
+    def take(self, rows: Any) -> Writing:
+        """The columns ``rows``, in their order; each may be taken more than once, or not at all.
+
+        Raises
+        ------
+        IndexError
+            If there is no such column.
+        TypeError, ValueError
+            If rows are not integers ``(M,)``, M > 0.
+        """
+        rows = ids_on("numpy", rows, len(self), "rows", ndim=1)
+        owners = rows // (len(self) // self.memory.shape[-1])
+        firsts = np.flatnonzero(np.concatenate([[True], owners[1:] != owners[:-1]]))[: len(rows)]
+        each = len(rows) // max(1, len(firsts))
+        kept = owners[firsts]
+        if not np.array_equal(np.repeat(kept, each), owners):  # not as many of each: then every column has its own
+            kept = owners
+        xp = xp_of(self.memory.array)
+        at = xp.asarray(rows)
+        columns = [Tensor.around(part.array[..., at]) for part in self.top]
+        lower = [Tensor.around(part.array[:, at]) for part in self.lower]
+        here = replace(self, lower=tuple(lower), top=tuple(columns))
+        if np.array_equal(kept, np.arange(self.memory.shape[-1])):
+            return here
+        memory = _columns(self.memory, kept)
+        keys = self.keys if self.keys is None else memory if self.keys is self.memory else _columns(self.keys, kept)
+        mask = None if self.mask is None else self.mask[:, xp.asarray(kept)]
+        return replace(here, memory=memory, keys=keys, mask=mask)
+
+
+def _columns(memory: Tensor, chosen: np.ndarray) -> Tensor:
+    """Some columns of a memory ``(S, F, B)``, laid out for many looks: one column after the other."""
+    return Tensor.around(as_columns(by_column(memory.array)[xp_of(memory.array).asarray(chosen)]))

@@ -1,0 +1,263 @@
+"""A recurrent layer that looks into a memory at every step, and may be told what it saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from minirnn import ops, rules
+from minirnn.arrays import Array, float_dtype, xp_of
+from minirnn.nn.attention import KINDS, Attention, real_part
+from minirnn.nn.init import uniform_by_fan
+from minirnn.nn.inputs import floats_like, states_like
+from minirnn.nn.module import Module, Parameter
+from minirnn.nn.recurrent import GRU, LSTM, RNN
+from minirnn.rules.combinators import attentive, shard
+from minirnn.tape import Tensor, differentiable
+
+FEEDS = ("nothing", "output", "context")
+CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+STEPS = {"rnn": rules.rnn_step, "lstm": rules.lstm_step, "gru": rules.gru_step}
+STEP_OPS = {"rnn": ops.rnn_step, "lstm": ops.lstm_step, "gru": ops.gru_step}
+ATTEND = {cell: differentiable(shard(attentive(step))) for cell, step in STEPS.items()}
+
+
+class AttentiveDecoder(Module):
+    """A recurrent layer that looks into a memory at every step: ``tanh(W_out [context; h])`` is its output.
+
+    Parameters
+    ----------
+    input_size, hidden_size, memory_size : int
+        Sizes ``D``, ``H``, and ``F`` of what is remembered of a word.
+    cell : {"lstm", "gru", "rnn"}
+        Which recurrence.
+    attention : {"general", "dot", "scaled_dot", "additive"}
+        How h is compared with the memory: the kind of an `Attention`.
+    feed : {"nothing", "output", "context"}
+        What a step is told besides its input. ``"nothing"``: the recurrence runs first, and all its steps look at once.
+        ``"output"``: what the step before put out, so that it knows where it has looked (Luong et al. 2015).
+        ``"context"``: what the state before it finds in the memory, which its own output reads, too (Bahdanau et al.
+        2014). With either the decoder is one rule, ``minirnn/rules/combinators/attending.py``.
+    dtype : dtype
+        float32 or float64.
+    seed : int
+        Draws the initial weights.
+
+    Attributes
+    ----------
+    rnn : RNN, LSTM or GRU
+        The recurrence, of one layer.
+    attention : Attention
+    weight_out : Parameter
+        ``(H, F + H)``.
+    weight_fed : Parameter or None
+        ``(G, K)``, with something to feed: G rows as ``rnn.weight_ih_l0`` has, and K is H or F.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> decoder = AttentiveDecoder(input_size=3, hidden_size=4, memory_size=6, feed="output")
+    >>> x, memory = np.ones((7, 2, 3), "float32"), np.ones((5, 2, 6), "float32")  # 7 steps, 5 words, 2 columns
+    >>> outs, weights = decoder(x, memory, lengths=[5, 2])
+    >>> outs.shape, weights.shape
+    ((7, 2, 4), (7, 2, 5))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        memory_size: int,
+        cell: str = "lstm",
+        attention: str = "general",
+        feed: str = "nothing",
+        *,
+        dtype: Any = "float32",
+        seed: int = 0,
+    ):
+        for name, value, known in (("cell", cell, CELLS), ("attention", attention, KINDS), ("feed", feed, FEEDS)):
+            if not isinstance(value, str) or value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        self.attention = Attention(hidden_size, memory_size, attention, dtype=dtype, seed=seed)
+        self.rnn = CELLS[cell](input_size, hidden_size, dtype=dtype, seed=seed)
+        self.cell, self.feed = cell, feed
+        H, F, dtype = self.rnn.hidden_size, self.attention.memory_size, float_dtype(dtype)
+        self.weight_out = Parameter(uniform_by_fan((H, F + H), F + H, seed, "weight_out"), dtype, "weight_out")
+        self.weight_fed = None
+        if feed != "nothing":
+            shape = (len(self.rnn.weight_ih_l0), H if feed == "output" else F)
+            self.weight_fed = Parameter(uniform_by_fan(shape, H, seed, "weight_fed"), dtype, "weight_fed")
+
+    def first_state(
+        self, states: Sequence[Tensor], memory: Tensor, mask: Array | None, keys: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """The state before the first step, from the recurrence's own: ``h``, or ``h`` and ``c``, each ``(H, B)``.
+
+        What is fed to the first step is in front: zeros for an output, for a context what h finds.
+        """
+        h = states[0]
+        if self.feed == "nothing":
+            return tuple(states)
+        if self.feed == "output":
+            return Tensor.around(xp_of(h.array).zeros(h.shape, h.dtype)), *states
+        contexts, _ = self._look(h, memory, mask, keys)
+        return contexts[0], *states
+
+    def run(
+        self,
+        xs: Tensor,
+        state: Sequence[Tensor],
+        memory: Tensor,
+        mask: Array | None,
+        keys: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Steps in columns, from a state that `first_state` made or this method left.
+
+        Parameters
+        ----------
+        xs : Tensor
+            ``(T, D, B)``.
+        state : tuple of Tensor
+            Each ``(features, B)``.
+        memory : Tensor
+            ``(S, F, B)``. What stands in the padding must be numbers.
+        mask : array of bool or None
+            ``(S, B)``, True where a token is real.
+        keys : Tensor, optional
+            ``attention.keys(memory)``, for those who call this often with one memory.
+
+        Returns
+        -------
+        outs : Tensor
+            ``(T, H, B)``.
+        weights : Tensor
+            ``(T, S, B)``: where the context was found that the output of the step has read.
+        state : tuple of Tensor
+            That after the last step.
+        """
+        keys = self.attention.keys(memory) if keys is None else keys
+        if self.feed == "nothing":
+            hs, (ends,) = self.rnn._layer(0, xs, None, [(part,) for part in state], None, None)
+            contexts, weights = self.attention.run(hs, keys, memory, mask)
+            return self._outs(contexts, hs), weights, tuple(ends)
+        feds, hs, weights, *ends = ATTEND[self.cell](
+            ops.affine(xs, *self.rnn._input_weights("l0")),
+            *state,
+            keys,
+            memory,
+            mask,
+            self.weight_fed,
+            self.attention.weight_query,
+            self.attention.v,
+            self.weight_out if self.feed == "output" else None,
+            *self.rnn._recurrent_weights("l0"),
+            scale=self.attention.scale,
+            **self.rnn._static(),
+        )
+        if self.feed == "output":
+            return feds, weights, tuple(ends)
+        # what a step finds is for the next: the first reads what was found before
+        fed, h = state[:2]
+        _, first = self._look(h, memory, mask, keys)
+        contexts, weights = ops.concat(fed.reshape(1, *fed.shape), feds[:-1]), ops.concat(first, weights[:-1])
+        return self._outs(contexts, hs), weights, tuple(ends)
+
+    def step(
+        self,
+        x: Tensor,
+        state: Sequence[Tensor],
+        memory: Tensor,
+        mask: Array | None,
+        keys: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """One step in columns, operation by operation: what ``run`` does for many steps, for those who write.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(D, N)``, where N is B or a multiple of it: each column of the memory serves N / B neighbours, as many as
+            there are translations of one sentence.
+        state : tuple of Tensor
+            Each ``(features, N)``.
+        memory, mask, keys
+            As of ``run``, of B columns.
+
+        Returns
+        -------
+        out : Tensor
+            ``(H, N)``.
+        weights : Tensor
+            ``(S, N)``.
+        state : tuple of Tensor
+        """
+        a = ops.affine(x, *self.rnn._input_weights("l0"))
+        fed, states = ((), tuple(state)) if self.feed == "nothing" else (state[:1], tuple(state[1:]))
+        if fed:
+            a = a + ops.affine(fed[0], self.weight_fed)
+        new = STEP_OPS[self.cell](a, *states, *self.rnn._recurrent_weights("l0"), **self.rnn._static())
+        new = new if isinstance(new, tuple) else (new,)
+        h = new[0]
+        if self.feed == "context":  # what the output reads was found by the state before
+            _, weights = self._look_together(states[0], memory, mask, keys)
+            found, _ = self._look_together(h, memory, mask, keys)
+            return self._outs(fed[0], h), weights, (found, *new)
+        context, weights = self._look_together(h, memory, mask, keys)
+        out = self._outs(context, h)
+        return out, weights, new if self.feed == "nothing" else (out, *new)
+
+    def _look(self, h: Tensor, memory: Tensor, mask: Array | None, keys: Tensor | None) -> tuple[Tensor, Tensor]:
+        keys = self.attention.keys(memory) if keys is None else keys
+        return self.attention.run(h.reshape(1, *h.shape), keys, memory, mask)
+
+    def _look_together(
+        self, h: Tensor, memory: Tensor, mask: Array | None, keys: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """``(F, N)`` and ``(S, N)`` for ``h (H, N)``: the neighbours that share a memory are as many queries to it."""
+        keys = self.attention.keys(memory) if keys is None else keys
+        (H, N), B = h.shape, memory.shape[-1]
+        found = self.attention.run(h.reshape(H, B, N // B).transpose(2, 0, 1), keys, memory, mask)
+        contexts, weights = (y.transpose(1, 2, 0).reshape(y.shape[1], N) for y in found)
+        return contexts, weights
+
+    def _outs(self, contexts: Tensor, hs: Tensor) -> Tensor:
+        return ops.affine(ops.concat(contexts, hs, axis=-2), self.weight_out).tanh()
+
+    def forward(self, x: Any, memory: Any, state: Any = None, lengths: Any = None) -> tuple[Tensor, Tensor]:
+        """Outputs of all steps, and where each of them looked.
+
+        Parameters
+        ----------
+        x : Tensor or array
+            ``(T, B, D)``.
+        memory : Tensor or array
+            ``(S, B, F)``.
+        state : Tensor or array, for the LSTM a pair of them; optional
+            ``h``, or ``(h, c)``, each ``(B, H)``, before the first step; zeros without it.
+        lengths : list, array or tensor of int, optional
+            ``(B,)``: how many words of each memory are real, at least 1. What comes after them is never read.
+
+        Returns
+        -------
+        outs : Tensor
+            ``(T, B, H)``.
+        weights : Tensor
+            ``(T, B, S)``, in each row one in all; 0 past the end of the memory.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a shape, dtype or backend does not fit, or a length does not lie in 1..S.
+        """
+        like, rnn = self.weight_out, self.rnn
+        x = floats_like(like, x, "x", ("T", "B", rnn.input_size))
+        B, H = x.shape[1], rnn.hidden_size
+        memory = floats_like(like, memory, "memory", ("S", B, self.attention.memory_size))
+        memory, mask = real_part(memory.swapaxes(1, 2), lengths)
+        if state is None:
+            states = [Tensor.around(xp_of(like.array).zeros((H, B), like.dtype)) for _ in rnn.STATES]
+        else:
+            states = [part.T for part in states_like(like, state, dict.fromkeys(rnn.STATES, H), {"batch": B})]
+        keys = self.attention.keys(memory)
+        first = self.first_state(states, memory, mask, keys)
+        outs, weights, _ = self.run(x.swapaxes(1, 2), first, memory, mask, keys)
+        return outs.swapaxes(1, 2), weights.swapaxes(1, 2)
