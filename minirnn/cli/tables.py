@@ -112,7 +112,7 @@ PAIRS = Table(
         ),
         "model": (
             *_model(1, 256, 256, "token"),
-            choice("attention", ATTENTION, "general", "how the decoder looks at the source"),
+            choice("attention", ATTENTION, "scaled_dot", "how the decoder looks at the source"),
             choice("feed", FEEDS, "nothing", "what a step of the decoder is told of the look before it"),
             choice("context", CONTEXTS, "last", "without attention: what is made of the encoder's outputs"),
             Setting("bidirectional", switch, True, "the encoder reads both ways"),

@@ -45,9 +45,11 @@ class Seq2Seq(Module):
     bidirectional : bool
         Whether the encoder also reads from the end: its memory is then ``2H`` long, and a dense bridge makes states of
         length ``H`` for the decoder; else they are copied.
-    attention : {"general", "dot", "scaled_dot", "additive", "none"}
+    attention : {"scaled_dot", "dot", "general", "additive", "none"}
         How the decoder's state is compared with the memory. For the dots a memory of another length is projected to
-        ``H`` first.
+        ``H`` first. Unscaled scores are sums of so many products that a few steps of Adam can make them huge: then one
+        word has all of the attention, no gradient is left to move it, and the decoder may never learn where to look.
+        Take small learning rates for ``"dot"`` and ``"general"``.
     feed : {"nothing", "output", "context"}
         What a step is told of the looks before: see `minirnn.nn.AttentiveDecoder`.
     context : {"last", "mean", "max"}
@@ -92,7 +94,7 @@ class Seq2Seq(Module):
         num_layers: int = 1,
         cell: str = "lstm",
         bidirectional: bool = True,
-        attention: str = "general",
+        attention: str = "scaled_dot",
         feed: str = "nothing",
         context: str = "last",
         dropout: float = 0.0,
