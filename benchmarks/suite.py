@@ -15,6 +15,7 @@ QUESTIONS = {  # name: file
     "train_step": "train_step",
     "sequences": "sequences",
     "seq2seq": "seq2seq",
+    "translating": "translating",
     "generation": "generation",
     "memory": "memory",
     "overhead": "overhead",

@@ -87,6 +87,7 @@ def all_targets() -> Iterator[Target]:
     for attention, feed, limit in (("dot", "nothing", 1.0), ("dot", "output", 1.3), ("additive", "output", 1.3)):
         which = {"attention": attention, "feed": feed, "V": 8000}
         yield from beside_torch(f"translator's step, {attention}, {feed} fed back", "seq2seq", which, limit, limit)
+    yield from beside_torch("1,000 translations, beam 5", "translating", {"sentences": 1000, "beam": 5}, 1.0, 1.0)
     for H in (128, 512):
         which, what = {"H": H, "B": 1}, f"one generated character, H = {H}"
         yield from beside_torch(what, "generation", which, 8, 8)

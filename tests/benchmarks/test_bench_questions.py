@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-ALONE = ("train_step", "sequences", "seq2seq", "generation", "memory", "overhead", "unrolled", "growth",
+ALONE = ("train_step", "sequences", "seq2seq", "translating", "generation", "memory", "overhead", "unrolled", "growth",
          "long_sequences", "gradient_check", "import_time", "roof")  # fmt: skip
-BESIDE_TORCH = "train_step", "sequences", "seq2seq", "generation", "memory", "gradient_check"
+BESIDE_TORCH = "train_step", "sequences", "seq2seq", "translating", "generation", "memory", "gradient_check"
 
 
 def rows(benchmark, name, torch=False):
@@ -70,6 +70,25 @@ def test_a_model_that_writes_another_text_is_refused(benchmark, at_once, torch, 
     monkeypatch.setattr(generation, "play_torch", garbled)
     with pytest.raises(benchmark("harness").DisagreementError, match="do not write the same greedy text"):
         rows(benchmark, "generation", torch=True)
+
+
+def test_both_ways_of_pytorch_find_the_translations_of_minirnn(benchmark, at_once, torch, tmp_path):
+    translating = benchmark("translating")
+    given = {"V": 20, "H": 8, "sentences": 40, "B": 30, "beam": 4, "folder": str(tmp_path)}
+    translating.write_weights(given["folder"], given)
+    ours = translating.play_minirnn(**given)["exact"]
+    assert len({len(ids) for ids, _ in ours}) > 3  # some end early, some late
+    for player in translating.ways_of_torch(given).values():
+        assert translating.agreement([ours, player.play()["exact"]]) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("other", "message"), [([[4, 5], -1.0], "of sentence 1 the searches find"), ([[4, 6], -1.001], "differ by 1.0e-03")]
+)
+def test_another_translation_or_another_score_is_refused(benchmark, other, message):
+    ours = [[[7], -2.0], [[4, 6], -1.0]]
+    with pytest.raises(benchmark("harness").DisagreementError, match=message):
+        benchmark("translating").agreement([ours, [ours[0], other]])
 
 
 def test_a_gradient_by_hand_that_differs_is_refused(benchmark, at_once, monkeypatch):
