@@ -74,7 +74,7 @@ def test_a_model_that_writes_another_text_is_refused(benchmark, at_once, torch, 
 
 def test_both_ways_of_pytorch_find_the_translations_of_minirnn(benchmark, at_once, torch, tmp_path):
     translating = benchmark("translating")
-    given = {"V": 20, "H": 8, "sentences": 40, "B": 30, "beam": 4, "folder": str(tmp_path)}
+    given = {"V": 300, "H": 16, "sentences": 40, "B": 30, "beam": 4, "folder": str(tmp_path)}
     translating.write_weights(given["folder"], given)
     ours = translating.play_minirnn(**given)["exact"]
     assert len({len(ids) for ids, _ in ours}) > 3  # some end early, some late
