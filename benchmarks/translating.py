@@ -1,11 +1,11 @@
 """How long does a translator take to write? A thousand sentences, beam search, the batch as large as is usual.
 
-The model is the one people get who ask for nothing else: an LSTM that reads both ways, another that writes, general
-attention. Both libraries search in the same way (`minirnn.decoding.beam` tells it), on the same weights and the same
-batches of sentences of about one length, up to as many words as the longest of a batch has. PyTorch reads packed
-sentences, keeps the memory of a sentence once for all its hypotheses, and tries two ways to find the best
-continuations: all of a sentence at once, or the best of each hypothesis first. minirnn also keeps where each
-hypothesis looked, PyTorch does not. In float64 both must find the same sentences, by the same scores.
+An LSTM reads both ways, another one writes, and its attention is general, with nothing fed back. Both libraries search
+in the same way (`minirnn.decoding.beam` tells it), on the same weights and the same batches of sentences of about one
+length, up to as many words as the longest of a batch has. PyTorch reads packed sentences, keeps the memory of a
+sentence once for all its hypotheses, and tries two ways to find the best continuations: all of a sentence at once, or
+the best of each hypothesis first. minirnn also keeps where each hypothesis looked, PyTorch does not. In float64 both
+must find the same sentences, by the same scores.
 
 Weights are random, but larger than at first, and the end is made likelier: so some continuations are much better than
 others, as in a trained model, and sentences leave the batch at different times.
@@ -75,7 +75,7 @@ def play_minirnn(V: int, H: int, sentences: int, B: int, beam: int, folder: str)
     import minirnn as mr
 
     def searcher(dtype: str) -> Callable[[np.ndarray], list]:
-        model = mr.Seq2Seq(V, V, H, H, dtype=dtype)
+        model = mr.Seq2Seq(V, V, H, H, attention="general", dtype=dtype)
         with np.load(f"{folder}/weights.npz") as weights:
             model.load_state_dict(weights)
 
@@ -203,7 +203,7 @@ def write_weights(folder: str, case: dict[str, Any]) -> None:
     import minirnn as mr
 
     V, H = case["V"], case["H"]
-    weights = {name: 2 * a for name, a in mr.Seq2Seq(V, V, H, H, seed=1).state_dict().items()}
+    weights = {name: 2 * a for name, a in mr.Seq2Seq(V, V, H, H, attention="general", seed=1).state_dict().items()}
     weights["head.weight"] *= 10
     weights["head.bias"][2] += 5
     np.savez(f"{folder}/weights.npz", **weights)
