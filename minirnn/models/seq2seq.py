@@ -163,8 +163,10 @@ class Seq2Seq(Module):
         self.target_embedding = Embedding(target_size, E, **own)
         self.lower = build(E, H, L - 1, dropout=dropout, dtype=dtype, seed=seed + 2) if L > 1 else None
         read = E if L == 1 else H
-        self.decoder: Any = build(read + F, H, **own)
-        if attention != "none":
+        self.decoder: Any
+        if attention == "none":
+            self.decoder = build(read + F, H, **own)
+        else:
             self.decoder = AttentiveDecoder(read, H, F, cell, attention, feed, **own)
         self.head = Linear(H, target_size, **own)
         if tie_embeddings:

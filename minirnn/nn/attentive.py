@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from minirnn import ops, rules
+from minirnn import ops
 from minirnn.arrays import Array, float_dtype, xp_of
 from minirnn.nn.attention import KINDS, Attention, real_part
 from minirnn.nn.init import uniform_by_fan
@@ -17,9 +17,8 @@ from minirnn.tape import Tensor, differentiable
 
 FEEDS = ("nothing", "output", "context")
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
-STEPS = {"rnn": rules.rnn_step, "lstm": rules.lstm_step, "gru": rules.gru_step}
-STEP_OPS = {"rnn": ops.rnn_step, "lstm": ops.lstm_step, "gru": ops.gru_step}
-ATTEND = {cell: differentiable(shard(attentive(step))) for cell, step in STEPS.items()}
+STEPS: dict[str, Any] = {"rnn": ops.rnn_step, "lstm": ops.lstm_step, "gru": ops.gru_step}
+ATTEND = {cell: differentiable(shard(attentive(step.rule))) for cell, step in STEPS.items()}
 
 
 class AttentiveDecoder(Module):
@@ -194,7 +193,7 @@ class AttentiveDecoder(Module):
         fed, states = ((), tuple(state)) if self.feed == "nothing" else (state[:1], tuple(state[1:]))
         if fed:
             a = a + ops.affine(fed[0], self.weight_fed)
-        new = STEP_OPS[self.cell](a, *states, *self.rnn._recurrent_weights("l0"), **self.rnn._static())
+        new = STEPS[self.cell](a, *states, *self.rnn._recurrent_weights("l0"), **self.rnn._static())
         new = new if isinstance(new, tuple) else (new,)
         h = new[0]
         if self.feed == "context":  # what the output reads was found by the state before
