@@ -14,6 +14,7 @@ import math
 import os
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
 from sys import getrefcount
 from typing import Any
 
@@ -63,6 +64,33 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         return entry[1][:size].view(dtype).reshape(shape)
     finally:
         _lock.release()
+
+
+def is_sole(held: Sequence[Any], k: int) -> bool:
+    """Whether ``held[k]`` is a NumPy array in C order, and nobody but ``held`` refers to it or to its memory.
+
+    Then it may be kept as it is where else a copy would have to be: to copy the 8 million gradients of a translator
+    takes 7 milliseconds of a step of 170. While this looks, no variable may hold what ``held`` holds.
+
+    Examples
+    --------
+    >>> x = np.zeros(3)
+    >>> is_sole([np.zeros(3)], 0), is_sole([x], 0), is_sole([x[1:]], 0)
+    (True, False, False)
+    """
+    if not isinstance(held[k], np.ndarray) or not held[k].flags.c_contiguous or not held[k].flags.writeable:
+        return False
+    if getrefcount(held[k]) > 2:  # held itself, and the argument
+        return False
+    if held[k].base is None:
+        return True
+    if not isinstance(held[k].base, np.ndarray):
+        return False
+    return getrefcount(held[k].base) <= 2 + _is_block(held[k].base)  # its view, the argument, and whoever lends it
+
+
+def _is_block(x: np.ndarray) -> bool:
+    return any(entry[1] is x for entry in tuple(_blocks.get(x.nbytes, ())))
 
 
 def _rounded(size: int) -> int:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minirnn.arrays import Array, asarray, home_of, to_numpy, xp_of
+from minirnn.memory import is_sole
 from minirnn.workers import one_blas_thread
 
 _recording: ContextVar[bool] = ContextVar("minirnn_recording", default=True)
@@ -359,13 +360,17 @@ class Tensor:
         seed = xp.ones(self.shape, self.dtype) if cotangent is None else xp.array(cotangent, dtype=self.dtype)
         if seed.shape != self.shape:
             raise ValueError(f"cotangent must have shape {self.shape}, got {seed.shape}")
-        gradients = pull_back([self], [seed], retain_graph).values()
-        for leaf, _ in gradients:
+        leaves, gradients = zip(*pull_back([self], [seed], retain_graph).values(), strict=True)
+        for leaf in leaves:
             if leaf.grad is not None and getattr(leaf.grad, "shape", None) != leaf.shape:
                 raise ValueError(f"grad of {leaf.name or 'a leaf'} must be None or an array of shape {leaf.shape}")
-        for leaf, gradient in gradients:
-            # its own memory; and an array, though NumPy adds up arrays without axes to a scalar
-            leaf.grad = xp.array(gradient, order="C") if leaf.grad is None else xp.asarray(leaf.grad + gradient)
+        for k, leaf in enumerate(leaves):
+            if leaf.grad is not None:  # an array again, though NumPy adds up arrays without axes to a scalar
+                leaf.grad = xp.asarray(leaf.grad + gradients[k])
+            elif is_sole(gradients, k):
+                leaf.grad = gradients[k]
+            else:
+                leaf.grad = xp.array(gradients[k], order="C")
 
     def to_dot(self) -> str:
         """The graph behind this tensor in the DOT language of Graphviz: boxes are leaves, ellipses are rules."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirnn import memory, rules
-from minirnn.memory import LARGE, empty
+from minirnn.memory import LARGE, empty, is_sole
 
 SIZE = 20_000  # numbers of float64: enough to be kept
 
@@ -250,3 +250,35 @@ def test_who_finds_the_pool_busy_takes_memory_of_the_system():
     with memory._lock:
         x = empty((SIZE,), "float64")
     assert x.base is None and not blocks()
+
+
+# Whose memory nobody else refers to
+
+
+@pytest.mark.parametrize("size", [10, SIZE])
+def test_memory_is_sole_until_anybody_else_holds_a_part_of_it(size):
+    held = [empty((size,), "float64"), empty((size, 2), "float64").reshape(2, size)]
+    for k in (0, 1):
+        assert is_sole(held, k)
+        view = held[k][..., :3]
+        assert not is_sole(held, k)
+        del view
+        assert is_sole(held, k)
+        name = held[k]
+        assert not is_sole(held, k)
+        del name
+    held.append(held[0])
+    assert not is_sole(held, 0) and not is_sole(held, 2) and is_sole(held, 1)
+
+
+def test_a_view_is_sole_only_without_the_whole():
+    whole = np.zeros((3, 4))
+    held = [whole[1:]]
+    assert not is_sole(held, 0)
+    del whole
+    assert is_sole(held, 0)
+
+
+def test_what_must_be_copied_anyway_is_not_sole():
+    held = [np.zeros((3, 4)).T, np.frombuffer(bytes(24)), np.broadcast_to(np.zeros(3), (2, 3)), 1.0]
+    assert not any(is_sole(held, k) for k in range(len(held)))

@@ -187,6 +187,22 @@ def test_gradients_of_views_own_their_memory_and_lie_in_order(backend):
     assert np.array_equal(to_numpy(x.grad), expected)
 
 
+def test_a_gradient_that_nobody_else_holds_is_not_copied():
+    w, made = Tensor(np.ones(3), requires_grad=True), []
+
+    @differentiable
+    def watched(x):
+        def watched_pullback(dy):
+            dx = dy * 2
+            made.append(dx.ctypes.data)
+            return (dx,)
+
+        return x * 2, watched_pullback
+
+    watched(w).backward(np.ones(3))
+    assert w.grad.ctypes.data == made[0]
+
+
 def test_accumulation_does_not_write_into_the_old_gradient(backend):
     x = leaf(3)
     (x * 1.0).sum().backward()

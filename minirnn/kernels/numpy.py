@@ -175,7 +175,8 @@ def add_rows(
     Sorted by id, the rows of one id are neighbours, and one pass adds them up in the order in which they came:
     deterministic, and without the slowness of ``np.add.at``.
     """
-    total = np.zeros((size, rows.shape[1]), rows.dtype)
+    total = empty((size, rows.shape[1]), rows.dtype)
+    total.fill(0)
     if len(ids):
         order = np.argsort(ids, kind="stable")
         ids = ids[order]
