@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 _chosen: ContextVar[int | None] = ContextVar("minirnn_workers", default=None)  # None: as many as there are cores
+_allowed: ContextVar[int | None] = ContextVar("minirnn_cores", default=None)  # None: all that this process may use
 _inside: ContextVar[bool] = ContextVar("minirnn_inside_worker", default=False)
 
 
@@ -86,7 +87,7 @@ def workers() -> int:
     chosen = _chosen.get()
     if chosen is not None:
         return chosen
-    return _cores() if _blas.can_be_limited else 1
+    return (_allowed.get() or _cores()) if _blas.can_be_limited else 1
 
 
 def is_automatic() -> bool:
@@ -150,7 +151,7 @@ def blas_has_one_thread() -> bool:
     It is asked of the context and not of the BLAS, which another thread may have limited meanwhile: bits would depend
     on it.
     """
-    return _inside.get() or workers() > 1 or _blas.is_set_to_one
+    return _inside.get() or workers() > 1 or _allowed.get() == 1 or _blas.is_set_to_one
 
 
 class _Blas:
@@ -163,13 +164,13 @@ class _Blas:
 
     @property
     def can_be_limited(self) -> bool:
-        return bool(self._libraries()) or self.is_set_to_one
+        return bool(self.libraries_found()) or self.is_set_to_one
 
     @property
     def is_set_to_one(self) -> bool:
         return any(os.environ.get(f"{name}_NUM_THREADS") == "1" for name in ("OPENBLAS", "MKL", "OMP"))
 
-    def _libraries(self) -> list[Any]:
+    def libraries_found(self) -> list[Any]:
         if self.libraries is None:
             try:
                 from threadpoolctl import ThreadpoolController
@@ -183,9 +184,9 @@ class _Blas:
         with self.lock:
             self.open.add(block)
             if not self.limited:
-                self.before = [library.get_num_threads() for library in self._libraries()]
+                self.before = [library.get_num_threads() for library in self.libraries_found()]
                 self.limited = True
-                for library in self._libraries():
+                for library in self.libraries_found():
                     library.set_num_threads(1)
 
     def leave(self, block: object) -> None:
@@ -197,11 +198,27 @@ class _Blas:
                 self.limited = False
 
     def restore(self) -> None:
-        for library, number in zip(self._libraries(), self.before, strict=True):
+        for library, number in zip(self.libraries_found(), self.before, strict=True):
             library.set_num_threads(number)
 
 
 _blas = _Blas()
+
+
+@contextmanager
+def limited_to(cores: int) -> Iterator[None]:
+    """Within this block this process counts on so many cores, and so does its BLAS: the others are somebody else's."""
+    libraries = _blas.libraries_found()
+    before = [library.get_num_threads() for library in libraries]
+    token = _allowed.set(cores)
+    try:
+        for library in libraries:
+            library.set_num_threads(cores)
+        yield
+    finally:
+        _allowed.reset(token)
+        for library, number in zip(libraries, before, strict=True):
+            library.set_num_threads(number)
 
 
 @contextmanager

@@ -14,6 +14,8 @@ class Callback:
     One that has a state which a resumed run needs also overrides ``state_dict`` and ``load_state_dict``.
     """
 
+    everywhere = False  # whether it looks on at every rank of a data-parallel run, not at the first alone
+
     def on_start(self, trainer: Any) -> None:
         """Before the first step."""
 
@@ -50,6 +52,8 @@ class PrintProgress(Callback):
 
 class EarlyStopping(Callback):
     """Stops the run when the loss (in validation, if there is one) has not improved for ``patience`` epochs."""
+
+    everywhere = True  # all see the same losses, and stop at the same step
 
     def __init__(self, patience: int = 5):
         positive(patience=patience)

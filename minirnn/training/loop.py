@@ -32,6 +32,7 @@ from minirnn.training.clipping import (
     clip_grad_value_,
     gradient_norm,
 )
+from minirnn.training.data_parallel import Alone
 from minirnn.training.optimizers import Adam, Optimizer
 from minirnn.training.schedules import Plateau, Schedule
 
@@ -69,6 +70,8 @@ class Trainer:
         What to validate on in place of such a share.
     log_every : int
         Steps per record in ``history``.
+    parallel : DataParallel, optional
+        The processes that share every batch; without it this one does all.
 
     Attributes
     ----------
@@ -95,6 +98,7 @@ class Trainer:
         val_split: float = 0.0,
         validation: Any = None,
         log_every: int = 50,
+        parallel: Alone | None = None,
     ):
         if clip_norm is not None and clip_value is not None:
             raise ValueError(f"give clip_norm or clip_value, not both; got {clip_norm} and {clip_value}")
@@ -114,6 +118,7 @@ class Trainer:
         self.base_lr = self.optimizer.lr
         self.clip_norm, self.clip_value, self.schedule, self.log_every = clip_norm, clip_value, schedule, log_every
         self.teacher_forcing = teacher_forcing
+        self.parallel = Alone() if parallel is None else parallel
         self.callbacks: list[Callback] = []
         self.step = 0
         self.state: State | None = None
@@ -148,16 +153,12 @@ class Trainer:
         inputs, targets = self.training.batch(epoch, k)
         state = self.state if self.training.carries_state and k > 0 else None
         self.model.train()
-        self.model.seek(self.step)
         self.optimizer.lr = self.base_lr * (self.schedule(self.step) if self.schedule else 1.0)
         if not 0 <= self.optimizer.lr < math.inf:
             raise DivergenceError(f"the schedule made the learning rate {self.optimizer.lr} at step {self.step}")
         if self.teacher_forcing is not None:
             self.model.teacher_forcing = self.teacher_forcing(self.step)
-        loss, self.state = self.model.loss(inputs, targets, state)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.loss = loss.item()
+        self.loss, self.state = self.parallel.gradients(self, inputs, targets, state)
         self.step += 1
         try:
             if not math.isfinite(self.loss):
@@ -234,20 +235,22 @@ class Trainer:
         ends = [steps] if steps is not None else []
         ends += [epochs * self.training.batches_per_epoch] if epochs is not None else []
         end, deadline = min(ends, default=math.inf), time.monotonic() + 60 * (max_minutes or math.inf)
-        self.callbacks = list(callbacks)
+        self.callbacks = self.parallel.own(callbacks)
         self.stopping = None
-        for callback in self.callbacks:
-            callback.on_start(self)
-        while self.step < end and not self.stopping:
-            self.train_step()
-            if self.step % self.training.batches_per_epoch == 0:
-                record = self.finish_epoch()
-                for callback in self.callbacks:
-                    callback.on_epoch(self, record)
-            if time.monotonic() > deadline:
-                self.stop(f"the {max_minutes:g} minutes of max_minutes are over")
+        with self.parallel.running():
             for callback in self.callbacks:
-                callback.on_step(self)
+                callback.on_start(self)
+            self.parallel.begin(self)
+            while self.step < end and not self.parallel.ends(self):
+                self.train_step()
+                if self.step % self.training.batches_per_epoch == 0:
+                    record = self.finish_epoch()
+                    for callback in self.callbacks:
+                        callback.on_epoch(self, record)
+                if time.monotonic() > deadline:
+                    self.stop(f"the {max_minutes:g} minutes of max_minutes are over")
+                for callback in self.callbacks:
+                    callback.on_step(self)
         for callback in self.callbacks:
             callback.on_end(self)
         return self.history
@@ -353,8 +356,8 @@ def fit(
     callbacks : iterable of Callback
         For example ``EarlyStopping(patience=3)``, ``Checkpoint("runs/a")``.
     **settings
-        ``optimizer, lr, clip_norm, clip_value, schedule, teacher_forcing, val_split, validation, log_every`` of
-        ``Trainer``.
+        ``optimizer, lr, clip_norm, clip_value, schedule, teacher_forcing, val_split, validation, log_every,
+        parallel`` of ``Trainer``.
 
     Returns
     -------

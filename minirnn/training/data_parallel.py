@@ -1,0 +1,400 @@
+"""Data-parallel training: several processes, one model, and a share of every batch for each.
+
+The problem. A batch is more work than one machine does in the time one has.
+
+The answer. The loss is a mean over what counts in a batch, so its gradient is the mean of the gradients of its shares,
+each weighted by how much counts in it. Every process, called a rank, goes there and back with its share; then one sum
+over all ranks tells each of them
+
+    total = sum of count_r,    loss = sum of count_r loss_r / total,    g = sum of count_r g_r / total
+
+and whatever else they must agree on travels with it in the same buffer: the states that are carried on, and whether
+anybody wants to stop. All then clip by the same norm and take the same step, so parameters are sent once, at the start.
+Rank 0 owns the files; validation is done by every rank, for what costs nothing more needs no sending either.
+
+Sums of floating-point numbers depend on their order, and the order of such a sum on the number of ranks. A
+``deterministic`` run cuts every batch into the same eight pieces, however many ranks there are, and adds them up in the
+order of one binary tree: 1, 2, 4 and 8 ranks then end with the same bits.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, Protocol
+
+import numpy as np
+
+from minirnn.arrays import BackendError, asarray, to_numpy
+from minirnn.memory import empty
+from minirnn.nn.module import flatten
+from minirnn.nn.recurrent import State
+from minirnn.tape import Tensor
+from minirnn.training.callbacks import Callback
+from minirnn.workers import limited_to, use_workers
+
+PIECES = 8  # of a batch of a deterministic run
+STALLED = 10.0  # seconds that a rank waits for the others, beyond three times what its own share took
+COMPARED_EVERY = 500  # steps between looks at whether all ranks still have the same parameters
+CHUNK = 2**28  # bytes sent at a time: MPI counts them with 31 bits
+
+
+class Alone:
+    """One process and whole batches: how a trainer trains unless it is told otherwise."""
+
+    rank = 0
+
+    def own(self, callbacks: Iterable[Callback]) -> list[Callback]:
+        """Those of the callbacks that look on here."""
+        return list(callbacks)
+
+    def running(self) -> Any:
+        """A block for the length of a run."""
+        return nullcontext()
+
+    def begin(self, trainer: Any) -> None:
+        """All ranks start from where rank 0 is."""
+
+    def gradients(
+        self, trainer: Any, inputs: np.ndarray, targets: np.ndarray, state: State | None
+    ) -> tuple[float, State | None]:
+        """Loss and state of a batch; its gradients stand in the parameters of the optimizer afterwards."""
+        trainer.model.seek(trainer.step)
+        loss, state = trainer.model.loss(inputs, targets, state)
+        trainer.optimizer.zero_grad()
+        loss.backward()
+        return loss.item(), state
+
+    def ends(self, trainer: Any) -> bool:
+        """Whether the run is over, as all ranks see it."""
+        return bool(trainer.stopping)
+
+
+class Ranks(Protocol):
+    """What data-parallel training asks of a group of processes. Every method is called by all of them, or it waits."""
+
+    rank: int
+    size: int
+    cores: int  # for each rank on this machine
+
+    def sum(self, buffer: np.ndarray) -> np.ndarray:
+        """The sum of everybody's buffer."""
+
+    def gather(self, buffer: np.ndarray) -> np.ndarray:
+        """Everybody's buffer, one row for each rank."""
+
+    def share(self, blob: bytes) -> bytes:
+        """What rank 0 gives."""
+
+    def leave(self) -> None:
+        """From here on nobody waits for this rank."""
+
+
+class OneRank:
+    """A group of one: it needs no MPI."""
+
+    rank, size = 0, 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def sum(self, buffer: np.ndarray) -> np.ndarray:
+        return buffer
+
+    def gather(self, buffer: np.ndarray) -> np.ndarray:
+        return buffer[None]
+
+    def share(self, blob: bytes) -> bytes:
+        return blob
+
+    def leave(self) -> None:
+        pass
+
+
+class DataParallel(Alone):
+    """Shares out every batch of a training run among the processes that ``mpiexec`` has started.
+
+    Each of them runs the same program; ``fit`` and ``Trainer`` take it as ``parallel``.
+
+    Parameters
+    ----------
+    deterministic : bool
+        The same bits with 1, 2, 4 and 8 processes, each with one thread.
+    ranks : Ranks, optional
+        The group; that of MPI without it.
+
+    Raises
+    ------
+    BackendError
+        If mpi4py or an MPI is missing.
+    ValueError
+        If the run is to be deterministic with another number of processes.
+
+    Notes
+    -----
+    An exception that nobody catches ends all processes, and so does one that dies, or keeps the others waiting for ten
+    seconds more than three times what they took themselves. What rank 0 saved last is a whole checkpoint then.
+
+    Of the callbacks only those with ``everywhere`` look on at other ranks than the first.
+
+    Examples
+    --------
+    >>> from minirnn import CharLM, TextStream, fit
+    >>> stream = TextStream("to be or not to be " * 20, seq_len=10, batch_size=8)
+    >>> parallel = DataParallel(deterministic=True, ranks=OneRank())  # DataParallel() under mpiexec
+    >>> history = fit(CharLM(stream.vocabulary, 8, 16), stream, steps=2, parallel=parallel)
+    """
+
+    def __init__(self, deterministic: bool = False, ranks: Ranks | None = None):
+        self.ranks = Mpi() if ranks is None else ranks
+        self.rank, self.size = self.ranks.rank, self.ranks.size
+        self.deterministic, self.pieces = deterministic, PIECES if deterministic else self.size
+        if self.pieces % self.size:
+            raise ValueError(f"a deterministic run needs 1, 2, 4 or 8 processes, got {self.size}")
+        self.agreed = False  # to stop
+
+    def own(self, callbacks: Iterable[Callback]) -> list[Callback]:
+        return [callback for callback in callbacks if self.rank == 0 or callback.everywhere]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with (
+            limited_to(1 if self.deterministic else self.ranks.cores),
+            use_workers(1) if self.deterministic else nullcontext(),
+        ):
+            yield
+        self.ranks.leave()
+
+    def begin(self, trainer: Any) -> None:
+        """Sends model, optimizer and books of rank 0 to all others.
+
+        Raises
+        ------
+        ValueError
+            If the batches are too small to be shared out, or a rank trains on something else.
+        """
+        least = self.pieces if trainer.training.carries_state else self.size
+        if trainer.training.batch_size < least:
+            raise ValueError(
+                f"batch_size {trainer.training.batch_size} cannot be shared out among {self.size} "
+                f"process{'es' * (self.size > 1)}: {least} or more are needed"
+            )
+        if self.rank == 0:
+            file, books = io.BytesIO(), json.dumps(trainer.books()).encode()
+            arrays = {f"model/{name}": a for name, a in trainer.model.state_dict().items()} | trainer.arrays()
+            np.savez(file, books=np.frombuffer(books, np.uint8), **arrays)
+            self.ranks.share(file.getvalue())
+        else:
+            with np.load(io.BytesIO(self.ranks.share(b"")), allow_pickle=False) as file:
+                arrays = dict(file)
+            books = json.loads(arrays.pop("books").tobytes())
+            own = {name.removeprefix("model/"): a for name, a in arrays.items() if name.startswith("model/")}
+            try:
+                trainer.model.load_state_dict(own)
+                trainer.resume(arrays, books)
+            except (KeyError, ValueError) as error:
+                raise ValueError(f"rank {self.rank} does not train as rank 0 does: {error}") from error
+        self.agreed = bool(trainer.stopping)
+
+    def ends(self, trainer: Any) -> bool:
+        if self.size == 1:
+            return super().ends(trainer)
+        # all decide alike that a run is finished; that it should stop, one knows a step before the others
+        return self.agreed or trainer.finished is not None
+
+    def gradients(
+        self, trainer: Any, inputs: np.ndarray, targets: np.ndarray, state: State | None
+    ) -> tuple[float, State | None]:
+        if self.pieces == 1:
+            return super().gradients(trainer, inputs, targets, state)
+        if trainer.step and trainer.step % COMPARED_EVERY == 0:
+            self._compare(trainer)
+        n, B = self.pieces, len(inputs)
+        places = [slice(k * B // n, (k + 1) * B // n) for k in range(n)]
+        buffer = Buffer(trainer, B)
+
+        def there_and_back(k: int) -> np.ndarray:
+            return buffer.filled(k, n, places[k], inputs, targets, state)
+
+        first, last = (r * n // self.size for r in (self.rank, self.rank + 1))
+        mine = _tree_sum(there_and_back, first, last)
+        if self.deterministic:
+            rows = self.ranks.gather(mine)
+            total = _tree_sum(rows.__getitem__, 0, self.size)
+        else:
+            total = self.ranks.sum(mine)
+        loss, new_state, stop = buffer.emptied(total)
+        if stop:
+            self.agreed = True
+            trainer.stopping = trainer.stopping or "another process was asked to stop"
+        return loss, new_state
+
+    def _compare(self, trainer: Any) -> None:
+        import hashlib  # only here: a slow import
+
+        sha = hashlib.sha256()
+        for p in trainer.optimizer.parameters:
+            sha.update(to_numpy(p.array).tobytes())
+        digests = self.ranks.gather(np.frombuffer(sha.digest(), np.uint8))
+        if (digests != digests[0]).any():
+            raise RuntimeError(f"before step {trainer.step + 1} the ranks no longer have the same parameters")
+
+
+class Buffer:
+    """All that travels of a step: gradients, which of them there are, loss, count, the wish to stop, carried states.
+
+    Gradients and loss are weighted by what counts in a piece of the batch. States have a place for every column of the
+    batch, and a piece fills its own; so the sum of all pieces is their union.
+    """
+
+    def __init__(self, trainer: Any, columns: int):
+        self.trainer, self.columns, self.parameters = trainer, columns, trainer.optimizer.parameters
+        self.dtype = np.result_type(*(p.dtype for p in self.parameters))
+        self.ends = np.cumsum([p.size for p in self.parameters])
+        self.state: State | None = None  # of a piece: what that of the batch looks like
+
+    def filled(
+        self, k: int, n: int, place: slice, inputs: np.ndarray, targets: np.ndarray, state: State | None
+    ) -> np.ndarray:
+        """Piece ``k`` of ``n`` of the batch, there and back."""
+        trainer = self.trainer
+        trainer.model.seek(trainer.step * n + k)  # random masks of its own
+        trainer.optimizer.zero_grad()
+        loss, count, new = 0.0, trainer.training.counted(targets[place]), None
+        if place.stop > place.start:
+            mean, new = trainer.model.loss(inputs[place], targets[place], _columns_of(state, place))
+            mean.backward()
+            loss = mean.item()
+        self.state = new if trainer.training.carries_state else None
+        head = np.array([loss * count, count, bool(trainer.stopping), *(p.grad is not None for p in self.parameters)])
+        states = []
+        for part in flatten(self.state):
+            states.append(np.zeros((part.shape[0], self.columns, part.shape[2]), self.dtype))
+            states[-1][:, place] = part.numpy()
+        end = int(self.ends[-1])
+        buffer = empty((end + head.size + sum(part.size for part in states),), self.dtype)
+        for p, section in zip(self.parameters, np.split(buffer[:end], self.ends[:-1]), strict=True):
+            section[:] = 0 if p.grad is None else to_numpy(p.grad).reshape(-1)
+        buffer[:end] *= self.dtype.type(count)
+        buffer[end:] = np.concatenate([head, *(part.reshape(-1) for part in states)])
+        return buffer
+
+    def emptied(self, total: np.ndarray) -> tuple[float, State | None, bool]:
+        """Loss and state of the batch, and whether to stop, from the sum of all pieces; the gradients are in place."""
+        end = int(self.ends[-1])
+        loss, count, stops, *there = total[end : end + 3 + len(self.parameters)].tolist()
+        total[:end] /= self.dtype.type(count)
+        for p, section, some in zip(self.parameters, np.split(total[:end], self.ends[:-1]), there, strict=True):
+            p.grad = asarray(section.reshape(p.shape), p.dtype, p.backend) if some else None
+        states, start = [], end + 3 + len(self.parameters)
+        for part in flatten(self.state):
+            shape = part.shape[0], self.columns, part.shape[2]
+            whole = total[start : (start := start + math.prod(shape))].reshape(shape)
+            states.append(Tensor(whole, dtype=part.dtype).to(part.backend))
+        return (
+            loss / count,
+            tuple(states) if isinstance(self.state, tuple) else states[0] if states else None,
+            stops > 0,
+        )
+
+
+def _columns_of(state: State | None, place: slice) -> State | None:
+    if isinstance(state, tuple):
+        return tuple(part[:, place] for part in state)
+    return None if state is None else state[:, place]
+
+
+def _tree_sum(make: Callable[[int], np.ndarray], first: int, last: int) -> np.ndarray:
+    """The sum of ``make(first)`` to ``make(last - 1)``, of halves of halves: any half may be summed apart."""
+    if last - first == 1:
+        return make(first)
+    middle = (first + last) // 2
+    left = _tree_sum(make, first, middle)
+    left += _tree_sum(make, middle, last)
+    return left
+
+
+# --- MPI --------------------------------------------------------------------------------------------------------------
+
+
+class Mpi:
+    """The processes of ``mpiexec``. None waits for ever: one that stalls, or raises what nobody catches, ends all."""
+
+    def __init__(self) -> None:
+        try:
+            from mpi4py import MPI
+        except (ImportError, RuntimeError) as error:
+            raise BackendError(
+                f"data-parallel training needs mpi4py and an MPI, which the extra 'mpi' brings ({error})"
+            ) from error
+        self.in_place, self.world = MPI.IN_PLACE, MPI.COMM_WORLD
+        self.rank, self.size = self.world.Get_rank(), self.world.Get_size()
+        beside = self.world.Split_type(MPI.COMM_TYPE_SHARED).Get_size()
+        self.cores = max(1, OneRank.cores // beside)
+        self.met = time.monotonic()  # when all were in one place last
+        _awaited.append(self)
+        if self.size > 1:
+            sys.excepthook = self._end_all
+
+    def sum(self, buffer: np.ndarray) -> np.ndarray:
+        self._wait(self.world.Iallreduce(self.in_place, buffer))
+        return buffer
+
+    def gather(self, buffer: np.ndarray) -> np.ndarray:
+        rows = np.empty((self.size, *buffer.shape), buffer.dtype)
+        self._wait(self.world.Iallgather(buffer, rows))
+        return rows
+
+    def share(self, blob: bytes) -> bytes:
+        size = np.array([len(blob)])
+        self._wait(self.world.Ibcast(size))
+        given = np.frombuffer(blob, np.uint8).copy() if self.rank == 0 else np.empty(int(size[0]), np.uint8)
+        for start in range(0, len(given), CHUNK):
+            self._wait(self.world.Ibcast(given[start : start + CHUNK]))
+        return given.tobytes()
+
+    def leave(self) -> None:
+        _awaited.remove(self)
+
+    def abort(self, code: int) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        self.world.Abort(code)
+
+    def _wait(self, request: Any) -> None:
+        """Until all have come; they have about as much to do as this one had."""
+        began = time.monotonic()
+        limit = STALLED + 3 * (began - self.met)
+        while not request.Test():
+            if time.monotonic() - began > limit:
+                raise TimeoutError(
+                    f"rank {self.rank} of {self.size} has waited {limit:.0f} s for the others; one of them has stalled"
+                )
+            _yield()
+        self.met = time.monotonic()
+
+    def _end_all(self, kind: type[BaseException], error: BaseException, where: Any) -> None:
+        import traceback  # only here: it costs time to import
+
+        traceback.print_exception(kind, error, where)
+        print(f"rank {self.rank} ends the whole run", file=sys.stderr)
+        self.abort(1)
+
+
+_awaited: list[Mpi] = []  # the group, while others wait for this process
+
+
+def end_all(code: int) -> None:
+    """Ends the other ranks too, if they still wait for this one, which is about to leave with an error."""
+    for group in _awaited:
+        if group.size > 1:
+            group.abort(code)
+
+
+def _yield() -> None:
+    """Lets others compute: there may be more ranks than cores."""
+    os.sched_yield() if hasattr(os, "sched_yield") else time.sleep(0)
