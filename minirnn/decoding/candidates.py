@@ -15,9 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minirnn.arrays import Array, to_numpy, xp_of
+from minirnn.arrays import Array, home_of, to_numpy, xp_of
 from minirnn.kernels import kernels_of
 from minirnn.text import EOS
+
+OPERATIONS = 20  # of a softmax with each number, about: one of them is an exponential
+ROWS = 2**17  # logits in work at a time on the CPU: they stay in the cache from the first line to the last
 
 
 class Candidates(NamedTuple):
@@ -116,16 +119,24 @@ def _highest_and_norms(logits: Array, groups: int) -> tuple[np.ndarray, np.ndarr
 
     Group g holds the ids EOS + g, EOS + g + groups, ...: so the maximum over a group runs along whole rows.
     """
-    xp, (N, V) = xp_of(logits), logits.shape
+    xp, kernels, (N, V) = xp_of(logits), kernels_of(logits), logits.shape
     whole = EOS + (V - EOS) // groups * groups  # the ids from here on do not fill all groups
-    x = xp.ascontiguousarray(logits)
-    highest = x[:, EOS:whole].reshape(N, -1, groups).max(axis=1)
-    highest[:, : V - whole] = xp.maximum(highest[:, : V - whole], x[:, whole:])
-    tops = xp.maximum(highest.max(axis=1), x[:, :EOS].max(axis=1))
-    p = kernels_of(x).empty(x.shape, x.dtype)
+    highest, tops, sums = (xp.empty(shape, logits.dtype) for shape in ((N, groups), N, N))
+    at_once = max(1, ROWS // V) if home_of(logits) == "numpy" else N
+
+    def read(part):
+        for start in range(part.start, part.stop, at_once):
+            here = slice(start, min(start + at_once, part.stop))
+            x, high = xp.ascontiguousarray(logits[here]), highest[here]
+            x[:, EOS:whole].reshape(len(x), -1, groups).max(axis=1, out=high)
+            xp.maximum(high[:, : V - whole], x[:, whole:], out=high[:, : V - whole])
+            top = xp.maximum(high.max(axis=1), x[:, :EOS].max(axis=1))
+            with np.errstate(invalid="ignore"):  # seen below
+                p = xp.subtract(x, top[:, None], out=kernels.empty(x.shape, x.dtype))
+                tops[here], sums[here] = top, xp.exp(p, out=p).sum(axis=1)
+
+    kernels.side_by_side(read, N, OPERATIONS * logits.size)
     with np.errstate(invalid="ignore"):  # seen below
-        xp.subtract(x, tops[:, None], out=p)
-        sums = xp.exp(p, out=p).sum(axis=1)
         norms = to_numpy(tops).astype(np.float64) + np.log(to_numpy(sums).astype(np.float64))
     if not np.isfinite(norms).all():
         raise ValueError("the model gave logits without a softmax: NaN, infinity or nothing but -inf; it has diverged")

@@ -11,6 +11,7 @@ import numpy as np
 
 from minirnn import ops
 from minirnn.arrays import Array, asarray, float_dtype, random_generator, to_numpy, xp_of
+from minirnn.kernels import kernels_of
 from minirnn.models.char_lm import CELLS, check_cell
 from minirnn.models.tagger import rows_of
 from minirnn.models.writing import Writing
@@ -353,7 +354,7 @@ class Seq2Seq(Module):
         IndexError, TypeError, ValueError
             As from ``loss``.
         """
-        return self._read(checked_ids(sources, "sources", self.source_size))
+        return self._read(checked_ids(sources, "sources", self.source_size)).laid_out()
 
     def step(self, state: Writing, ids: Any) -> tuple[Array, Array | None, Writing]:
         """One token further.
@@ -383,6 +384,26 @@ class Seq2Seq(Module):
         ids = ids_on(self.head.weight.backend, ids, self.target_size, "ids", ndim=1)
         if len(ids) != len(state):
             raise ValueError(f"ids must be one for each of {len(state)} columns, got {len(ids)}")
+        weight, bias, B = self.head.weight.array, self.head.bias, state.memory.shape[-1]
+        assert bias is not None
+        xp, kernels, each = xp_of(weight), kernels_of(weight), len(ids) // B
+        logits = kernels.empty((len(ids), len(weight)), weight.dtype)
+
+        def write(sentences: slice) -> tuple[Array | None, Writing]:
+            """A step of some sentences: they know nothing of each other, so workers share them out."""
+            columns = slice(sentences.start * each, sentences.stop * each)
+            out, weights, after = self._written(state.of(sentences, columns), ids[columns])
+            xp.matmul(out.array.T, weight.T, out=logits[columns])  # row by row, as they will be looked through
+            logits[columns] += bias.array
+            return weights, after
+
+        parts = kernels.side_by_side(write, B, len(ids) * weight.size)
+        looks, states = zip(*parts, strict=True)
+        weights = None if looks[0] is None else looks[0] if len(looks) == 1 else xp.concatenate(looks)
+        return logits, weights, state.with_states(states)
+
+    def _written(self, state: Writing, ids: Array) -> tuple[Tensor, Array | None, Writing]:
+        """What the scores of a step are made of, ``(H, N)``; beside it what ``step`` returns."""
         x, lower = ops.embedding(self.target_embedding.weight, ids), state.lower
         if self.lower is not None:
             out, left = self.lower(x.reshape(1, *x.shape), _unwrapped(lower))
@@ -399,10 +420,7 @@ class Seq2Seq(Module):
         else:
             out, looked, top = self.decoder.step(x.T, state.top, state.memory, state.mask, state.keys)
             weights = looked.array.T
-        assert self.head.bias is not None
-        logits = out.array.T @ self.head.weight.array.T  # row by row, as they will be looked through
-        logits += self.head.bias.array
-        return logits, weights, replace(state, lower=tuple(lower), top=tuple(top))
+        return out, weights, replace(state, lower=tuple(lower), top=tuple(top))
 
 
 def checked_ids(ids: Any, name: str, size: int) -> np.ndarray:

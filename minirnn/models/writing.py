@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +44,23 @@ class Writing:
     def __len__(self) -> int:
         return self.top[0].shape[-1]
 
+    def laid_out(self) -> Writing:
+        """The same, its memory laid out for looks: else every step would lay it out anew."""
+        return self._reading(lambda memory: as_columns(by_column(memory)), self.mask)
+
+    def of(self, sentences: slice, columns: slice) -> Writing:
+        """A part of the sentences, which has these columns: views, for a worker."""
+        mask = None if self.mask is None else self.mask[:, sentences]
+        lower = tuple(Tensor.around(part.array[:, columns]) for part in self.lower)
+        top = tuple(Tensor.around(part.array[:, columns]) for part in self.top)
+        return replace(self._reading(lambda memory: memory[..., sentences], mask), lower=lower, top=top)
+
+    def with_states(self, parts: Sequence[Writing]) -> Writing:
+        """What all sentences read, with the states of parts of them side by side."""
+        lower = tuple(_side_by_side(same) for same in zip(*(part.lower for part in parts), strict=True))
+        top = tuple(_side_by_side(same) for same in zip(*(part.top for part in parts), strict=True))
+        return replace(self, lower=lower, top=top)
+
     def take(self, rows: Any) -> Writing:
         """The columns ``rows``, in their order; each may be taken more than once, or not at all.
 
@@ -67,12 +85,20 @@ class Writing:
         here = replace(self, lower=tuple(lower), top=tuple(columns))
         if np.array_equal(kept, np.arange(self.memory.shape[-1])):
             return here
-        memory = _columns(self.memory, kept)
-        keys = self.keys if self.keys is None else memory if self.keys is self.memory else _columns(self.keys, kept)
-        mask = None if self.mask is None else self.mask[:, xp.asarray(kept)]
-        return replace(here, memory=memory, keys=keys, mask=mask)
+        chosen = xp.asarray(kept)
+        mask = None if self.mask is None else self.mask[:, chosen]
+        return here._reading(lambda memory: as_columns(by_column(memory)[chosen]), mask)
+
+    def _reading(self, change: Callable[[Array], Array], mask: Array | None) -> Writing:
+        """The same states, memory and keys changed; where the keys are the memory itself they stay so."""
+        memory, keys = Tensor.around(change(self.memory.array)), self.keys
+        if keys is not None:
+            keys = memory if keys is self.memory else Tensor.around(change(keys.array))
+        return replace(self, memory=memory, keys=keys, mask=mask)
 
 
-def _columns(memory: Tensor, chosen: np.ndarray) -> Tensor:
-    """Some columns of a memory ``(S, F, B)``, laid out for many looks: one column after the other."""
-    return Tensor.around(as_columns(by_column(memory.array)[xp_of(memory.array).asarray(chosen)]))
+def _side_by_side(parts: Sequence[Tensor]) -> Tensor:
+    """The columns of all parts, in the second axis."""
+    if len(parts) == 1:
+        return parts[0]
+    return Tensor.around(xp_of(parts[0].array).concatenate([part.array for part in parts], axis=1))
