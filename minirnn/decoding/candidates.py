@@ -20,7 +20,7 @@ from minirnn.kernels import kernels_of
 from minirnn.text import EOS
 
 OPERATIONS = 20  # of a softmax with each number, about: one of them is an exponential
-ROWS = 2**17  # logits in work at a time on the CPU: they stay in the cache from the first line to the last
+PIECE = 2**17  # logits in work at a time on the CPU: they stay in the cache from the first line to the last
 
 
 class Candidates(NamedTuple):
@@ -117,27 +117,33 @@ def repeating(
 def _highest_and_norms(logits: Array, groups: int) -> tuple[np.ndarray, np.ndarray]:
     """The highest logit of each group, ``(N, groups)``, and the log of the sum of all exponentials, ``(N,)``.
 
-    Group g holds the ids EOS + g, EOS + g + groups, ...: so the maximum over a group runs along whole rows.
+    Group g holds the ids EOS + g, EOS + g + groups, ...: so a maximum over groups compares whole rows of logits that
+    stand in columns, as `Seq2Seq` makes them; others are turned over first.
     """
     xp, kernels, (N, V) = xp_of(logits), kernels_of(logits), logits.shape
     whole = EOS + (V - EOS) // groups * groups  # the ids from here on do not fill all groups
-    highest, tops, sums = (xp.empty(shape, logits.dtype) for shape in ((N, groups), N, N))
-    at_once = max(1, ROWS // V) if home_of(logits) == "numpy" else N
+    columns, highest = xp.ascontiguousarray(logits.T), xp.empty((groups, N), logits.dtype)
 
-    def read(part):
-        for start in range(part.start, part.stop, at_once):
-            here = slice(start, min(start + at_once, part.stop))
-            x, high = xp.ascontiguousarray(logits[here]), highest[here]
-            x[:, EOS:whole].reshape(len(x), -1, groups).max(axis=1, out=high)
-            xp.maximum(high[:, : V - whole], x[:, whole:], out=high[:, : V - whole])
-            top = xp.maximum(high.max(axis=1), x[:, :EOS].max(axis=1))
+    def compare(some):  # some of the groups
+        columns[EOS:whole].reshape(-1, groups, N)[:, some].max(axis=0, out=highest[some])
+
+    kernels.side_by_side(compare, groups, logits.size)
+    highest[: V - whole] = xp.maximum(highest[: V - whole], columns[whole:])
+    tops = xp.maximum(highest.max(axis=0), columns[:EOS].max(axis=0))
+    rows = max(1, PIECE // N) if home_of(logits) == "numpy" else V
+
+    def add_up(ids):
+        total = 0
+        for start in range(ids.start, ids.stop, rows):
+            some = columns[start : min(start + rows, ids.stop)]
             with np.errstate(invalid="ignore"):  # seen below
-                p = xp.subtract(x, top[:, None], out=kernels.empty(x.shape, x.dtype))
-                tops[here], sums[here] = top, xp.exp(p, out=p).sum(axis=1)
+                p = xp.subtract(some, tops, out=kernels.empty(some.shape, some.dtype))
+                total = total + xp.exp(p, out=p).sum(axis=0)
+        return total
 
-    kernels.side_by_side(read, N, OPERATIONS * logits.size)
-    with np.errstate(invalid="ignore"):  # seen below
+    sums = sum(kernels.side_by_side(add_up, V, OPERATIONS * logits.size))
+    with np.errstate(invalid="ignore"):
         norms = to_numpy(tops).astype(np.float64) + np.log(to_numpy(sums).astype(np.float64))
     if not np.isfinite(norms).all():
         raise ValueError("the model gave logits without a softmax: NaN, infinity or nothing but -inf; it has diverged")
-    return to_numpy(highest), norms
+    return to_numpy(highest).T, norms

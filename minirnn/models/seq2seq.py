@@ -14,7 +14,7 @@ from minirnn.arrays import Array, asarray, float_dtype, random_generator, to_num
 from minirnn.kernels import kernels_of
 from minirnn.models.char_lm import CELLS, check_cell
 from minirnn.models.tagger import rows_of
-from minirnn.models.writing import Writing
+from minirnn.models.writing import Writing, joined
 from minirnn.nn import AttentiveDecoder, Embedding, Linear, Module
 from minirnn.nn.attention import KINDS
 from minirnn.nn.attentive import FEEDS
@@ -384,23 +384,18 @@ class Seq2Seq(Module):
         ids = ids_on(self.head.weight.backend, ids, self.target_size, "ids", ndim=1)
         if len(ids) != len(state):
             raise ValueError(f"ids must be one for each of {len(state)} columns, got {len(ids)}")
-        weight, bias, B = self.head.weight.array, self.head.bias, state.memory.shape[-1]
-        assert bias is not None
-        xp, kernels, each = xp_of(weight), kernels_of(weight), len(ids) // B
-        logits = kernels.empty((len(ids), len(weight)), weight.dtype)
+        kernels, each = kernels_of(self.head.weight.array), len(ids) // state.memory.shape[-1]
 
-        def write(sentences: slice) -> tuple[Array | None, Writing]:
-            """A step of some sentences: they know nothing of each other, so workers share them out."""
+        def write(sentences: slice) -> tuple[Tensor, Array | None, Writing]:
             columns = slice(sentences.start * each, sentences.stop * each)
-            out, weights, after = self._written(state.of(sentences, columns), ids[columns])
-            xp.matmul(out.array.T, weight.T, out=logits[columns])  # row by row, as they will be looked through
-            logits[columns] += bias.array
-            return weights, after
+            return self._written(state.of(sentences, columns), ids[columns])
 
-        parts = kernels.side_by_side(write, B, len(ids) * weight.size)
-        looks, states = zip(*parts, strict=True)
-        weights = None if looks[0] is None else looks[0] if len(looks) == 1 else xp.concatenate(looks)
-        return logits, weights, state.with_states(states)
+        # sentences know nothing of each other, so workers share them out; but of the scores each takes some words
+        size = sum(p.size for p in self.decoder.parameters())
+        outs, looks, states = zip(*kernels.side_by_side(write, len(ids) // each, len(ids) * size), strict=True)
+        weights = None if looks[0] is None else joined(looks, axis=0)
+        out = Tensor.around(joined([out.array for out in outs], axis=1))
+        return ops.affine(out, self.head.weight, self.head.bias).array.T, weights, state.with_states(states)
 
     def _written(self, state: Writing, ids: Array) -> tuple[Tensor, Array | None, Writing]:
         """What the scores of a step are made of, ``(H, N)``; beside it what ``step`` returns."""

@@ -57,8 +57,10 @@ class Writing:
 
     def with_states(self, parts: Sequence[Writing]) -> Writing:
         """What all sentences read, with the states of parts of them side by side."""
-        lower = tuple(_side_by_side(same) for same in zip(*(part.lower for part in parts), strict=True))
-        top = tuple(_side_by_side(same) for same in zip(*(part.top for part in parts), strict=True))
+        lower, top = (
+            tuple(Tensor.around(joined([state.array for state in same], axis=1)) for same in zip(*states, strict=True))
+            for states in ([part.lower for part in parts], [part.top for part in parts])
+        )
         return replace(self, lower=lower, top=top)
 
     def take(self, rows: Any) -> Writing:
@@ -97,8 +99,6 @@ class Writing:
         return replace(self, memory=memory, keys=keys, mask=mask)
 
 
-def _side_by_side(parts: Sequence[Tensor]) -> Tensor:
-    """The columns of all parts, in the second axis."""
-    if len(parts) == 1:
-        return parts[0]
-    return Tensor.around(xp_of(parts[0].array).concatenate([part.array for part in parts], axis=1))
+def joined(parts: Sequence[Array], axis: int) -> Array:
+    """The arrays side by side; a single one as it is."""
+    return parts[0] if len(parts) == 1 else xp_of(*parts).concatenate(parts, axis)

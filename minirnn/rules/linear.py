@@ -5,6 +5,7 @@ from __future__ import annotations
 from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
 from minirnn.rules.elementwise import sum_to
+from minirnn.rules.recurrence import joint_dtype
 
 
 def matmul(x, y, *, wanted=(True, True)):
@@ -35,16 +36,22 @@ def matmul(x, y, *, wanted=(True, True)):
 def times(
     W,  # (F, D)
     x,  # (..., D, B)
+    b=None,  # (F,)
 ):
-    """``W @ x`` for all steps at once: those of one part of the steps, or the rows of a single one, to each worker."""
+    """``W @ x + b`` for all steps at once: to each worker a part of the steps, or of the rows of a single one."""
     kernels, B = kernels_of(W), x.shape[-1]
-    y = kernels.empty((*x.shape[:-2], len(W), B), xp_of(W, x).result_type(W, x))
+    y = kernels.empty((*x.shape[:-2], len(W), B), joint_dtype(W, x, b))
+    bs = None if b is None else xp_of(b).broadcast_to(b.reshape(-1, 1), y.shape[-2:])
 
     def some_steps(now):
         kernels.product(W, B)(x[now], y[now])
+        if b is not None:
+            y[now] += bs.copy()  # whole matrices: short rows add up slowly
 
     def some_rows(part):
         kernels.product(W[part], B)(x, y[part])
+        if b is not None:
+            y[part] += bs[part]
 
     task, count = (some_rows, len(W)) if x.ndim == 2 else (some_steps, len(x))
     kernels.side_by_side(task, count, len(W) * x.size)
@@ -93,10 +100,7 @@ def affine(
     if x.ndim < 2 or W.ndim != 2 or x.shape[-2] != W.shape[1] or (b is not None and b.shape != W.shape[:1]):
         bias = "" if b is None else f", b {b.shape}"
         raise ValueError(f"affine needs x (..., D, B), W (F, D) and b (F,); got x {x.shape}, W {W.shape}{bias}")
-    xp, y = xp_of(x, W, b), times(W, x)
-    if b is not None:
-        y = y.astype(xp.result_type(y, b), copy=False)  # as wide as b
-        y += xp.broadcast_to(b.reshape(-1, 1), y.shape[-2:]).copy()  # whole matrices: short rows add up slowly
+    y = times(W, x, b)
     x_saved, W_saved = (x if wanted[1] else None), (W if wanted[0] else None)
     wanted = (*wanted[:2], b is not None and wanted[2])
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
 from minirnn import memory
+from minirnn.decoding import candidates
 from minirnn.kernels import numpy
 from minirnn.rules import losses, recurrence
 from minirnn.rules.combinators import windows
@@ -19,6 +20,7 @@ PIECES = {
     "RUN": 50,  # numbers of the steps prepared at once
     "COLUMNS": 8,  # of a run
     "SMALL": 30,  # multiplications of the rows of a product taken at once
+    "FEWEST": 1,  # rows of these
     "PIECE": 24,  # scores of many classes held at once
     "ROWS": 12,  # of these in work at once
 }
@@ -41,7 +43,7 @@ def in_pieces(workers: int = 2) -> Iterator[None]:
     >>> bool(np.allclose(whole.numpy(), pieces.numpy(), rtol=1e-12))
     True
     """
-    holders = (losses, recurrence, windows, numpy)
+    holders = (losses, recurrence, windows, numpy, candidates)
     with ExitStack() as stack:
         for holder, name in ((holder, name) for holder in holders for name in PIECES if hasattr(holder, name)):
             stack.enter_context(patch.object(holder, name, PIECES[name]))

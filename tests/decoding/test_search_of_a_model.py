@@ -1,11 +1,15 @@
 """The search and the model together: what is found for a batch is what the model, fed it again, says of it."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 
 from minirnn.decoding import beam_search, greedy
 from minirnn.models import Seq2Seq
+from minirnn.testing.pieces import in_pieces
 from minirnn.text import EOS, PAD
+from minirnn.workers import use_workers
 
 SOURCES = np.array([[4, 5, 6, 7], [8, 9, PAD, PAD], [5, 5, 4, PAD], [7, PAD, PAD, PAD]])
 MODELS = [
@@ -56,6 +60,22 @@ def test_a_batch_is_its_sentences_one_by_one(settings):
                 if one.attention is not None:
                     np.testing.assert_allclose(one.attention, other.attention, atol=1e-12)
     assert greedy(translator, SOURCES) == [best for [best] in beam_search(translator, SOURCES, 1)]
+
+
+@pytest.mark.parametrize("settings", MODELS, ids=lambda settings: settings["attention"])
+def test_workers_share_out_a_search_and_find_the_same(settings):
+    translator = model(**settings)
+    with use_workers(1):
+        alone = beam_search(translator, SOURCES, 3, n_best=3)
+    for workers in (2, 5):  # sentences of unlike lengths, and fewer of them than workers
+        with in_pieces(workers=workers):
+            together, again = (beam_search(translator, SOURCES, 3, n_best=3) for _ in range(2))
+        assert together == again  # the same bits
+        for one, other in zip(chain(*alone), chain(*together), strict=True):
+            assert (one.ids, one.ended) == (other.ids, other.ended)
+            assert one.score == pytest.approx(other.score, rel=1e-12)
+            if one.attention is not None:
+                np.testing.assert_allclose(one.attention, other.attention, atol=1e-12)
 
 
 def test_searching_drops_nothing_records_nothing_and_leaves_the_mode():

@@ -68,14 +68,14 @@ def one_thread(monkeypatch):
         (512, 128, 15, 512),  # just below a million
         (512, 128, 16, 256),
         (2048, 512, 32, 32),
-        (1000, 1000, 2, 500),
+        (1000, 1000, 2, 256),
         (1000, 1000, 1, 1000),  # a million, and not more
-        (250, 10_000, 1, 125),  # whose half is odd: no further
-        (251, 10_000, 1, 251),
-        (6, 10**6, 1, 3),
+        (251, 10_000, 1, 64),  # three blocks, and 59 rows
+        (8, 10**6, 1, 8),  # so long that blocks would be single rows
+        (8, 250_000, 1, 4),
     ],
 )
-def test_rows_are_halved_until_a_block_is_small(one_thread, rows, D, columns, expected):
+def test_blocks_are_as_many_rows_as_are_small(one_thread, rows, D, columns, expected):
     assert blocks_in(np.broadcast_to(np.float32(1), (rows, D)), columns) == expected
 
 
