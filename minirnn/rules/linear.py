@@ -41,17 +41,16 @@ def times(
     """``W @ x + b`` for all steps at once: to each worker a part of the steps, or of the rows of a single one."""
     kernels, B = kernels_of(W), x.shape[-1]
     y = kernels.empty((*x.shape[:-2], len(W), B), joint_dtype(W, x, b))
-    bs = None if b is None else xp_of(b).broadcast_to(b.reshape(-1, 1), y.shape[-2:])
 
     def some_steps(now):
         kernels.product(W, B)(x[now], y[now])
         if b is not None:
-            y[now] += bs.copy()  # whole matrices: short rows add up slowly
+            y[now] += xp_of(b).repeat(b[:, None], B, axis=1)  # whole matrices: short rows add up slowly
 
     def some_rows(part):
         kernels.product(W[part], B)(x, y[part])
         if b is not None:
-            y[part] += bs[part]
+            y[part] += b[part, None]
 
     task, count = (some_rows, len(W)) if x.ndim == 2 else (some_steps, len(x))
     kernels.side_by_side(task, count, len(W) * x.size)

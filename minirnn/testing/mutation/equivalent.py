@@ -65,24 +65,26 @@ REASONS = {
                 constants: 1 -> 2
                 constants: 1 -> 0
         kernels.numpy.product
-            for _ in range(rows.bit_length() if workers.blas_has_one_thread() else 0):
-                conditions: rows.bit_length() if … _one_thread() else 0 -> rows.bit_length()
-                conditions: rows.bit_length() if … _one_thread() else 0 -> 0
+            fit = SMALL // max(1, D * columns) if workers.blas_has_one_thread() else F
+                conditions: SMALL // max(1, D *  … _one_thread() else F -> (SMALL // max(1, D * columns))
+                conditions: SMALL // max(1, D *  … _one_thread() else F -> F
                 calls: workers.blas_has_one_thread() -> workers
-                calls: rows.bit_length() -> rows
-                constants: 0 -> 1
-            if rows % 2 == 0 and rows * W.shape[1] * columns > SMALL:
-                conditions: rows * W.shape[1] * columns > SMALL -> (rows * W.shape[1] * columns >= SMALL)
-                factors: rows * W.shape[1] * columns -> (rows * W.shape[1])
-                factors: rows * W.shape[1] * columns -> columns
-                factors: rows * W.shape[1] -> rows
-                factors: rows * W.shape[1] -> W.shape[1]
-                constants: 1 -> 0
-            rows //= 2
-                overwrites: rows //= 2 -> rows = 2
-                statements: rows //= 2 -> pass
-            if rows == len(W):
-                conditions: rows == len(W) -> (rows != len(W))
+                calls: max(1, D * columns) -> 1
+                constants: 1 -> 2
+                factors: D * columns -> D
+                factors: D * columns -> columns
+            if fit >= F or fit < FEWEST:
+                conditions: fit >= F -> (fit > F)
+                conditions: fit < FEWEST -> (fit <= FEWEST)
+            rows = 1 << fit.bit_length() - 1
+                constants: 1 -> 2
+                signs: fit.bit_length() - 1 -> (fit.bit_length() + 1)
+                terms: fit.bit_length() - 1 -> fit.bit_length()
+                terms: fit.bit_length() - 1 -> 1
+                calls: fit.bit_length() -> fit
+                constants: 1 -> 0 (2)
+            cut = F // rows * rows
+                factors: F // rows * rows -> rows
             if x.strides[-1] != x.itemsize:
                 conditions: x.strides[-1] != x.itemsize -> (x.strides[-1] == x.itemsize)
                 signs: -1 -> 1
@@ -147,9 +149,7 @@ REASONS = {
     """,
     "NumPy takes every negative number for the one that fits": """
         kernels.numpy.product
-            blocks = W.reshape(-1, rows, W.shape[1])
-                constants: 1 -> 2
-            np.matmul(blocks, x[..., None, :, :], out=out.reshape(*x.shape[:-2], -1, rows, columns))
+            blocks, rest = W[:cut].reshape(-1, rows, D), W[cut:]
                 constants: 1 -> 2
         kernels.numpy.rows_of
             rows.view(one)[..., 0] = x.reshape(-1, F, B).view(one)[..., 0].T
@@ -223,6 +223,12 @@ REASONS = {
                 conditions: part is None or part … t, slice | Integral) -> (part is None and pa … , slice | Integral))
             return basic or (hasattr(part, "dtype") and part.dtype.kind == "b")
                 conditions: basic or (hasattr(pa … t.dtype.kind == "b") -> (basic and (hasattr( … .dtype.kind == 'b'))
+    """,
+    "of the rows of one id any may be the one that is copied, for the others are added to it": """
+        kernels.numpy.add_rows
+            begins = np.append(True, ids[1:] != ids[:-1])[: len(ids)]
+                order: np.append(True, ids[1:] != ids[:-1]) -> np.append(ids[1:] != ids[:-1], True)
+                constants: True -> False
     """,
     "what is only unpacked, or gone through once in any order, may be any sequence": """
         rules.combinators.form.Form
