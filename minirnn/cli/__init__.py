@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -33,6 +34,7 @@ from minirnn.cli.interrupts import Interrupted, handling, stop_at_once
 from minirnn.cli.settings import UsageError
 from minirnn.text import DataError
 from minirnn.training import CheckpointError
+from minirnn.training.data_parallel import end_all
 
 VERBS = (demo, train, generate, train_seq2seq, translate, evaluate, gradcheck, lens, bench, inspect, doctor)
 CHECK_FAILED, USAGE, BAD_DATA, BAD_CHECKPOINT, NO_BACKEND = 1, 2, 3, 4, 5
@@ -60,7 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         Words after ``minirnn``; those of the process without it.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
+    code = _command(sys.argv[1:] if argv is None else list(argv))
+    end_all(code)
+    return code
+
+
+def _command(argv: list[str]) -> int:
     console = Console()
     with ExitStack() as stack:
         for name in ("stdout", "stderr"):
@@ -82,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _discard_output()
             return 0
         except Exception as error:
+            if not console.first:
+                time.sleep(1)  # the first may have the same to say, and ends all
             if os.environ.get("MINIRNN_TRACEBACK"):
                 traceback.print_exc()
             console.complain(_explained(error))

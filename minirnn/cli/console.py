@@ -27,19 +27,24 @@ class Console:
     def __init__(self, json: bool = False):
         self.json = json
         self.bar: Any = None
+        self.first = True  # of several processes that train together; the others speak only of what ends them
 
     def say(self, text: str = "") -> None:
         """A line of the result, for people."""
-        if not self.json:
+        if self.first and not self.json:
             print(text)
 
     def record(self, **values: Any) -> None:
         """A line of the result, for programs."""
-        if self.json:
+        if self.first and self.json:
             print(to_json(values), flush=True)
 
     def note(self, text: str) -> None:
         """A line beside the result: where things stand."""
+        if self.first:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
         if self.bar is not None:
             self.bar.write(text, file=sys.stderr)
         else:
@@ -48,7 +53,7 @@ class Console:
     def complain(self, text: str) -> None:
         """An error or a warning, on one line whatever it holds."""
         with suppress(OSError):  # who cannot be told cannot be told that, either
-            self.note(f"minirnn: {visible(' '.join(text.split()))}")
+            self._print(f"minirnn: {visible(' '.join(text.split()))}")
 
     @contextmanager
     def plain_warnings(self) -> Iterator[None]:
@@ -58,7 +63,8 @@ class Console:
             warnings.simplefilter("always", RuntimeWarning)
 
             def show(message: Warning | str, *where: Any, **more: Any) -> None:
-                self.complain(f"warning: {message}")
+                if self.first:
+                    self.complain(f"warning: {message}")
 
             warnings.showwarning = show
             yield
@@ -66,7 +72,7 @@ class Console:
     @contextmanager
     def progress(self, total: float) -> Iterator[Any]:
         """A progress bar for ``total`` units, or None where there is no terminal or no tqdm: then lines must do."""
-        tqdm = _tqdm() if is_terminal(sys.stderr) else None
+        tqdm = _tqdm() if self.first and is_terminal(sys.stderr) else None
         if tqdm is None:
             yield None
             return

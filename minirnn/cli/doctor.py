@@ -25,6 +25,7 @@ EXTRAS = {
     "tqdm": ("progress", "a progress bar"),
     "threadpoolctl": ("fast", "threads that share a batch"),
     "sacrebleu": ("bleu", "BLEU of translations"),
+    "mpi4py": ("mpi", "processes that share a batch"),
 }
 MATMUL = 512  # side of the matrices whose product is timed
 

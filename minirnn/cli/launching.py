@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import warnings
 from collections.abc import Mapping
 from functools import partial
@@ -18,15 +19,19 @@ from minirnn.cli.settings import UsageError
 from minirnn.cli.tasks import Task
 from minirnn.training import CheckpointError
 from minirnn.training.checkpoint import read_run
+from minirnn.training.data_parallel import Alone, DataParallel, OneRank
 from minirnn.workers import use_workers
 
+STARTED = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"  # by MPICH and by Open MPI: how many processes there are
 REST = """ All of the run stands in one directory: config.toml,
 last.npz, best.npz, log.jsonl, samples.txt and, with matplotlib, loss.png.
 
 Ctrl-C finishes the step and saves. --resume goes on, with the settings in the
 run's config.toml where no flags are given, and last.npz ends with the same bits
 as that of a run that was never stopped. DIR stands for the best model, best.npz,
-wherever a command reads a model."""
+wherever a command reads a model.
+
+mpiexec -n 2 minirnn ... --data-parallel shares every batch among two processes."""
 
 
 def add_training_parser(commands: Any, task: Task, help: str, purpose: str, epilog: str) -> argparse.ArgumentParser:
@@ -50,6 +55,9 @@ def add_training_parser(commands: Any, task: Task, help: str, purpose: str, epil
     rehearsals.add_argument(
         "--dry-run", action="store_true", help="only check everything and estimate the time; write nothing"
     )
+    parser.add_argument(
+        "--data-parallel", action="store_true", help="share every batch among the processes that mpiexec has started"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object per line: log records, then a summary")
     task.table.add_to(parser)
     parser.set_defaults(run=partial(main, task=task))
@@ -60,13 +68,14 @@ def main(options: argparse.Namespace, console: Console, task: Task) -> int:
     settings = gather(options, task)
     rehearsing = options.overfit or options.dry_run
     task.check(settings)
+    parallel = processes(options.data_parallel, settings["deterministic"], rehearsing, console)
     if options.out is None and not rehearsing:
         words = f"minirnn {task.table.command} {task.table.data.metavar} -o DIR"
         raise UsageError(f"say where the run may keep its files: {words}")
     if options.out == "":
         raise UsageError("-o must name a directory, got an empty name")
     out = None if options.out is None else Path(options.out)
-    if out is not None and not rehearsing:
+    if out is not None and not rehearsing and parallel.rank == 0:
         check_directory(out, options.resume, options.overwrite)
     data = task.read(settings)
     with use_backend(settings["backend"]), use_workers(settings["workers"]):
@@ -77,7 +86,10 @@ def main(options: argparse.Namespace, console: Console, task: Task) -> int:
         if options.dry_run:
             return rehearsal.dry_run(trainer, settings, task, console, out, options.resume)
         assert out is not None  # only rehearsals do without
+        trainer.parallel = parallel
         summary, signum = run(trainer, settings, console, out, task, resume=options.resume, overwrite=options.overwrite)
+    if parallel.rank:
+        return 0
     console.record(event="summary", **summary)
     console.say(summary_table(summary))
     if complain_if_not_saved(summary, console):
@@ -87,6 +99,30 @@ def main(options: argparse.Namespace, console: Console, task: Task) -> int:
         return 128 + signum
     console.say(table([("next", command(*task.next_words(options.out, data)))]))
     return 0
+
+
+def processes(data_parallel: bool, deterministic: bool, rehearsing: bool, console: Console) -> Alone:
+    """Who trains: this process alone, or all that ``mpiexec`` has started.
+
+    Raises
+    ------
+    BackendError, UsageError, ValueError
+    """
+    if not data_parallel:
+        started = next((int(os.environ[name]) for name in STARTED if os.environ.get(name, "").isdigit()), 1)
+        if started > 1:
+            raise UsageError(f"{started} processes were started; give --data-parallel, so that they share one run")
+        return DataParallel(True, OneRank()) if deterministic else Alone()
+    if rehearsing:
+        raise UsageError("--overfit and --dry-run take one process; leave out --data-parallel")
+    parallel = DataParallel(deterministic)
+    console.first = parallel.rank == 0
+    console.note(
+        "processes   1: mpiexec -n N minirnn ... shares every batch among N"
+        if parallel.size == 1
+        else f"processes   {parallel.size} share every batch"
+    )
+    return parallel
 
 
 def of_checkpoint(out: str, meta: Mapping[str, Any], given: set[str], task: Task) -> dict[str, Any]:

@@ -67,6 +67,8 @@ def run(
         ]
         trainer.run(epochs=settings["epochs"], steps=settings["steps"], max_minutes=minutes, callbacks=callbacks)
         seconds = time.monotonic() - progress.began
+    if trainer.parallel.rank:  # the first sums up
+        return {}, signals.signum
     val_loss, best = _losses(trainer, at_its_end=signals.signum is None)
     if best is not None and trainer.best is not None and best < trainer.best:
         _keep(trainer, directory / "best.npz")

@@ -63,6 +63,7 @@ def _training(lr: float) -> tuple[Setting, ...]:
         Setting("seed", whole(0, 2**63 - 1), 1, "of weights, dropout, batches and samples"),
         choice("backend", BACKENDS, "auto", "where to compute; auto takes a GPU if there is one"),
         Setting("workers", worker_count, "auto", "threads that share a batch; auto: all cores, if it is large enough"),
+        Setting("deterministic", switch, False, "one thread, and the same bits on 1, 2, 4 and 8 processes"),
     )
 
 

@@ -18,6 +18,8 @@ from minirnn.training.atomic import write_atomically
 class StopWhenAsked(Callback):
     """Ends the run after the step under way, once a signal has come in."""
 
+    everywhere = True
+
     def __init__(self, signals: FirstPolite, console: Console):
         self.signals, self.console = signals, console
 
