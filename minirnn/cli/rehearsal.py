@@ -32,7 +32,7 @@ def dry_run(
 ) -> int:
     """Builds everything, checks the gradient of a small copy, takes a few steps to time them, and forgets all of it."""
     if out is not None and resume and (out / "last.npz").exists():
-        Checkpoint(out, resume=True).on_start(trainer)  # which reads, and writes nothing
+        Checkpoint(out, resume=True).read_into(trainer)
     left = last_step(settings, trainer.training.batches_per_epoch) - trainer.step
     report = task.gradients(settings)
     trainer.train_step()  # the first pays for imports and buffers

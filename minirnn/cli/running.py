@@ -22,7 +22,7 @@ from minirnn.cli.interrupts import FirstPolite, handling
 from minirnn.cli.tasks import Task
 from minirnn.cli.watching import Progress, Samples, StopWhenAsked
 from minirnn.lens import learning_curve
-from minirnn.training import Callback, Checkpoint, EarlyStopping, Trainer, evaluate, save
+from minirnn.training import Callback, Checkpoint, EarlyStopping, Trainer, evaluate
 from minirnn.training.atomic import write_atomically
 
 NO_MATPLOTLIB = "no learning curve was drawn: that needs matplotlib (pip install matplotlib)"
@@ -40,8 +40,8 @@ def run(
 ) -> tuple[dict[str, Any], int | None]:
     """Trains until the settings, or a signal, say so; all files of the run stand in ``directory`` afterwards.
 
-    A run that comes to its end within an epoch is validated there, too, and may be the best then. What is saved of the
-    run itself knows nothing of that: gone on with, it ends as if it had never stopped.
+    A run that comes to its end within an epoch is validated there, too, and may be the best then. Gone on with, it
+    knows nothing of that: it ends as if it had never stopped.
 
     Returns what ``summary_table`` shows, and the number of the signal if one ended the run.
     """
@@ -71,7 +71,7 @@ def run(
         return {}, signals.signum
     val_loss, best = _losses(trainer, at_its_end=signals.signum is None)
     if best is not None and trainer.best is not None and best < trainer.best:
-        _keep(trainer, directory / "best.npz")
+        checkpoint.keep_as_best(trainer)
     summary = _summary(trainer, task, seconds, trainer.step - progress.first)
     summary |= {"val_bits": val_loss and bits(val_loss), "best_bits": best and bits(best)}
     summary |= {"saved_step": checkpoint.saved_at, "directory": os.fspath(directory)}
@@ -119,13 +119,6 @@ def _losses(trainer: Trainer, at_its_end: bool) -> tuple[float | None, float | N
     if trainer.validation is not None:
         now = val_loss = evaluate(trainer.model, trainer.validation)
     return val_loss, now if best is None or now < best else best
-
-
-def _keep(trainer: Trainer, path: Path) -> None:
-    try:
-        save(trainer.model, path)
-    except OSError as error:
-        warnings.warn(f"could not write {path} ({error.strerror})", RuntimeWarning, stacklevel=1)
 
 
 def _summary(trainer: Trainer, task: Task, seconds: float, steps: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.models import CharLM, Seq2Seq
-from minirnn.training.atomic import write_atomically
+from minirnn.training.atomic import previous_path, write_atomically
 from minirnn.training.callbacks import Callback
 from minirnn.training.loop import DivergenceError, Trainer
 from minirnn.training.plausible import check_meta, check_state, read_log
@@ -32,7 +32,10 @@ SIZES = {  # for each kind: which sizes of its configuration stand in which axis
         "target_vocabulary",
     ),
 }
-RUN_FILES = ("last.npz", "last.previous.npz", "best.npz", "log.jsonl", "samples.txt", "loss.png", "config.toml")
+RUN_FILES = (
+    "last.npz", "last.previous.npz", "best.npz", "best.previous.npz",
+    "log.jsonl", "samples.txt", "loss.png", "config.toml",
+)  # fmt: skip
 
 
 class RunDirectoryError(ValueError):
@@ -201,7 +204,8 @@ class Checkpoint(Callback):
         there = self.others()
         self.logged, self.log_bytes, self.saved_at, self.epoch_ended = 0, 0, None, False  # of a run before this one
         if self.resume and (self.directory / "last.npz").exists():
-            self._resume(trainer)
+            self.read_into(trainer)
+            self._put_back()
             return
         self.directory.mkdir(parents=True, exist_ok=True)
         if self.config:  # first: it shows, before anything is deleted, that the directory can be written to
@@ -252,8 +256,17 @@ class Checkpoint(Callback):
             self._save(trainer)
         if self.saved_at != trainer.step:  # once more, with less space taken
             self._save(trainer, keep_previous=False)
-        if not (self.directory / "best.npz").exists():  # not one epoch is complete: the last is the best there is
+        if trainer.epoch == 0 or not (self.directory / "best.npz").exists():
+            # Not one epoch is complete: the last is the best there is, and not one of a run that ended before.
             self._guarded(lambda: save(trainer.model, self.directory / "best.npz"))
+
+    def keep_as_best(self, trainer: Trainer) -> None:
+        """Makes the model ``best.npz``: it is better now, within an epoch, than it was after any.
+
+        A run that never stopped would not have looked at it here, so one that is gone on with has its former best back.
+        """
+        model, path = trainer.model, self.directory / "best.npz"
+        self._guarded(lambda: write_sealed(path, _model_arrays(model), _model_meta(model), keep_previous=True))
 
     def _save(self, trainer: Trainer, keep_previous: bool = True) -> None:
         self.epoch_ended = False
@@ -307,7 +320,8 @@ class Checkpoint(Callback):
             )
             return False
 
-    def _resume(self, trainer: Trainer) -> None:
+    def read_into(self, trainer: Trainer) -> None:
+        """Sets ``trainer`` to where the run in the directory stands; no file is changed."""
         path = self.directory / "last.npz"
         arrays, meta = read_run(path, trainer.model.KIND)
         other = [
@@ -337,5 +351,11 @@ class Checkpoint(Callback):
             raise CheckpointError(path, f"of another run: {error}", "use another directory") from error
         trainer.history[:] = history
         self.logged, self.log_bytes, self.saved_at = len(history), len(lines), trainer.step
-        if log.exists():
-            self._guarded(lambda: os.truncate(log, len(lines)))  # it may have run ahead of what was saved
+
+    def _put_back(self) -> None:
+        """Undoes what a run that goes on from ``last.npz`` has not done yet, or would never have done."""
+        log, best = self.directory / "log.jsonl", self.directory / "best.npz"
+        if log.exists():  # it may have run ahead
+            self._guarded(lambda: os.truncate(log, self.log_bytes))
+        if previous_path(best).exists():  # from before ``keep_as_best``
+            self._guarded(lambda: os.replace(previous_path(best), best))

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minirnn.text.showing import visible
 from minirnn.training.atomic import previous_path, write_atomically
 
 if TYPE_CHECKING:  # slow imports, so functions import them: who neither saves nor loads does not wait for them
@@ -62,7 +63,7 @@ class CheckpointError(ValueError):
         self.path, self.reason, self.hint = os.fspath(path), reason, hint
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}; {self.hint}"
+        return visible(f"{self.path}: {self.reason}; {self.hint}")  # names in the file may be anything
 
 
 def write_sealed(

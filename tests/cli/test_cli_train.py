@@ -163,6 +163,20 @@ def test_a_run_that_ends_better_within_an_epoch_than_after_any_keeps_that_model(
     assert json.loads(cli("inspect", run, "--json").out)["training"]["best"] > validated * math.log(2)
 
 
+def test_the_best_within_an_epoch_is_forgotten_by_a_run_that_goes_on(cli, text, tmp_path):
+    epoch, options = 19, [*SMALL, "--optimizer", "sgd", "--clip-norm", 0]
+    schedule = ["--schedule=step", f"--schedule-steps={epoch + 9}", "--schedule-factor=900"]  # good, then far too fast
+    best = {}
+    for run, stops in {"whole": [2 * epoch], "parts": [7, 11, epoch + 9, epoch + 10, 2 * epoch]}.items():
+        for steps in stops:
+            words = ["train", text, "-o", tmp_path / run, *options, *schedule, "--lr", 0.1, "--steps", steps]
+            assert cli(*words, "--resume").code == 0
+            best[run, steps] = bits(load(tmp_path / run))
+            assert bits(load(tmp_path / run / "last.npz")) == best[run, steps] or steps > epoch + 9
+    assert best["parts", 2 * epoch] == best["whole", 2 * epoch] != best["parts", epoch + 9]
+    assert contents(tmp_path / "parts").keys() == contents(tmp_path / "whole").keys()
+
+
 def test_a_run_that_ends_worse_keeps_the_best_and_tells_both(cli, text, tmp_path):
     run, epoch = tmp_path / "run", 19
     words = ["train", text, "-o", run, *SMALL, "--optimizer", "sgd", "--lr", 1e-3]

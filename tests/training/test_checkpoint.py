@@ -158,6 +158,23 @@ def test_a_run_shorter_than_an_epoch_has_a_best_too(tmp_path):
     assert bits(load(tmp_path / "best.npz")) == bits(trainer.model)
 
 
+def test_gone_on_with_within_its_first_epoch_a_run_has_the_best_of_one_never_stopped(tmp_path):
+    train(tmp_path, steps=2)
+    trainer = train(tmp_path, steps=3, resume=True)
+    assert bits(load(tmp_path / "best.npz")) == bits(trainer.model)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_files_of_a_run_are_for_those_for_whom_a_new_file_is(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        train(tmp_path / "run", steps=7, config="seed = 1\n", keep=2)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "run").iterdir()}
+    assert len(modes) == 7 and {*modes.values()} == {mode}, modes
+
+
 def test_snapshots_are_kept_and_pruned(tmp_path):
     class Copy(Callback):
         def on_step(self, trainer):
