@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
 # Tests multiply small matrices, several of them at a time: two BLAS threads each would wait for each other.
@@ -31,6 +32,21 @@ settings.register_profile(
 settings.register_profile("ci", settings.get_profile("dev"), max_examples=40, derandomize=True)
 settings.register_profile("nightly", settings.get_profile("dev"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+NETWORK = {
+    f"socket.{call}"
+    for call in ("bind", "connect", "sendto", "sendmsg", "getaddrinfo", "gethostbyname", "gethostbyaddr", "getnameinfo")
+}
+
+
+def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
+    """Fails whatever reaches for the network in a process of the tests; sockets between processes stay possible."""
+    if event in NETWORK and getattr(arguments[0], "family", None) != getattr(socket, "AF_UNIX", "none"):
+        raise AssertionError(f"tests use no network: {event}{arguments[1:]}")
+
+
+sys.addaudithook(_refuse_network)
 
 
 @pytest.fixture(params=backends())

@@ -20,10 +20,22 @@ SIDE_DOORS = {  # on one floor, but open
     *(("kernels", door) for door in ("arrays", "memory", "workers")),
 }
 CLOSED = {("checking", "tape"), ("checking", "ops")}  # a rule can be checked before the tape exists
-BANNED_MODULES = {"pickle", "dill", "cloudpickle", "shelve", "marshal"}
-BANNED_CALLS = {"eval", "exec", "compile", "__import__"}
+BANNED_MODULES = {
+    *("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml"),  # their files can run code
+    *("subprocess", "multiprocessing", "pty", "code", "codeop", "runpy", "ctypes"),  # other programs, and other code
+    *("socket", "socketserver", "ssl", "select", "selectors", "asyncio", "urllib", "http", "ftplib", "smtplib"),
+    *("poplib", "imaplib", "xmlrpc", "wsgiref", "webbrowser", "requests", "httpx", "aiohttp", "urllib3"),
+}
+BANNED_CALLS = {"eval", "exec", "compile", "__import__", "breakpoint"}
+BANNED_IN = {
+    "builtins": BANNED_CALLS,
+    "os": {"system", "popen", "fork", "forkpty", "startfile", "posix_spawn", "posix_spawnp"}
+    | {f"{verb}{how}" for verb in ("exec", "spawn") for how in ("l", "le", "lp", "lpe", "v", "ve", "vp", "vpe")},
+}
 # The mutator runs the library's own source with one place changed; nothing else reaches it, and only tests call it.
 MAY_CALL = {"testing.mutation.mutants": {"exec", "compile"}}
+MAY_IMPORT: dict[str, set[str]] = {}  # of the banned modules, by file
+MAY_IMPORT_BY_NAME = {"cli.bench", "cli.doctor"}  # names from tables of their own
 MAKE_RULES = {"combinators", "rtrl"}  # files of rules/ whose functions return rules
 DTYPES = {
     "float16",
@@ -108,22 +120,36 @@ def broken_floors(house):
 
 
 def banned_constructs(house):
-    """Star imports, pickles, and strings run as code, in words."""
-    found = []
-    for name, tree in modules(house):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
-                found.append(f"{name} imports everything from {node.module}")
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                roots = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
-                found += [f"{name} imports {r}" for r in roots if r.partition(".")[0] in BANNED_MODULES]
-            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in BANNED_CALLS - MAY_CALL.get(
-                name, set()
-            ):
-                found.append(f"{name} calls {node.func.id}")
-            if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and getattr(node.value, "value", 1):
-                found.append(f"{name} allows pickles")
-    return found
+    """Star imports, pickles, strings run as code, other programs and the network, in words."""
+    return [f"{name} {what}" for name, tree in modules(house) for node in ast.walk(tree) for what in bans(name, node)]
+
+
+def bans(name, node):
+    """What is not allowed in one place of a file."""
+    if isinstance(node, ast.ImportFrom):
+        imported = {alias.name for alias in node.names}
+        if "*" in imported:
+            yield f"imports everything from {node.module}"
+        yield from (f"names {node.module}.{each}" for each in sorted(imported & BANNED_IN.get(node.module, set())))
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        whole = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        allowed = MAY_IMPORT.get(name, set())
+        yield from (f"imports {each}" for each in whole if each.partition(".")[0] in BANNED_MODULES - allowed)
+    if isinstance(node, ast.Attribute) and node.attr in BANNED_IN.get(getattr(node.value, "id", None), set()):
+        yield f"names {node.value.id}.{node.attr}"
+    if isinstance(node, ast.Call):
+        if getattr(node.func, "id", None) in BANNED_CALLS - MAY_CALL.get(name, set()):
+            yield f"calls {node.func.id}"
+        if (
+            called(node) == "import_module"
+            and name not in MAY_IMPORT_BY_NAME
+            and not isinstance(node.args[0], ast.Constant)
+        ):
+            yield "imports what a variable names"
+    if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and getattr(node.value, "value", True):
+        yield "allows pickles"
+    if isinstance(node, ast.keyword) and node.arg == "shell":
+        yield "asks for a shell"
 
 
 def named_in_rules(folder):

@@ -16,7 +16,7 @@ def test_floors():
     assert broken_floors(HOUSE) == []
 
 
-def test_no_star_imports_pickles_or_evaluated_strings():
+def test_no_star_imports_pickles_evaluated_strings_other_programs_or_network():
     assert banned_constructs(HOUSE) == []
 
 
@@ -65,6 +65,17 @@ def test_a_broken_floor_is_seen(tmp_path, file, text, complaint):
         ("from pickle import loads", "arrays imports pickle"),
         ("x = eval('1')", "arrays calls eval"),
         ("import numpy\nnumpy.load('f', allow_pickle=True)", "arrays allows pickles"),
+        ("import builtins\nbuiltins.exec('1')", "arrays names builtins.exec"),
+        ("from builtins import eval as e", "arrays names builtins.eval"),
+        ("import os\nos.system('ls')", "arrays names os.system"),
+        ("import os\nrun = os.execvp", "arrays names os.execvp"),
+        ("from os import popen", "arrays names os.popen"),
+        ("import subprocess", "arrays imports subprocess"),
+        ("run('ls', shell=True)", "arrays asks for a shell"),
+        ("import urllib.request", "arrays imports urllib.request"),
+        ("from http.client import HTTPConnection", "arrays imports http.client"),
+        ("import socket", "arrays imports socket"),
+        ("from importlib import import_module\nimport_module(name)", "arrays imports what a variable names"),
     ],
 )
 def test_a_banned_construct_is_seen(tmp_path, text, complaint):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import sys
-import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-_BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they reorder what stands around them on the screen
+from minirnn.text.showing import visible
+
 _BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}{postfix}"
 
 
@@ -30,9 +30,9 @@ class Console:
         self.first = True  # of several processes that train together; the others speak only of what ends them
 
     def say(self, text: str = "") -> None:
-        """A line of the result, for people."""
+        """A line of the result, for people, or several: made harmless on a terminal, untouched in a file or a pipe."""
         if self.first and not self.json:
-            print(text)
+            print(for_stdout(text))
 
     def record(self, **values: Any) -> None:
         """A line of the result, for programs."""
@@ -40,11 +40,12 @@ class Console:
             print(to_json(values), flush=True)
 
     def note(self, text: str) -> None:
-        """A line beside the result: where things stand."""
+        """A line beside the result: where things stand. Its control characters are written out."""
         if self.first:
             self._print(text)
 
     def _print(self, text: str) -> None:
+        text = visible(text, keep="\n\t")
         if self.bar is not None:
             self.bar.write(text, file=sys.stderr)
         else:
@@ -100,25 +101,8 @@ def is_terminal(stream: Any) -> bool:
         return False
 
 
-def visible(text: str, keep: str = "") -> str:
-    r"""``text`` with its control characters written out, except those in ``keep``: a terminal would obey them.
-
-    Examples
-    --------
-    >>> print(visible("a\x1b[2Jb\n", keep="\n").rstrip())
-    a\x1b[2Jb
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c in keep or not _is_control(c) else c.encode("unicode_escape").decode() for c in text)
-
-
-def _is_control(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _BIDI
-
-
 def for_stdout(text: str) -> str:
-    """Generated text as it may be printed: made harmless on a terminal, untouched in a file or a pipe."""
+    """Text as it may be printed: made harmless on a terminal, untouched in a file or a pipe."""
     return visible(text, keep="\n\t") if is_terminal(sys.stdout) else text
 
 

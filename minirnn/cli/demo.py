@@ -13,12 +13,13 @@ from typing import Any
 from minirnn.arrays import use_backend
 from minirnn.checking import GradcheckReport
 from minirnn.cli.building import check_directory
-from minirnn.cli.console import Console, bits, table, visible
+from minirnn.cli.console import Console, bits, table
 from minirnn.cli.gradcheck import check_char_lm
 from minirnn.cli.running import command, complain_if_not_saved, run, summary_table
 from minirnn.cli.settings import BACKENDS, UsageError, one_of, real, whole
 from minirnn.cli.tasks import Characters, written
 from minirnn.text import entropy_of_characters
+from minirnn.text.showing import visible
 from minirnn.training import RunDirectoryError, Trainer
 
 # One layer, large steps that shrink along a cosine: what learns most in a minute on two cores.

@@ -92,7 +92,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
                 text = "".join(written)
             else:
                 text = texts[k][len(prompt) :]
-                console.say(for_stdout(prompt + text))
+                console.say(prompt + text)
             copied = {} if corpus is None else memorised(text, corpus)
             console.record(prompt=prompt, text=text, seed=seed, **settings, **copied)
             if copied and not console.json:

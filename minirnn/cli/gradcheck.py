@@ -16,7 +16,7 @@ from minirnn import lens, rules
 from minirnn.arrays import random_generator
 from minirnn.checking import GradcheckError, GradcheckReport, check_rule
 from minirnn.checking.gradcheck import METHODS
-from minirnn.cli.console import Console, visible
+from minirnn.cli.console import Console
 from minirnn.cli.lens import PICTURES
 from minirnn.cli.pages import Section, html, markdown
 from minirnn.cli.settings import UsageError, file_of, one_of, whole
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     console.say("\n".join(conclusions))
     for path, content in files(options, found, conclusions):
         write_atomically(path, content)
-        console.note(f"written: {visible(os.fspath(path))}")
+        console.note(f"written: {os.fspath(path)}")
     return 0 if all(f.verdict in (*GOOD, "skipped") for f in found) else 1
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.cli.console import Console, bits, table, visible
+from minirnn.cli.console import Console, bits, table
 from minirnn.models import CharLM, Seq2Seq
 from minirnn.text import PairStream, TextStream, TokenVocabulary
+from minirnn.text.showing import visible
 from minirnn.training import load
 from minirnn.training.checkpoint import checkpoint_file, read_run
 

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 from minirnn import lens
 from minirnn.arrays import use_backend
 from minirnn.cli.building import load_reader, read_source
-from minirnn.cli.console import Console, for_stdout, to_json, visible
+from minirnn.cli.console import Console, to_json
 from minirnn.cli.pages import page
 from minirnn.cli.settings import UsageError, file_of, one_of, real, whole
 from minirnn.lens import Recording
 from minirnn.models.char_lm import CELLS, CharLM
 from minirnn.text import DataError
+from minirnn.text.showing import visible
 from minirnn.text.vocabulary import POLICIES
 from minirnn.training.atomic import write_atomically
 
@@ -115,12 +116,12 @@ def run(options: argparse.Namespace, console: Console) -> int:
     with use_backend("numpy"):
         results = list(seen(options, console))
     if options.instrument != "step" or options.out is None:  # its text is long
-        console.say(for_stdout("\n\n".join(map(str, results))))
+        console.say("\n\n".join(map(str, results)))
     for result in results:
         console.record(**result.to_dict())
     if options.out is not None:
         write_atomically(options.out, contents(options.out.suffix.lower(), results, console))
-        console.note(f"written: {visible(os.fspath(options.out))}")
+        console.note(f"written: {os.fspath(options.out)}")
     return 0
 
 

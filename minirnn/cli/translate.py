@@ -11,7 +11,7 @@ from typing import Any
 from minirnn import lens
 from minirnn.arrays import use_backend
 from minirnn.cli.building import load_reader, read_source
-from minirnn.cli.console import Console, for_stdout, is_terminal, visible
+from minirnn.cli.console import Console, is_terminal
 from minirnn.cli.lens import PICTURES, picture
 from minirnn.cli.settings import BACKENDS, UsageError, file_of, one_of, real, whole
 from minirnn.decoding import Translation, translate
@@ -97,7 +97,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     _complain(model, made, console)
     if plot is not None:
         write_atomically(plot, _drawn([lens.attention(model, each) for each in made], plot.suffix.lower()))
-        console.note(f"written: {visible(os.fspath(plot))}")
+        console.note(f"written: {os.fspath(plot)}")
     return 0
 
 
@@ -122,7 +122,7 @@ def _say(best: Translation | None, scores: bool, console: Console) -> None:
         return
     for each in (best, *best.others):
         score = f"{each.hypothesis.score:.4f}\t" if scores else ""
-        console.say(score + for_stdout(each.text.replace("\n", " ")))  # byte pairs can make a line end, too
+        console.say(score + each.text.replace("\n", " "))  # byte pairs can make a line end, too
     first, *others = ({"text": each.text, **_numbers(each)} for each in (best, *best.others))
     console.record(source=best.source, **first, others=others)
 

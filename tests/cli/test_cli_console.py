@@ -8,7 +8,8 @@ import warnings
 
 import pytest
 
-from minirnn.cli.console import Console, duration, for_stdout, to_json, visible
+from minirnn.cli.console import Console, duration, for_stdout, to_json
+from minirnn.text.showing import visible
 
 
 class Terminal(io.StringIO):

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 from minirnn.cli.pages import Section, html, markdown
 
-HOSTILE = '<script>alert("x")</script> | a*b_c `d` $e$ [f](g) \n &amp;'
+HOSTILE = '</pre></script><script>alert("x")</script> | a*b_c `d` $e$ [f](g) \n &amp;'
 SECTIONS = [Section(HOSTILE, [("rule", HOSTILE), (HOSTILE, "2")], [HOSTILE], ["```\n" + HOSTILE])]
 
 

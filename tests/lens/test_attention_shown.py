@@ -11,7 +11,7 @@ import pytest
 from minirnn import lens
 from minirnn.text import UNK, TokenVocabulary
 
-HOSTILE = "<script>alert('x')</script>&\"$\\frac{\x1b\u202e\x00"
+HOSTILE = "</bdi></script><script>alert('x')</script>&\"$\\frac{\x1b\u202e\x00"
 READ, WRITTEN = ("le", "chat", "$x$", "noir"), ("the", "black", "cat")
 WEIGHTS = np.array([[0.9, 0.1, 0, 0], [0.25, 0, 0, 0.75], [0, 1, 0, 0]])
 

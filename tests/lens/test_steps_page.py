@@ -14,6 +14,7 @@ import pytest
 from minirnn import CharLM, Vocabulary, lens, nn
 
 HOSTILE = "<script>&\"'\x00\x1b\u202e\ud7ff🙂$title</code>"
+LABEL = "$x$ </script><script>"
 VOID = {"meta", "input", "br", "link", "img"}
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -22,7 +23,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 def of_text(text=HOSTILE, cell="lstm"):
     lm = CharLM(Vocabulary.from_text(text), 4, 3, cell=cell, seed=2, dtype="float64")
     ids = lm.vocabulary.encode(text)
-    return lens.step(lens.record(lm.loss, ids[None, :-1], ids[None, 1:], label="$x$ <b>"), tokens=text[:-1])
+    return lens.step(lens.record(lm.loss, ids[None, :-1], ids[None, 1:], label=LABEL), tokens=text[:-1])
 
 
 class Page(HTMLParser):
@@ -84,7 +85,7 @@ def test_tokens_and_label_are_shown_and_obeyed_by_nobody():
         for t in range(len(HOSTILE) - 1)
     ]
     assert [title.lower() for title in titles] == [steps.title(t).lower() for t in range(len(titles))]
-    assert "".join(data for way, data in page.texts if way[-1:] == (("strong", {}),)) == "LSTM, $x$ <b>."
+    assert "".join(data for way, data in page.texts if way[-1:] == (("strong", {}),)) == f"LSTM, {LABEL}."
     text.encode("utf-8")
 
 

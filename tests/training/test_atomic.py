@@ -194,6 +194,30 @@ def test_the_mode_is_that_of_an_ordinary_new_file(tmp_path, mask, mode):
     assert path.stat().st_mode & 0o777 == mode
 
 
+def test_no_symbolic_link_is_followed(tmp_path, monkeypatch):
+    """Neither one that stands in place of the file, nor one under the name that the temporary file would have had."""
+    other, path = tmp_path / "other", tmp_path / "last.npz"
+    other.write_bytes(OLDER)
+    path.symlink_to(other)
+    write_atomically(path, NEW)
+    assert (other.read_bytes(), path.read_bytes(), path.is_symlink()) == (OLDER, NEW, False)
+
+    monkeypatch.setattr(atomic.os, "urandom", lambda count: bytes(count))
+    (tmp_path / f".last.npz.minirnn-{os.getpid()}-00000000.new.tmp").symlink_to(other)
+    with pytest.raises(FileExistsError):
+        write_atomically(path, OLD)
+    assert (other.read_bytes(), path.read_bytes()) == (OLDER, NEW)
+
+
+def test_temporary_names_cannot_be_foreseen_and_stand_in_the_same_directory(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(atomic, "_write_new", lambda path, data: made.append(path) or path.write_bytes(data))
+    for content in (OLDER, OLD, NEW):
+        write_atomically(tmp_path / "last.npz", content)
+    assert len({*made}) == 3 and {path.parent for path in made} == {tmp_path}
+    assert all(len(path.name.split("-")[-1].split(".")[0]) == 8 for path in made)  # four random bytes
+
+
 def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path):
     fresh, stale = tmp_path / ".last.npz.minirnn-1-a.new.tmp", tmp_path / ".last.npz.minirnn-2-b.new.tmp"
     foreign = tmp_path / ".best.npz.minirnn-2-b.new.tmp"

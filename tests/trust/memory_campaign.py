@@ -1,0 +1,55 @@
+"""Memory stays flat: two thousand training steps with the garbage collector off, in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from counting import Tried
+from tiny import OPTIONS
+
+import minirnn
+
+STEPS, MOST = 2_000, 5e6  # bytes
+FIRST = {kind: {name: values[0] for name, values in options.items()} for kind, options in OPTIONS.items()}
+PROGRAM = """
+import gc, json, os, sys
+from tiny import trainer_of, working_as
+
+gc.disable()
+kind, options, steps = json.loads(sys.argv[1])
+trainer = trainer_of(kind, options)
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+with working_as(options):
+    trainer.run(steps=200)  # until caches and pools are full
+    before = resident()
+    trainer.run(steps=200 + steps)
+print(resident() - before)
+"""
+
+
+def campaign(long, seed):
+    del seed  # nothing is drawn
+    for kind, options in OPTIONS.items():
+        chosen = [FIRST[kind]]
+        if long:
+            chosen += [{**FIRST[kind], name: value} for name, values in options.items() for value in values[1:]]
+        for one in chosen:
+            steps = 10 * STEPS if long else STEPS
+            grown = growth(kind, one, steps)
+            failure = f"it grew by {grown / 1e6:.1f} MB" if grown > MOST else ""
+            yield Tried(f"{kind}, {steps:,} steps, {one}: {grown / 1e6:+.2f} MB", failure)
+
+
+def growth(kind, options, steps):
+    """Bytes of resident memory more after ``steps`` steps."""
+    paths = [str(Path(minirnn.__file__).parents[1]), str(Path(__file__).parent)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    arguments = [sys.executable, "-c", PROGRAM, json.dumps([kind, options, steps])]
+    done = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True, timeout=3_000)
+    return int(done.stdout)
