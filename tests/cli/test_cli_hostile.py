@@ -41,7 +41,6 @@ def place(tmp_path_factory):
 SHOWN = [  # exit code, and a command
     (0, "train text.txt -o new --steps=6 --log-every=2"),
     (0, "train -o run --resume --steps=14"),
-    (0, "train text.txt --dry-run"),
     (2, "train text.txt -o run"),
     (3, "train missing.txt -o new"),
     (0, "train-seq2seq pairs.tsv -o new --steps=4 --units=words --log-every=2"),

@@ -85,11 +85,12 @@ def hide(folder):
         trainer.run(steps=2, callbacks=[Checkpoint(folder / f"run of {kind}")])
         save(trainer.model, sound := folder / f"{kind}.npz")
         arrays, meta = read_sealed(sound)
-        for k, text in enumerate(code_like()):
-            for where in ("kind", "model", "vocabulary", "training"):
-                write_sealed(folder / f"{kind} {where} {k}.npz", arrays, {**meta, where: text})
-            changed = {**meta, "model": {**meta["model"], "cell": text, "dtype": text, text: text}}
-            write_sealed(folder / f"{kind} cell {k}.npz", arrays, changed)
+        texts = list(code_like())
+        for where, text in zip(("kind", "model", "vocabulary", "training"), texts, strict=False):
+            write_sealed(folder / f"{kind} {where}.npz", arrays, {**meta, where: text})
+        for name, text in zip(("cell", "dtype", "seed", texts[0]), texts, strict=False):
+            changed = {**meta, "model": {**meta["model"], name: text}}
+            write_sealed(folder / f"{kind} {name[:6]}.npz", arrays, changed)
     for k, text in enumerate(code_like()):
         (folder / f"{k}.txt").write_text(text)
         (folder / f"{k}.tsv").write_text(f"{text.strip()}\t{text.strip()}\n")
@@ -109,8 +110,8 @@ def test_nothing_in_a_file_is_imported_called_or_obeyed(tmp_path):
     hide(folder)
 
     def output(program, *arguments):
-        path = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{program}", *map(str, arguments)]
-        return subprocess.run(path, capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path).stdout
+        words = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{program}", *map(str, arguments)]
+        return subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
 
     careless = "import numpy; sys.path.insert(0, sys.argv[2]); numpy.load(sys.argv[1], allow_pickle=True)['trap']"
     assert output(careless, folder / "trap.npz", cage) == "the canary sings\n"

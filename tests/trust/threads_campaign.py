@@ -25,22 +25,28 @@ def campaign(long, seed):
         draw = random.Random(f"{seed} {k}")
         works = [WORKS[n % len(WORKS)](random.Random(draw.random())) for n in range(THREADS)]
         with on_backend("strict_cupy"), mr.use_backend("numpy"), in_pieces(), restless():
-            serial = [work() for _, work in works]
+            serial = [begin(work) for _, work in works]
             together = side_by_side([work for _, work in works])
         for n, (what, _) in enumerate(works):
             yield Tried(f"round {k}, thread {n}: {what}", "" if together[n] == serial[n] else "other bits than alone")
+
+
+def begin(work):
+    """What it gives; how many workers share a batch is a thread's own affair, and decides on the last bits."""
+    with use_workers(2):
+        return work()
 
 
 def side_by_side(works):
     """What each gives, all begun at the same time, in threads of their own."""
     gate = Barrier(len(works))
 
-    def begin(work):
+    def begin_together(work):
         gate.wait(60)
-        return work()
+        return begin(work)
 
     with ThreadPoolExecutor(len(works)) as pool:
-        return list(pool.map(begin, works))
+        return list(pool.map(begin_together, works))
 
 
 @contextmanager
@@ -57,14 +63,12 @@ def restless():
 def training(kind):
     def drawn(draw):
         options = {name: draw.choice(values) for name, values in OPTIONS[kind].items()}
-        workers = options["workers"]
 
         def work():
             trainer, seen = trainer_of(kind, options), []
-            with use_workers(workers):
-                for _ in range(4):
-                    trainer.train_step()
-                    seen.append((trainer.loss, look_around(trainer)))
+            for _ in range(3):
+                trainer.train_step()
+                seen.append((trainer.loss, look_around(trainer)))
             return seen, bits(trainer.model.state_dict())
 
         return f"{kind}, {options}", work
