@@ -174,7 +174,7 @@ class Checkpoint(Callback):
 
     Notes
     -----
-    If a save fails (a full disk, say), the file before it stays as it is, and training goes on with a warning. After
+    If a save fails (a full disk, say, or too little memory), the file before it stays as it is, and training goes on with a warning. After
     the run ``saved_at`` is the step that ``last.npz`` is of: smaller than ``trainer.step`` if the last save failed.
     """
 
@@ -256,9 +256,7 @@ class Checkpoint(Callback):
             self._save(trainer)
         if self.saved_at != trainer.step:  # once more, with less space taken
             self._save(trainer, keep_previous=False)
-        if trainer.epoch == 0 or not (self.directory / "best.npz").exists():
-            # Not one epoch is complete: the last is the best there is, and not one of a run that ended before.
-            self._guarded(lambda: save(trainer.model, self.directory / "best.npz"))
+        self._guarded(lambda: self._have_a_best(trainer))
 
     def keep_as_best(self, trainer: Trainer) -> None:
         """Makes the model ``best.npz``: it is better now, within an epoch, than it was after any.
@@ -277,6 +275,12 @@ class Checkpoint(Callback):
             self.saved_at = trainer.step
             if self.keep:
                 self._guarded(lambda: self._keep(trainer.step))
+
+    def _have_a_best(self, trainer: Trainer) -> None:
+        best = self.directory / "best.npz"
+        # not one epoch is complete: the last is the best there is, and not one of a run that ended before
+        if trainer.epoch == 0 or not best.exists():
+            save(trainer.model, best)
 
     def _refuse_lost(self, trainer: Trainer) -> None:
         """Ends a run whose last step left the numbers' range: what is saved stays finite."""
@@ -311,9 +315,10 @@ class Checkpoint(Callback):
         try:
             write()
             return True
-        except OSError as error:
+        except (OSError, MemoryError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not enough memory"
             warnings.warn(
-                f"could not write to {self.directory} ({error.strerror}); what stood there before is unchanged, "
+                f"could not write to {self.directory} ({reason}); what stood there before is unchanged, "
                 "and training goes on",
                 RuntimeWarning,
                 stacklevel=4,
