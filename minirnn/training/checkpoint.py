@@ -269,9 +269,13 @@ class Checkpoint(Callback):
     def _save(self, trainer: Trainer, keep_previous: bool = True) -> None:
         self.epoch_ended = False
         self._refuse_lost(trainer)
-        arrays = _model_arrays(trainer.model) | trainer.arrays()
-        meta = _model_meta(trainer.model) | {"training": trainer.books() | {"log_bytes": self.log_bytes}}
-        if self._guarded(lambda: write_sealed(self.directory / "last.npz", arrays, meta, keep_previous=keep_previous)):
+
+        def write() -> None:
+            arrays = _model_arrays(trainer.model) | trainer.arrays()
+            meta = _model_meta(trainer.model) | {"training": trainer.books() | {"log_bytes": self.log_bytes}}
+            write_sealed(self.directory / "last.npz", arrays, meta, keep_previous=keep_previous)
+
+        if self._guarded(write):
             self.saved_at = trainer.step
             if self.keep:
                 self._guarded(lambda: self._keep(trainer.step))

@@ -120,6 +120,8 @@ def read_sealed(
     CheckpointError
         Whatever is wrong: no such file, one of another program, kind or newer minirnn, one cut short, changed, or made
         to do harm. Memory stays below three times the size of the file, plus thirty times its JSON (at most 16 MiB).
+    MemoryError
+        If there is not that much.
     """
     import hashlib
 
@@ -128,7 +130,7 @@ def read_sealed(
         raise CheckpointError(path, "damaged: its bytes are not those that were written", _other_copy(path))
     try:
         return _unseal(path, blob, kind)
-    except CheckpointError:
+    except (CheckpointError, MemoryError):  # which says nothing of the file
         raise
     except Exception as error:  # zipfile, NumPy, ast and json have a dozen ways to say no, and no common base
         why = [*str(error).splitlines(), type(error).__name__][0][:200]
@@ -253,7 +255,10 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
     with archive.open(member) as stream:
         if np.lib.format.read_magic(stream) != (1, 0):
             raise ValueError(f"{shown} is not in the npy format 1.0")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=_LONGEST_HEADER)
+        try:
+            shape, _, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=_LONGEST_HEADER)
+        except MemoryError as error:  # so Python's parser speaks of what is nested too deep
+            raise ValueError(f"{shown} has a header that cannot be parsed") from error
         stored = member.file_size - stream.tell()
     if dtype.str not in _DTYPES:
         raise ValueError(f"{shown} is of dtype {reprlib.repr(str(dtype))}, not bool, int, uint or float")

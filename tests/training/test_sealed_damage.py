@@ -1,4 +1,7 @@
-"""Files that are damaged, missing, or something else: one exception type says what is wrong and what to do."""
+"""Files that are damaged, missing, or something else: one exception type says what is wrong and what to do.
+
+That no flipped bit and no cut passes is counted in tests/trust.
+"""
 
 import errno
 import io
@@ -31,32 +34,6 @@ def refusal(path, **options) -> CheckpointError:
 def small_file(path):
     write_sealed(path, {"w": np.array([1, 2], np.int8)}, {"kind": "x"})
     return path
-
-
-def test_every_bit_flip_is_detected(small_file):
-    blob = small_file.read_bytes()
-    with open(small_file, "r+b", buffering=0) as file:
-        for place, byte in enumerate(blob):
-            for bit in range(8):
-                os.pwrite(file.fileno(), bytes([byte ^ 1 << bit]), place)
-                with pytest.raises(CheckpointError):
-                    read_sealed(small_file)
-            os.pwrite(file.fileno(), bytes([byte]), place)
-    assert read_sealed(small_file)[1] == {"kind": "x"}  # the flips were taken back, so each stood alone
-
-
-def test_every_truncation_is_detected(small_file):
-    for size in reversed(range(small_file.stat().st_size)):
-        os.truncate(small_file, size)
-        with pytest.raises(CheckpointError):
-            read_sealed(small_file)
-
-
-def test_anything_appended_is_detected(small_file):
-    blob = small_file.read_bytes()
-    for tail in (b"\0", b"\n", blob[-79:], blob):
-        small_file.write_bytes(blob + tail)
-        refusal(small_file)
 
 
 def test_a_damaged_file_points_to_the_one_before_it(path):
