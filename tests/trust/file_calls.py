@@ -30,10 +30,19 @@ class FileCalls:
         closed: so do those that fail.
     stays : bool
         Spoils all calls after that one, too.
+    names : tuple of str
+        The calls that are counted.
     """
 
-    def __init__(self, folder: Path, at: int = 0, spoil: Callable[[str], Any] | None = None, stays: bool = False):
-        self.folder, self.at, self.spoil, self.stays = os.fspath(folder), at, spoil, stays
+    def __init__(
+        self,
+        folder: Path,
+        at: int = 0,
+        spoil: Callable[[str], Any] | None = None,
+        stays: bool = False,
+        names: tuple[str, ...] = (*COUNTED, "read"),
+    ):
+        self.folder, self.at, self.spoil, self.stays, self.names = os.fspath(folder), at, spoil, stays, names
         self.armed, self.calls, self.spoiled = True, [], []
         self._real, self._own, self._patches = {name: getattr(os, name) for name in COUNTED}, set(), ExitStack()
 
@@ -50,7 +59,7 @@ class FileCalls:
 
     def count(self, name: str) -> None:
         """One more call of that name; the Nth does not come back from here."""
-        if not self.armed:
+        if not self.armed or name not in self.names:
             return
         self.calls.append(name)
         if self.spoil is not None and (len(self.calls) == self.at or (self.stays and len(self.calls) > self.at > 0)):
