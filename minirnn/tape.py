@@ -25,6 +25,7 @@ from minirnn.workers import one_blas_thread
 
 _recording: ContextVar[bool] = ContextVar("minirnn_recording", default=True)
 _inside_rule: ContextVar[bool] = ContextVar("minirnn_inside_rule", default=False)
+_watcher: ContextVar[Callable | None] = ContextVar("minirnn_watcher", default=None)
 _serials = itertools.count()
 
 NUMBERS = (bool, int, float, complex)
@@ -49,6 +50,30 @@ def no_grad() -> Iterator[None]:
         yield
     finally:
         _recording.reset(token)
+
+
+@contextmanager
+def watching(look: Callable[[str, Sequence[Array | None]], Any]) -> Iterator[None]:
+    """Within this block ``look(what, arrays)`` is shown what every rule and every pullback returns, when it returns it.
+
+    It must not write into the arrays. The block belongs to the current context, as that of `no_grad` does.
+
+    Examples
+    --------
+    >>> from minirnn import ops
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> with watching(lambda what, arrays: print(what)):
+    ...     ops.sum(ops.tanh(x)).backward()
+    the output of tanh
+    the output of sum
+    the gradient that sum hands down
+    the gradient that tanh hands down
+    """
+    token = _watcher.set(look)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 class Edge:
@@ -438,11 +463,15 @@ def pull_back(
             former_here = places[edge.index]
             places[edge.index] = cotangent if former_here is None else former_here + cotangent
 
+    look = _watcher.get()
     for output, cotangent in zip(outputs, cotangents, strict=True):
         deliver(Edge(output), cotangent)
     while heap:
         node = heapq.heappop(heap)
-        for edge, cotangent in zip(node.inputs, node.pull(waiting.pop(node)), strict=True):
+        found = node.pull(waiting.pop(node))
+        if look is not None:
+            look(f"the gradient that {node.name} hands down", found)
+        for edge, cotangent in zip(node.inputs, found, strict=True):
             if edge is not None and edge.requires_grad:
                 shape = getattr(cotangent, "shape", None)
                 if cotangent is None or shape != edge.shape:
@@ -498,6 +527,8 @@ def differentiable(rule: Callable) -> Callable:
             if not hasattr(o, "dtype"):
                 raise TypeError(f"the output of {name!r} must be an array or a tuple of arrays, got {type(o).__name__}")
         outputs = [Tensor.around(o) for o in (output if several else (output,))]
+        if (look := _watcher.get()) is not None:
+            look(f"the output of {name}", [t.array for t in outputs])
         share_counts(tensors, outputs)
         if any(wanted):
             node = Node(name, tensors, pullback, outputs)

@@ -174,8 +174,9 @@ class Checkpoint(Callback):
 
     Notes
     -----
-    If a save fails (a full disk, say, or too little memory), the file before it stays as it is, and training goes on with a warning. After
-    the run ``saved_at`` is the step that ``last.npz`` is of: smaller than ``trainer.step`` if the last save failed.
+    If a save fails (a full disk, say, or too little memory), the file before it stays as it is, and training goes on
+    with a warning. After the run ``saved_at`` is the step that ``last.npz`` is of: smaller than ``trainer.step`` if the
+    last save failed.
     """
 
     def __init__(
@@ -290,8 +291,8 @@ class Checkpoint(Callback):
         """Ends a run whose last step left the numbers' range: what is saved stays finite."""
         if not trainer.is_finite():
             raise DivergenceError(
-                f"the parameters are no longer finite after step {trainer.step} (a smaller learning rate may help); "
-                f"{self.directory / 'last.npz'} holds step {self.saved_at}"
+                f"the parameters, or the optimizer's moments, are no longer finite after step {trainer.step} "
+                f"(a smaller learning rate may help); {self.directory / 'last.npz'} holds step {self.saved_at}"
             )
 
     def _keep(self, step: int) -> None:

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.arrays import xp_of
 from minirnn.nn.inputs import positive, positive_number
 from minirnn.nn.module import flatten
 from minirnn.nn.recurrent import State
@@ -33,6 +32,7 @@ from minirnn.training.clipping import (
     gradient_norm,
 )
 from minirnn.training.data_parallel import Alone
+from minirnn.training.first_bad import finite, first_not_finite
 from minirnn.training.optimizers import Adam, Optimizer
 from minirnn.training.schedules import Plateau, Schedule
 
@@ -144,8 +144,9 @@ class Trainer:
             self.finished = reason
 
     def is_finite(self) -> bool:
-        """Whether every parameter is: a step can be taken with finite gradients and still leave the numbers' range."""
-        return all(bool(xp_of(p.array).isfinite(p.array).all()) for p in self.optimizer.parameters)
+        """Whether all that a step changes is: with finite gradients it can still leave the numbers' range."""
+        moments = [array for each in self.optimizer.state for array in each.values()]
+        return all(finite(array) for array in (*(p.array for p in self.optimizer.parameters), *moments))
 
     def train_step(self) -> None:
         """One step: loss, backward, clip, update. A step whose numbers are not finite is refused, and counted."""
@@ -165,7 +166,7 @@ class Trainer:
                 raise NonFiniteGradientError(f"the loss of step {self.step} is {self.loss}; the step is refused")
             norm, clipped = self._clip()
         except NonFiniteGradientError as error:
-            self._refuse(error)
+            self._refuse(error, first_not_finite(self.model, self.step - 1, inputs, targets, state))
             return
         self.optimizer.step()
         self.refused = 0
@@ -185,12 +186,13 @@ class Trainer:
             return clip_grad_value_(parameters, self.clip_value), beyond
         return gradient_norm(parameters), False
 
-    def _refuse(self, error: NonFiniteGradientError) -> None:
+    def _refuse(self, error: NonFiniteGradientError, first: str) -> None:
         self.refused += 1
         self.state = None  # it may hold what made the loss infinite
+        why = f"{error}; the first that is not finite: {first}" if first else str(error)
         if self.refused >= MOST_REFUSED:
-            raise DivergenceError(f"{MOST_REFUSED} steps in a row were refused; the last: {error}")
-        warnings.warn(f"step {self.step}: {error}", RuntimeWarning, stacklevel=3)
+            raise DivergenceError(f"{MOST_REFUSED} steps in a row were refused; the last: {why}")
+        warnings.warn(f"step {self.step}: {why}", RuntimeWarning, stacklevel=3)
 
     def _record(self) -> None:
         loss, norm, clips, steps = self.since_record

@@ -1,0 +1,62 @@
+"""Where NaN and infinity come from: a training step is taken again, and everything on its way is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minirnn.arrays import Array, xp_of
+from minirnn.nn.module import flatten
+from minirnn.nn.recurrent import State
+from minirnn.tape import pull_back, watching
+
+
+class _FoundError(Exception):
+    """What is not finite first; ends the step that is taken for its sake."""
+
+
+def finite(array: Array) -> bool:
+    """Whether no number of the array is NaN or infinite."""
+    return array.dtype.kind != "f" or bool(xp_of(array).isfinite(array).all())
+
+
+def first_not_finite(model: Any, draws: int, inputs: Any, targets: Any, state: State | None) -> str:
+    """Names what was first not to be finite: a parameter, the state, or what a rule or its pullback returned.
+
+    Parameters
+    ----------
+    model : CharLM or Seq2Seq
+        Its gradients stay as they are.
+    draws : int
+        Where its random streams stood before the step: dropout drops the same.
+    inputs, targets, state
+        What ``model.loss`` was given.
+
+    Returns
+    -------
+    str
+        Empty if all is finite, this time.
+    """
+
+    def look(what: str, arrays: Sequence[Array | None]) -> None:
+        for array in arrays:
+            if array is not None and array.dtype.kind == "f":
+                masked = what == "the output of where"  # with -inf, so that no maximum falls on what is not there
+                bad = int((~(array < np.inf) if masked else ~xp_of(array).isfinite(array)).sum())
+                if bad:
+                    raise _FoundError(f"{what}, {bad} of {array.size} numbers")
+
+    try:
+        for name, p in model.named_parameters():
+            look(f"the parameter {name}", [p.array])
+        if state is not None:
+            look("the state that was carried into the step", [part.array for part in flatten(state)])
+        model.seek(draws)
+        with np.errstate(all="ignore"), watching(look):
+            loss, _ = model.loss(inputs, targets, state)
+            pull_back([loss], [xp_of(loss.array).ones(loss.shape, loss.dtype)])
+    except _FoundError as found:
+        return str(found)
+    return ""
