@@ -13,6 +13,7 @@ import numpy as np
 from minirnn.models import CharLM, Seq2Seq
 from minirnn.training.atomic import previous_path, write_atomically
 from minirnn.training.callbacks import Callback
+from minirnn.training.claiming import claim, release
 from minirnn.training.loop import DivergenceError, Trainer
 from minirnn.training.plausible import check_meta, check_state, read_log
 from minirnn.training.sealed import CheckpointError, PathLike, read_sealed, write_sealed
@@ -168,7 +169,8 @@ class Checkpoint(Callback):
     Raises
     ------
     RunDirectoryError
-        At the start of the run, if the directory holds one and neither ``resume`` nor ``overwrite`` is given.
+        At the start of the run, if the directory holds one and neither ``resume`` nor ``overwrite`` is given, or if
+        another process trains there.
     CheckpointError
         At the start of the run, if what is to be resumed cannot be loaded, or is of other data or another model.
 
@@ -204,11 +206,17 @@ class Checkpoint(Callback):
     def on_start(self, trainer: Trainer) -> None:
         there = self.others()
         self.logged, self.log_bytes, self.saved_at, self.epoch_ended = 0, 0, None, False  # of a run before this one
+        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            claim(self.directory)
+        except BlockingIOError as error:
+            raise RunDirectoryError(
+                f"another process trains in {self.directory}; wait until it has ended, or use another directory"
+            ) from error
         if self.resume and (self.directory / "last.npz").exists():
             self.read_into(trainer)
             self._put_back()
             return
-        self.directory.mkdir(parents=True, exist_ok=True)
         if self.config:  # first: it shows, before anything is deleted, that the directory can be written to
             config = self.directory / "config.toml"
             try:
@@ -258,6 +266,7 @@ class Checkpoint(Callback):
         if self.saved_at != trainer.step:  # once more, with less space taken
             self._save(trainer, keep_previous=False)
         self._guarded(lambda: self._have_a_best(trainer))
+        release(self.directory)
 
     def keep_as_best(self, trainer: Trainer) -> None:
         """Makes the model ``best.npz``: it is better now, within an epoch, than it was after any.

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from counting import Tried
 
@@ -28,3 +30,25 @@ def apart(script: str, *words: str) -> Iterator[Tried]:
 def report(what: str, failure: str = "") -> None:
     """Says, in such a script, how a case ended."""
     print(json.dumps([what, failure]), flush=True)
+
+
+def child(call: Callable[[], Any]) -> int:
+    """Starts a function in a child of this process, silently, and returns its number; it exits with 99 for a mistake."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 99
+    try:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(nowhere, stream)
+        code = call() or 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def ended(call: Callable[[], Any]) -> int:
+    """Runs a function in a child, and returns its exit code; below 0, the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child(call), 0)[1])

@@ -11,13 +11,10 @@ import shutil
 import signal
 import sys
 import tempfile
-import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
-from apart import report
+from apart import ended, report
 from file_calls import FileCalls
 from trial_runs import PAIRS, RUNS, TEXT, files_of, temporaries
 
@@ -32,23 +29,6 @@ COMMANDS = {
     "train-seq2seq": ["--units=words", "--vocab-size=99", "--save-every=2"],
 }
 SIGNALS = {"SIGKILL": [signal.SIGKILL], "SIGTERM": [signal.SIGTERM], "SIGINT twice": [signal.SIGINT] * 2}
-
-
-def child(call: Callable[[], Any]) -> int:
-    """Runs a function in a child of this process, silently, and returns how it ended: below 0, the signal."""
-    pid = os.fork()
-    if pid:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    code = 99  # of a mistake in what was run
-    try:
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(nowhere, stream)
-        code = call() or 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
 
 
 class Trial:
@@ -72,7 +52,7 @@ class Trial:
             with FileCalls(self.run, at, kill, names=CHANGING):
                 return self.go_on()
 
-        return child(call)
+        return ended(call)
 
     def calls(self) -> int:
         """How many calls there are."""
@@ -83,7 +63,7 @@ class Trial:
                 self.go_on()
             count.write_text(str(len(layer.calls)))
 
-        assert child(call) == 0
+        assert ended(call) == 0
         return int(count.read_text())
 
     def clear(self) -> None:
@@ -131,7 +111,7 @@ def lost(trial: Trial) -> str:
 
 def resumed(trial: Trial, whole: dict[str, bytes]) -> str:
     """Whether the run, gone on with, ends with the files of one that was never stopped."""
-    if code := child(trial.go_on):
+    if code := ended(trial.go_on):
         return f"it could not be gone on with: exit code {code}"
     found = files_of(trial.run)
     other = [name for name in whole if found.get(name) != whole[name]]
@@ -166,7 +146,7 @@ def at_random(trial: Trial, what: str, whole: dict[str, bytes], kills: int, draw
     trial.clear()
     for number in range(kills):
         seconds = draw.uniform(0.001, 0.06)
-        code = child(call)
+        code = ended(call)
         failure = "" if code in (0, -signal.SIGPROF) else f"it ended with code {code}"
         report(
             f"{what}, kill {number} of {kills}, after {seconds:.3f} s{' (too late)' * (not code)}",
