@@ -83,6 +83,16 @@ def test_closed_stdout_ends_quietly(finished_run):
         assert process.wait(60) == 0
 
 
+def test_head_of_the_records_ends_a_run_which_is_saved(cli, text, tmp_path):
+    words = ["train", text, "-o", tmp_path / "run", *SMALL, "--steps", 10**6, "--json"]
+    with minirnn_process(*words) as process:
+        step = json.loads(process.stdout.readline())["step"]
+        process.stdout.close()
+        assert "Error" not in process.stderr.read()
+        assert process.wait(60) == 0
+    assert json.loads(cli("inspect", tmp_path / "run", "--json").out)["training"]["step"] >= step
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_records_to_a_full_disk_stop_the_run_and_save_it(cli, text, tmp_path):
     words = ["train", text, "-o", tmp_path / "run", *SMALL, "--steps", 1000, "--json"]

@@ -8,7 +8,7 @@ import pytest
 from tiny_runs import bits, tiny_model, tiny_stream
 
 from minirnn import Checkpoint, Trainer, load
-from minirnn.training import Callback
+from minirnn.training import Callback, RunDirectoryError
 from minirnn.training.sealed import read_sealed
 
 
@@ -189,3 +189,68 @@ def test_a_log_that_was_deleted_on_the_way_is_written_anew(tmp_path, recwarn):
     running.run(steps=9, callbacks=[Delete(), Checkpoint(tmp_path)])
     assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == running.history
     assert not recwarn.list
+
+
+def test_a_save_for_which_memory_is_short_costs_a_warning(tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        monkeypatch.undo()
+        raise MemoryError
+
+    checkpoint = Checkpoint(tmp_path, every=1)
+    monkeypatch.setattr("minirnn.training.checkpoint.write_sealed", fail)
+    with pytest.warns(RuntimeWarning, match=r"could not write to .*\(not enough memory\).* training goes on"):
+        trainer().run(steps=2, callbacks=[checkpoint])
+    assert checkpoint.saved_at == read_sealed(tmp_path / "last.npz")[1]["training"]["step"] == 2
+
+
+def test_a_directory_that_vanishes_costs_warnings_and_not_the_run(tmp_path):
+    class Vanish(Callback):
+        def on_step(self, trainer):
+            if trainer.step == 3:
+                (tmp_path / "run").rename(tmp_path / "elsewhere")
+
+    whole, parted, checkpoint = trainer(), trainer(), Checkpoint(tmp_path / "run", every=1)
+    whole.run(steps=5)
+    with pytest.warns(RuntimeWarning, match=r"could not write to .*run \(No such file"):
+        parted.run(steps=5, callbacks=[Vanish(), checkpoint])
+    assert bits(parted.model) == bits(whole.model)
+    assert checkpoint.saved_at == read_sealed(tmp_path / "elsewhere" / "last.npz")[1]["training"]["step"] == 2
+
+
+fcntl = pytest.importorskip("fcntl", reason="directories are claimed where Unix has locks")
+
+
+def test_a_directory_is_held_while_a_run_is_under_way_and_by_no_other_process(tmp_path):
+    class Try(Callback):
+        def on_step(self, trainer):
+            with pytest.raises(BlockingIOError):  # another opening of it is as another process
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    other = os.open(tmp_path, os.O_RDONLY)
+    trainer().run(steps=2, callbacks=[Checkpoint(tmp_path), Try()])
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for settings in ({"resume": True}, {"overwrite": True}):
+        with pytest.raises(RunDirectoryError, match="another process trains in .*; wait until it has ended"):
+            trainer().run(steps=2, callbacks=[Checkpoint(tmp_path, **settings)])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    os.close(other)
+    trainer().run(steps=3, callbacks=[Checkpoint(tmp_path, resume=True)])
+
+
+def test_a_run_that_broke_off_can_be_gone_on_with_in_the_same_process(tmp_path):
+    class Break(Callback):
+        def on_step(self, trainer):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer().run(steps=3, callbacks=[Checkpoint(tmp_path, every=1), Break()])
+    assert run(tmp_path, 2, resume=True).step == 2
+
+
+def test_where_there_are_no_locks_nobody_is_kept_out(tmp_path, monkeypatch):
+    def unsupported(*arguments):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    assert run(tmp_path, 2).step == 2

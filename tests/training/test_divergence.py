@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 from tiny_runs import bits, tiny_model, tiny_stream
 
-from minirnn import CharLM, Checkpoint, DivergenceError, Trainer, differentiable, load
+from minirnn import CharLM, Checkpoint, DivergenceError, Seq2Seq, Trainer, differentiable, load, no_grad
+from minirnn.text import PairStream, TokenVocabulary
 from minirnn.training import Plateau, loop
+from minirnn.training.first_bad import first_not_finite
+
+PAIRS = [("a b c", "d"), ("a", "d e")]
+VOCABULARIES = tuple(TokenVocabulary.learn(side, "words") for side in zip(*PAIRS, strict=True))
 
 
 @differentiable
@@ -43,7 +48,8 @@ def test_a_step_with_a_bad_gradient_is_refused_and_the_run_goes_on(backend, clip
     trainer = poisoned_trainer(bad_steps=[3], **clipping)
     trainer.run(steps=3)
     before = bits(trainer.model), bits(trainer.optimizer)
-    with pytest.warns(RuntimeWarning, match=r"step 4: the gradient of .* is refused"):
+    told = r"step 4: the gradient of .* is refused.*: the gradient that poison hands down, 1 of 1 numbers"
+    with pytest.warns(RuntimeWarning, match=told):
         trainer.run(steps=4)
     assert (bits(trainer.model), bits(trainer.optimizer)) == before
     assert (trainer.step, trainer.refused) == (4, 1)
@@ -67,10 +73,41 @@ def test_a_state_that_is_not_finite_is_not_carried_into_the_next_step(backend):
     trainer = poisoned_trainer(bad_steps=[])
     trainer.run(steps=1)
     trainer.state = tuple(part * np.nan for part in trainer.state)
-    with pytest.warns(RuntimeWarning, match="step 2: the loss of step 2 is nan"):
+    with pytest.warns(RuntimeWarning, match="step 2: the loss of step 2 is nan.*: the state that was carried into"):
         trainer.run(steps=2)
     trainer.run(steps=3)
     assert trainer.refused == 0 and np.isfinite(trainer.loss)
+
+
+def test_a_rule_that_leaves_the_numbers_is_named_and_masks_are_not_blamed():
+    """A translator that reads the maximum of a memory fills what is padded with -inf, as it should."""
+    stream = PairStream(PAIRS, *VOCABULARIES, 2)
+    model = Seq2Seq(*VOCABULARIES, 3, 4, 1, attention="none", context="max", dtype="float32")
+    big = model.head.weight.array * 0 + np.float32(3e38)
+    with no_grad():
+        model.head.weight.data = big
+    with (
+        np.errstate(all="ignore"),
+        pytest.warns(RuntimeWarning, match="first that is not finite: the output of affine"),
+    ):
+        Trainer(model, stream).run(steps=1)
+
+
+def test_looking_for_what_is_not_finite_changes_nothing_and_finds_nothing_in_a_good_step():
+    trainer = poisoned_trainer([])
+    trainer.run(steps=3)
+    before = bits(trainer.model), {name: p.grad.tobytes() for name, p in trainer.model.named_parameters()}
+    inputs, targets = trainer.training.batch(0, 3)
+    assert first_not_finite(trainer.model, 3, inputs, targets, trainer.state) == ""
+    assert before == (bits(trainer.model), {name: p.grad.tobytes() for name, p in trainer.model.named_parameters()})
+
+
+def test_moments_that_are_not_finite_are_not_saved(tmp_path):
+    trainer = poisoned_trainer([])
+    trainer.run(steps=2, callbacks=[Checkpoint(tmp_path)])
+    trainer.optimizer.state[0]["v"].flat[0] = np.inf  # the parameter stays finite, and never moves again
+    with pytest.raises(DivergenceError, match="the optimizer's moments, are no longer finite after step 3"):
+        trainer.run(steps=3, callbacks=[Checkpoint(tmp_path, overwrite=True)])
 
 
 def test_after_too_many_refusals_in_a_row_the_run_is_given_up():
@@ -100,7 +137,8 @@ def test_a_bad_weight_is_never_spread(backend, bad, where):
     weights[where].flat[:] = bad
     model.load_state_dict(weights)
     before = bits(model)
-    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="step 1: the loss of step 1 is (nan|inf)"):
+    told = f"step 1: the loss of step 1 is (nan|inf).*: the parameter {where}, {weights[where].size} of"
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match=told):
         Trainer(model, stream).run(steps=1)
     with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"), pytest.raises(DivergenceError):
         Trainer(model, stream).run(steps=50)

@@ -33,7 +33,7 @@ def report(what: str, failure: str = "") -> None:
 
 
 def child(call: Callable[[], Any]) -> int:
-    """Starts a function in a child of this process, silently, and returns its number; it exits with 99 for a mistake."""
+    """Starts a function in a child of this process, silently, and returns its number; 99 is a mistake."""
     pid = os.fork()
     if pid:
         return pid
