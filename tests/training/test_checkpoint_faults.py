@@ -231,7 +231,7 @@ def test_a_directory_is_held_while_a_run_is_under_way_and_by_no_other_process(tm
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for settings in ({"resume": True}, {"overwrite": True}):
-        with pytest.raises(RunDirectoryError, match="another process trains in .*; wait until it has ended"):
+        with pytest.raises(RunDirectoryError, match=r"another process trains in .*; wait until it has ended"):
             trainer().run(steps=2, callbacks=[Checkpoint(tmp_path, **settings)])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     os.close(other)
