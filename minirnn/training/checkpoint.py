@@ -298,9 +298,9 @@ class Checkpoint(Callback):
 
     def _refuse_lost(self, trainer: Trainer) -> None:
         """Ends a run whose last step left the numbers' range: what is saved stays finite."""
-        if not trainer.is_finite():
+        if lost := trainer.lost():
             raise DivergenceError(
-                f"the parameters, or the optimizer's moments, are no longer finite after step {trainer.step} "
+                f"{lost} is no longer finite after step {trainer.step} "
                 f"(a smaller learning rate may help); {self.directory / 'last.npz'} holds step {self.saved_at}"
             )
 

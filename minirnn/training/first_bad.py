@@ -17,11 +17,6 @@ class _FoundError(Exception):
     """What is not finite first; ends the step that is taken for its sake."""
 
 
-def finite(array: Array) -> bool:
-    """Whether no number of the array is NaN or infinite."""
-    return array.dtype.kind != "f" or bool(xp_of(array).isfinite(array).all())
-
-
 def first_not_finite(model: Any, draws: int, inputs: Any, targets: Any, state: State | None) -> str:
     """Names what was first not to be finite: a parameter, the state, or what a rule or its pullback returned.
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from minirnn.arrays import xp_of
 from minirnn.nn.inputs import positive, positive_number
 from minirnn.nn.module import flatten
 from minirnn.nn.recurrent import State
@@ -32,7 +33,7 @@ from minirnn.training.clipping import (
     gradient_norm,
 )
 from minirnn.training.data_parallel import Alone
-from minirnn.training.first_bad import finite, first_not_finite
+from minirnn.training.first_bad import first_not_finite
 from minirnn.training.optimizers import Adam, Optimizer
 from minirnn.training.schedules import Plateau, Schedule
 
@@ -143,10 +144,15 @@ class Trainer:
         if for_good:
             self.finished = reason
 
-    def is_finite(self) -> bool:
-        """Whether all that a step changes is: with finite gradients it can still leave the numbers' range."""
-        moments = [array for each in self.optimizer.state for array in each.values()]
-        return all(finite(array) for array in (*(p.array for p in self.optimizer.parameters), *moments))
+    def lost(self) -> str:
+        """What is no longer finite: a step can be taken with finite gradients and still leave the numbers' range."""
+        for k, (p, moments) in enumerate(zip(self.optimizer.parameters, self.optimizer.state, strict=True)):
+            name = p.name or f"parameter {k}"
+            arrays = {name: p.array} | {f"the optimizer's moment {m} of {name}": array for m, array in moments.items()}
+            for what, array in arrays.items():
+                if not bool(xp_of(array).isfinite(array).all()):
+                    return what
+        return ""
 
     def train_step(self) -> None:
         """One step: loss, backward, clip, update. A step whose numbers are not finite is refused, and counted."""
