@@ -159,13 +159,13 @@ def main_of(long: bool, seed: int) -> None:
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         for kind in RUNS:
-            at_every_call(Trained(Path(folder), kind), f"a run of {kind}", ("SIGKILL",), 1 if long else 5, seed)
+            at_every_call(Trained(Path(folder), kind), f"a run of {kind}", ("SIGKILL",), 1 if long else 9, seed)
             Trial(Path(folder)).clear()
         for verb in COMMANDS:
             trial = Commanded(Path(folder), verb)
-            whole = at_every_call(trial, f"minirnn {verb}", tuple(SIGNALS), 3 if long else 60, seed)
+            whole = at_every_call(trial, f"minirnn {verb}", tuple(SIGNALS), 3 if long else 80, seed)
             for _ in range(10 if long else 1):
-                at_random(trial, f"minirnn {verb}", whole, 20 if long else 3, draw)
+                at_random(trial, f"minirnn {verb}", whole, 20 if long else 2, draw)
             trial.clear()
 
 
