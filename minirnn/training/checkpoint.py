@@ -216,6 +216,8 @@ class Checkpoint(Callback):
         if self.resume and (self.directory / "last.npz").exists():
             self.read_into(trainer)
             self._put_back()
+            if self.keep:  # the run may have been killed before this save had its name
+                self._guarded(lambda: self._keep(trainer.step))
             return
         if self.config:  # first: it shows, before anything is deleted, that the directory can be written to
             config = self.directory / "config.toml"
