@@ -307,9 +307,10 @@ class Checkpoint(Callback):
             )
 
     def _keep(self, step: int) -> None:
-        own = self.directory / f"step-{step:08d}.npz"
-        own.unlink(missing_ok=True)
-        os.link(self.directory / "last.npz", own)
+        own, last = self.directory / f"step-{step:08d}.npz", self.directory / "last.npz"
+        if not (own.exists() and own.samefile(last)):  # else a link that fails would cost the one there is
+            own.unlink(missing_ok=True)
+            os.link(last, own)
         for old in self._snapshots()[: -self.keep]:
             old.unlink(missing_ok=True)
 

@@ -94,7 +94,7 @@ def places(kind: str) -> dict[str, tuple[Callable[[float, Trainer], None], str]]
     for what in dict.fromkeys(seen):
         if "hands down" in what:
             name = what.split()[3]
-            found[f"pullback of {name}"] = (partial(in_pullback, name), what)
+            found[f"pullback of {name}"] = (partial(in_pullback, name), re.escape(what))
     return found
 
 
