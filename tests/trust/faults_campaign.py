@@ -115,7 +115,10 @@ def wrong(moment: Moment, found: Run, whole: Run) -> str:
         return "what was to be gone on with is another" if moment.resumes and found.after != found.before else ""
     if found.bits != whole.bits:
         return "training went another way"
-    if found.after != whole.after and not found.warned:
+    missing = any(
+        found.after.get(name) != content for name, content in whole.after.items()
+    )  # a snapshot more is no loss
+    if missing and not found.warned:
         return "there was no warning"
     if found.saved_at == LAST:
         return (
@@ -160,7 +163,7 @@ def campaign(long: bool, seed: int) -> Iterator[Tried]:
     for kind, (name, moment) in product(RUNS, MOMENTS.items()):
         whole = run(kind, moment)
         assert not wrong(moment, whole, whole) and not whole.warned
-        every = 1 if long or (kind, name) == ("characters", "save") else 3
+        every = 1 if long or (kind, name) == ("characters", "save") else 5
         for at in range(1 + seed % every, len(whole.calls) + 1, every):
             several = product(CODES, (False, True)) if long else [(CODES[at % len(CODES)], at % 2 == 0)]
             for code, stays in several:
