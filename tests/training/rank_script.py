@@ -26,7 +26,8 @@ class Trouble(Callback):
             time.sleep(60)
 
 
-data_parallel.STALLED = 1.0
-stream = tiny_stream(batch_size=4)
-trainer = Trainer(tiny_model(stream), stream, parallel=DataParallel())
-trainer.run(steps=1000, callbacks=[Checkpoint(Path(sys.argv[1]), every=1), Trouble()])
+if __name__ == "__main__":
+    data_parallel.STALLED = 1.0
+    stream = tiny_stream(batch_size=4)
+    trainer = Trainer(tiny_model(stream), stream, parallel=DataParallel())
+    trainer.run(steps=1000, callbacks=[Checkpoint(Path(sys.argv[1]), every=1), Trouble()])
