@@ -160,13 +160,13 @@ def _affine(W: Array, b: Array | None, B: int) -> Callable[[Array], Array]:
 
 def _rnn(rnn: RNN, W_hh: Array, h: Array) -> Callable[[Array], Array]:
     """From the input part ``a (H, B)`` to the new ``h``, which takes the place of the old."""
-    xp, kernels, product = xp_of(h), kernels_of(h), _product(W_hh, h.shape[1])
-    s = xp.empty_like(h)
+    kernels, product, new = kernels_of(h), _product(W_hh, h.shape[1]), xp_of(h).empty_like(h)
 
     def step(a: Array) -> Array:
-        product(h, s)
-        xp.add(s, a, out=h)  # (1)
-        kernels.rnn_activate(h, rnn.nonlinearity)  # (2)
+        nonlocal h, new
+        product(h, new)
+        kernels.rnn_activate(a, new, rnn.nonlinearity)  # (1, 2)
+        h, new = new, h
         return h
 
     return step

@@ -1,9 +1,10 @@
-"""Kernels for CuPy on the GPU; the gate arithmetic is still that of ordinary array operations, not fused."""
+"""Kernels for CuPy on the GPU."""
 
 import math
 import sys
 
 from minirnn.arrays import xp_of
+from minirnn.kernels.fused import rnn_activate, rnn_back, rnn_slopes
 from minirnn.kernels.gru import (
     gru_candidate,
     gru_candidate_back,
@@ -14,7 +15,6 @@ from minirnn.kernels.gru import (
     gru_slopes,
 )
 from minirnn.kernels.lstm import lstm_gates, lstm_gates_back, lstm_slopes
-from minirnn.kernels.rnn import rnn_activate, rnn_slopes
 
 __all__ = [
     "add_rows",
@@ -27,23 +27,38 @@ __all__ = [
     "gru_reset",
     "gru_reset_back",
     "gru_slopes",
+    "in_order",
     "lstm_gates",
     "lstm_gates_back",
     "lstm_slopes",
     "product",
     "rnn_activate",
+    "rnn_back",
     "rnn_slopes",
     "rows_of",
+    "run",
     "shares",
     "side_by_side",
     "take_columns",
     "turn",
 ]
 
+RUN = 2**24  # numbers prepared at once, up to 128 MiB: few launches, and the device is filled
+
 
 def empty(shape, dtype):
     """An array whose contents are whatever was in its memory; CuPy keeps a pool of it."""
     return sys.modules["cupy"].empty(shape, dtype)
+
+
+def in_order(xs, dtype):
+    """What a loop over steps reads, as kernels read it: contiguous, of one dtype."""
+    return xp_of(xs).ascontiguousarray(xs, dtype)
+
+
+def run(numbers):
+    """How many steps to prepare at once, with so many numbers in each: all, as far as memory allows."""
+    return max(1, RUN // max(1, numbers))
 
 
 def product(

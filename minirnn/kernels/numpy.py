@@ -17,7 +17,7 @@ from minirnn.kernels.gru import (
     gru_slopes,
 )
 from minirnn.kernels.lstm import lstm_gates, lstm_gates_back, lstm_slopes
-from minirnn.kernels.rnn import rnn_activate, rnn_slopes
+from minirnn.kernels.rnn import rnn_activate, rnn_back, rnn_slopes
 from minirnn.memory import empty
 
 __all__ = [
@@ -31,13 +31,16 @@ __all__ = [
     "gru_reset",
     "gru_reset_back",
     "gru_slopes",
+    "in_order",
     "lstm_gates",
     "lstm_gates_back",
     "lstm_slopes",
     "product",
     "rnn_activate",
+    "rnn_back",
     "rnn_slopes",
     "rows_of",
+    "run",
     "shares",
     "side_by_side",
     "take_columns",
@@ -50,7 +53,24 @@ __all__ = [
 SMALL = 10**6
 FEWEST = 4  # rows of a block: with fewer the BLAS takes twice as long, whatever it need not rearrange
 MANY = 2**23  # operations that are worth a thread: some 80 microseconds
+RUN = 2**17  # numbers prepared at once, about half a megabyte: they stay in the second-level cache until they are used
 ENOUGH = 3 * 10**6  # multiplications of a step that are worth a thread: with fewer, threads wait for Python's lock
+
+
+def in_order(xs, dtype):
+    """What a loop over steps reads: here as it is, for array operations take any layout and any dtype."""
+    return xs
+
+
+def run(numbers):
+    """How many steps to prepare at once, with so many numbers in each: as many as the cache can hold.
+
+    Examples
+    --------
+    >>> run(2**16), run(2**20), run(0)
+    (2, 1, 131072)
+    """
+    return max(1, RUN // max(1, numbers))
 
 
 def product(

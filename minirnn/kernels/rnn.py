@@ -1,14 +1,19 @@
-"""The nonlinearity of the plain recurrent network in array operations, written into arrays that the caller gives."""
+"""The arithmetic of the plain recurrent network in array operations, written into arrays that the caller gives.
+
+``cuda/rnn.cu`` is the same for a device, under the same names.
+"""
 
 from minirnn.arrays import xp_of
 
 
 def rnn_activate(
-    h,  # (H, B) holds the pre-activations a_t, and h_t afterwards
+    a,  # (H, B) the input's part of the pre-activations
+    h,  # (H, B) holds W_hh h_prev, and h_t afterwards
     nonlinearity,  # "tanh" or "relu"
 ):
-    """``h_t = tanh(a_t)`` or ``relu(a_t)``, in place: equation (2) of ``rules/rnn.py``."""
+    """``h_t = tanh(a_t)`` or ``relu(a_t)``, in place: the sum of (1), and (2) of ``rules/rnn.py``."""
     xp = xp_of(h)
+    h += a  # (1)
     if nonlinearity == "tanh":
         xp.tanh(h, out=h)
     elif h.dtype.kind == "c":
@@ -29,3 +34,13 @@ def rnn_slopes(
         xp.subtract(1, slopes, out=slopes)
     else:
         slopes[...] = xp.sign(h.real)  # h_t is never below zero; and where it is NaN, so is the slope
+
+
+def rnn_back(
+    dh_t,  # (H, B) what is asked of h_t by all but the next step
+    dh,  # (H, B) what the next step asks of it; becomes the sum
+    da,  # (H, B) holds the slopes, and the cotangent of the pre-activations afterwards
+):
+    """One step back through equation (2), given its slopes."""
+    dh += dh_t  # h_t is read twice
+    da *= dh  # (2)

@@ -237,7 +237,9 @@ def gru(
             kernels.gru_slopes(gates[run], h_prevs[run], dgates[run], reset_after)
             return gates[run], dgates[run]
 
-        for t, gates_t, dgates_t in steps_back(T, gates[:1].size, slopes):  # the only place where time runs backward
+        for t, gates_t, dgates_t in steps_back(
+            T, kernels.run(gates[:1].size), slopes
+        ):  # the only place where time runs backward
             dh += dhs[t]  # h_t is read twice
             if probe is not None:
                 probe("dh", t, dh)

@@ -167,7 +167,7 @@ def lstm(
             return da_slopes, dc_slopes, carry
 
         # da_t holds the slopes of its step until dm and dc meet them; here, and only here, time runs backward
-        for t, da_t, dc_slope, carry in steps_back(T, 5 * H * B, slopes):  # four slopes and dc_slope
+        for t, da_t, dc_slope, carry in steps_back(T, kernels.run(5 * H * B), slopes):  # four slopes and dc_slope
             dh += dhs[t]
             if W_hr is not None:
                 dh_totals[t] = dh

@@ -9,23 +9,19 @@ from __future__ import annotations
 
 from minirnn.arrays import xp_of
 
-RUN = 2**17  # numbers prepared at once, about half a megabyte: they stay in the second-level cache until they are used
 
-
-def steps_back(T, numbers, prepare):
+def steps_back(T, run, prepare):
     """Yields ``T - 1`` to ``0``, each with what was prepared for the step.
 
     A step backward multiplies what is asked of the state with slopes that were known before. For many steps at once
-    the slopes take a few long operations instead of many short ones; with ``numbers`` of them for each step, a run is
-    as long as the cache can hold. ``prepare(steps)`` is called before the first step of a run, which is a slice, and
-    returns arrays with a row for each.
+    the slopes take a few long operations instead of many short ones. ``prepare(steps)`` is called before the first step
+    of a run of so many, which is a slice, and returns arrays with a row for each.
 
     Examples
     --------
-    >>> list(steps_back(3, RUN // 2, lambda steps: ("abc"[steps], [steps.start] * 3)))
+    >>> list(steps_back(3, 2, lambda steps: ("abc"[steps], [steps.start] * 3)))
     [(2, 'c', 1), (1, 'b', 1), (0, 'a', 0)]
     """
-    run = max(1, RUN // max(1, numbers))
     for stop in range(T, 0, -run):
         start = max(0, stop - run)
         prepared = prepare(slice(start, stop))

@@ -41,7 +41,7 @@ from __future__ import annotations
 from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
 from minirnn.rules.linear import sum_of_products
-from minirnn.rules.recurrence import joint_dtype, steps_back
+from minirnn.rules.recurrence import joint_dtype, show, steps_back
 
 
 def rnn_step(
@@ -60,8 +60,8 @@ def rnn_step(
     """
     check_arguments(a, h_prev, W_hh, nonlinearity)
     xp, kernels = xp_of(a, h_prev, W_hh), kernels_of(a)
-    h = a + W_hh @ h_prev  # (1)
-    kernels.rnn_activate(h, nonlinearity)  # (2)
+    h = (W_hh @ h_prev).astype(joint_dtype(a, h_prev, W_hh), copy=False)
+    kernels.rnn_activate(a, h, nonlinearity)  # (1, 2)
 
     def rnn_step_pullback(dh):
         da = xp.empty(h.shape, joint_dtype(h, dh))
@@ -102,13 +102,13 @@ def rnn(
     """
     check_arguments(a_xs, h_0, W_hh, nonlinearity, steps=a_xs.shape[:1])
     kernels, (T, H, B) = kernels_of(a_xs), a_xs.shape
-    hs = kernels.empty((T + 1, H, B), joint_dtype(a_xs, h_0, W_hh))  # hs[t] enters step t, hs[t + 1] leaves it
-    hs[0] = h_0
+    dtype = joint_dtype(a_xs, h_0, W_hh)
+    hs = kernels.empty((T + 1, H, B), dtype)  # hs[t] enters step t, hs[t + 1] leaves it
+    hs[0], a_xs = h_0, kernels.in_order(a_xs, dtype)
     recur = kernels.product(W_hh, B)  # h -> W_hh h, with the matrix cut up once for T products of B columns
     for t in range(T):
         h = recur(hs[t], hs[t + 1])
-        h += a_xs[t]  # (1)
-        kernels.rnn_activate(h, nonlinearity)  # (2)
+        kernels.rnn_activate(a_xs[t], h, nonlinearity)  # (1, 2)
         if probe is not None:
             probe("h", t, h)
 
@@ -120,20 +120,17 @@ def rnn(
         hs, W_hh = saved
         dtype = joint_dtype(hs, dhs, dh_T)
         da, dh = kernels.empty((T, H, B), dtype), dh_T.astype(dtype, order="C")
-        recur_back = kernels.product(W_hh.T, B)
+        dhs, recur_back = kernels.in_order(dhs, dtype), kernels.product(W_hh.T, B)
 
         def slopes(run):
             kernels.rnn_slopes(hs[1:][run], da[run], nonlinearity)
             return (da[run],)
 
         # da_t holds the slope of its step until dh meets it; here, and only here, time runs backward
-        for t, da_t in steps_back(T, H * B, slopes):
-            dh += dhs[t]  # h_t is read twice
+        for t, da_t in steps_back(T, kernels.run(H * B), slopes):
+            kernels.rnn_back(dhs[t], dh, da_t)  # (2)
             if probe is not None:
-                probe("dh", t, dh)
-            da_t *= dh  # (2)
-            if probe is not None:
-                probe("da", t, da_t)
+                show(probe, t, ("dh", "da"), (dh, da_t))
             recur_back(da_t, dh)  # (1)
         dW_hh = sum_of_products(da, hs[:-1]) if wanted[2] else None  # (1) one product over all steps
         return da if wanted[0] else None, dh if wanted[1] else None, dW_hh

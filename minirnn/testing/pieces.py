@@ -11,8 +11,8 @@ from unittest.mock import patch
 
 from minirnn import memory
 from minirnn.decoding import candidates
-from minirnn.kernels import numpy
-from minirnn.rules import losses, recurrence
+from minirnn.kernels import cupy, numpy
+from minirnn.rules import losses
 from minirnn.rules.combinators import windows
 from minirnn.workers import one_blas_thread, use_workers
 
@@ -43,7 +43,7 @@ def in_pieces(workers: int = 2) -> Iterator[None]:
     >>> bool(np.allclose(whole.numpy(), pieces.numpy(), rtol=1e-12))
     True
     """
-    holders = (losses, recurrence, windows, numpy, candidates)
+    holders = (losses, windows, numpy, cupy, candidates)
     with ExitStack() as stack:
         for holder, name in ((holder, name) for holder in holders for name in PIECES if hasattr(holder, name)):
             stack.enter_context(patch.object(holder, name, PIECES[name]))

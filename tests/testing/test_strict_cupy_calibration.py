@@ -16,6 +16,7 @@ real = pytest.importorskip("cupy", reason="CuPy is not installed")
 HOST = np.arange(12, dtype=np.float32).reshape(3, 4)
 PUBLIC = sorted(name for name in vars(fake) if not name.startswith("__"))
 FUNCTIONS = [name for name in PUBLIC if inspect.isfunction(getattr(fake, name)) and name != "size"]  # it is compiled
+CLASSES = ("ndarray", "ufunc", "linalg", "RawKernel", "RawModule")  # each library has its own
 UFUNCS = [name for name in PUBLIC if isinstance(getattr(fake, name), fake.ufunc)]
 
 
@@ -73,7 +74,7 @@ def test_parts_of_cupy_that_are_no_functions():
 
 def test_constants_and_types_are_numpys_in_both():
     for name in PUBLIC:
-        if isinstance(getattr(fake, name), (type, float)) and name not in ("ndarray", "ufunc", "linalg"):
+        if isinstance(getattr(fake, name), (type, float)) and name not in CLASSES:
             assert (
                 getattr(real, name) is getattr(fake, name)
                 or getattr(real, name) == getattr(fake, name)
@@ -119,6 +120,32 @@ def test_methods_take_cupys_arguments():
         assert {p.name for p in parameters(function)[1:] if p.kind == p.KEYWORD_ONLY} <= set(theirs), name
         compared += 1
     assert compared > 30
+
+
+# Kernels of one's own
+
+
+def test_raw_kernels_take_what_cupys_take():
+    """They are compiled: names, order and defaults of their arguments stand in the first line of the docstring."""
+    for kind in ("RawKernel", "RawModule"):
+        mine, theirs = getattr(fake, kind), getattr(real, kind)
+        documented = re.match(rf"{kind}\((.*?)\)\n", theirs.__doc__)[1].split(", ")
+        theirs_in_order = [part.split("=")[0].split()[-1] for part in documented if part != "*"]
+        keyword_only = theirs_in_order[documented.index("*") :]
+        positions = [p.name for p in parameters(mine) if p.kind == p.POSITIONAL_OR_KEYWORD]
+        assert positions == theirs_in_order[: len(positions)]
+        assert {p.name for p in parameters(mine) if p.kind == p.KEYWORD_ONLY} <= set(keyword_only)
+    assert "grid, block, args, \\*, shared_mem=0" in real.RawKernel.__call__.__doc__
+    assert [p.name for p in parameters(fake.RawKernel.__call__)] == ["self", "grid", "block", "args", "shared_mem"]
+    assert hasattr(real.RawKernel, "max_dynamic_shared_size_bytes") and hasattr(real.RawModule, "get_function")
+
+
+def test_what_is_asked_of_an_array_before_a_launch():
+    for x in (fake.asarray(HOST), real_array()):
+        assert [y._c_contiguous for y in (x, x.T, x[:, ::2], x[1:])] == [True, False, False, True]
+        assert x.data.device_id == 0
+    assert hasattr(real.cuda.Device, "attributes")
+    assert fake.cuda.Device(0).attributes["MaxSharedMemoryPerBlockOptin"] == 232448  # compute capability 9.0
 
 
 # Universal functions

@@ -184,6 +184,11 @@ class ndarray:  # noqa: N801  # the name is CuPy's
         return Flags(flags.c_contiguous, flags.f_contiguous, self._base is None)
 
     @property
+    def _c_contiguous(self) -> bool:
+        """What CuPy's own Python files ask, for ``flags`` makes an object each time."""
+        return self._a.flags.c_contiguous
+
+    @property
     def base(self) -> ndarray | None:
         return self._base
 

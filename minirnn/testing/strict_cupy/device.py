@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import ClassVar
 
 from minirnn.testing.strict_cupy import counts
+
+UNASKED, SHARED = 48 * 1024, 227 * 1024  # bytes of shared memory that a block gets, and may ask for, on an H100
 
 
 class Flags:
@@ -27,6 +30,7 @@ class MemoryPointer:
     """Address of an array's first element."""
 
     __slots__ = ("ptr",)
+    device_id = 0
 
     def __init__(self, ptr: int):
         self.ptr = ptr
@@ -34,6 +38,8 @@ class MemoryPointer:
 
 class Device:
     """The one device there is."""
+
+    attributes: ClassVar = {"MaxSharedMemoryPerBlockOptin": SHARED}
 
     def __init__(self, device: int = 0):
         if device != 0:
@@ -73,6 +79,7 @@ cuda = SimpleNamespace(
     get_current_stream=lambda: _stream,
     is_available=lambda: True,
     runtime=SimpleNamespace(
+        getDevice=lambda: 0,
         getDeviceCount=lambda: 1,
         getDeviceProperties=lambda device: {"name": b"strict fake", "totalGlobalMem": 0, "multiProcessorCount": 1},
         deviceSynchronize=counts.record_sync,

@@ -22,6 +22,7 @@ from minirnn.testing.strict_cupy import (
 )
 from minirnn.testing.strict_cupy.array import launched, method, ndarray
 from minirnn.testing.strict_cupy.device import cuda
+from minirnn.testing.strict_cupy.kernels import RawKernel, RawModule
 from minirnn.testing.strict_cupy.ufuncs import all_ufuncs, ufunc
 
 _SHARED_WITH_NUMPY = """
@@ -82,6 +83,8 @@ def _build() -> Any:
         "linalg": linalg.linalg,
         "random": SimpleNamespace(default_rng=Generator, Generator=Generator),
         "cuda": cuda,
+        "RawKernel": RawKernel,
+        "RawModule": RawModule,
         "__version__": "14.2.0",
         "__getattr__": _missing,
     }

@@ -1,0 +1,39 @@
+// The plain recurrent network, one thread for each number: the twin in array operations is kernels/rnn.py.
+#include "elementwise.cuh"
+
+extern "C" __global__ void rnn_activate(
+    const REAL *a,  // (H, B) the input's part of the pre-activations
+    REAL *h,        // (H, B) holds W_hh h_prev, and h_t afterwards
+    bool relu,
+    int numbers)
+{
+    long long k = this_number();
+    if (k >= numbers) return;
+    REAL a_t = a[k] + h[k];                           // (1)
+    h[k] = relu ? (a_t < 0 ? 0 : a_t) : tanh(a_t);    // (2) nan is not below zero: it stays
+}
+
+extern "C" __global__ void rnn_slopes(
+    const REAL *h,  // (..., H, B)
+    REAL *slopes,   // (..., H, B) receives d(h_t)/d(a_t)
+    bool relu,
+    long long numbers)
+{
+    long long k = this_number();
+    if (k >= numbers) return;
+    REAL h_t = h[k];
+    slopes[k] = !relu ? 1 - h_t * h_t : h_t > 0 ? 1 : h_t;  // (2) h_t is never below zero, but it may be nan
+}
+
+extern "C" __global__ void rnn_back(
+    const REAL *dh_t,  // (H, B) what is asked of h_t by whoever reads it
+    REAL *dh,          // (H, B) what step t + 1 asks of it; becomes the sum
+    REAL *da,          // (H, B) holds the slopes, and the cotangent of the pre-activations afterwards
+    int numbers)
+{
+    long long k = this_number();
+    if (k >= numbers) return;
+    REAL asked = dh[k] + dh_t[k];
+    dh[k] = asked;
+    da[k] *= asked;  // (2)
+}

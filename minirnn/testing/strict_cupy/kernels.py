@@ -1,0 +1,84 @@
+"""Kernels of one's own on the pretended device: each is held against its declaration, and its NumPy twin computes."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from minirnn.kernels.launching import DTYPES, kernels_in
+from minirnn.testing.strict_cupy import counts
+from minirnn.testing.strict_cupy.array import ndarray
+from minirnn.testing.strict_cupy.device import SHARED, UNASKED
+from minirnn.testing.strict_cupy.twins import TWINS
+
+
+class RawModule:
+    """A CUDA source. It is not compiled; what its kernels are called, and take, is read in it."""
+
+    def __init__(
+        self,
+        code: str | None = None,
+        *,
+        path: str | None = None,
+        options: tuple[str, ...] = (),
+        backend: str = "nvrtc",
+        enable_cooperative_groups: bool = False,
+    ):
+        if code is None or path is not None:
+            raise NotImplementedError("the strict fake knows kernels by their source alone")
+        self.code = code
+        self.options = options
+        self.enable_cooperative_groups = enable_cooperative_groups
+
+    def get_function(self, name: str) -> RawKernel:
+        return RawKernel(self.code, name, self.options, enable_cooperative_groups=self.enable_cooperative_groups)
+
+
+class RawKernel:
+    """A kernel of one's own.
+
+    CuPy takes whatever it is given, and the device reads it as the declaration says. Here that is an error, as are an
+    array that is not contiguous, a number that is not of the declared type, and shared memory that was not asked for.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        name: str,
+        options: tuple[str, ...] = (),
+        backend: str = "nvrtc",
+        *,
+        enable_cooperative_groups: bool = False,
+    ):
+        self.code, self.name, self.options = code, name, options
+        self.enable_cooperative_groups = enable_cooperative_groups
+        self.max_dynamic_shared_size_bytes = UNASKED
+        self._parameters = kernels_in(code)[name]
+        real = dict(option.removeprefix("-D").split("=") for option in options if "=" in option).get("REAL", "float")
+        self._dtypes = DTYPES | {"REAL": DTYPES[real]}
+
+    def __call__(self, grid: tuple, block: tuple, args: tuple, *, shared_mem: int = 0) -> None:
+        if not type(grid) is type(block) is type(args) is tuple or len(args) != len(self._parameters):
+            raise TypeError(f"{self.name} takes a grid, a block and {len(self._parameters)} arguments, each as a tuple")
+        if shared_mem > min(SHARED, self.max_dynamic_shared_size_bytes):
+            raise ValueError(f"{self.name} did not ask for {shared_mem} bytes of shared memory, or asked in vain")
+        given = [self._read(x, *parameter) for x, parameter in zip(args, self._parameters, strict=True)]
+        twin = TWINS[self.name]
+        twin(*given[: len(inspect.signature(twin).parameters)])
+        if counts.active:
+            result, *operands = (x for x in given if isinstance(x, np.ndarray))
+            counts.record_launch(result, tuple(operands))
+
+    def _read(self, x: Any, name: str, kind: str, pointer: bool, nullable: bool) -> Any:
+        """What the device finds where this parameter stands: an array, nothing, or a number."""
+        dtype = self._dtypes[kind]
+        if pointer and nullable and type(x) is np.uintp and x == 0:
+            return None
+        if pointer and type(x) is ndarray and x.dtype == dtype and x.flags.c_contiguous:
+            return x._a
+        if not pointer and type(x) is dtype.type:
+            return x.item()
+        found = f"strides {x.strides} of {x.dtype}" if type(x) is ndarray else repr(x)
+        raise TypeError(f"{self.name} declares {kind} {'*' * pointer}{name}, which would misread {found}")
