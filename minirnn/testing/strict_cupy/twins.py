@@ -1,6 +1,6 @@
-"""What each CUDA kernel computes, in array operations on the host: its twin takes the kernel's arguments in their order.
+"""What each CUDA kernel computes, in array operations on the host: its twin.
 
-It leaves out the last ones where they say no more than its arrays do: how many numbers there are.
+It takes the kernel's arguments in their order, but for the last ones where they say no more than its arrays do: sizes.
 """
 
 from __future__ import annotations
