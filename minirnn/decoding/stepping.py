@@ -174,13 +174,12 @@ def _rnn(rnn: RNN, W_hh: Array, h: Array) -> Callable[[Array], Array]:
 
 def _lstm(rnn: LSTM, W_hh: Array, W_hr: None, peepholes: None, h: Array, c: Array) -> Callable[[Array], Array]:
     """From the input part ``a (4H, B)`` to the new ``h``; it and ``c`` take the places of the old."""
-    xp, kernels, product = xp_of(h), kernels_of(h), _product(W_hh, h.shape[1])
-    gates = xp.empty((len(W_hh), h.shape[1]), h.dtype)
+    kernels, product = kernels_of(h), _product(W_hh, h.shape[1])
+    gates = xp_of(h).empty((len(W_hh), h.shape[1]), h.dtype)
 
     def step(a: Array) -> Array:
         product(h, gates)
-        xp.add(gates, a, out=gates)  # (1)
-        kernels.lstm_gates(gates, c, h, c)  # (2, 3, 4)
+        kernels.lstm_gates(a, gates, c, h, c)  # (1, 2, 3, 4)
         return h
 
     return step

@@ -2,10 +2,10 @@
 
 import math
 import sys
+from importlib import import_module
 
 from minirnn.arrays import xp_of
-from minirnn.kernels.fused import rnn_activate, rnn_back, rnn_slopes
-from minirnn.kernels.gru import (
+from minirnn.kernels.fused import (
     gru_candidate,
     gru_candidate_back,
     gru_gates,
@@ -13,11 +13,17 @@ from minirnn.kernels.gru import (
     gru_reset,
     gru_reset_back,
     gru_slopes,
+    lstm_gates,
+    lstm_gates_back,
+    lstm_slopes,
+    rnn_activate,
+    rnn_back,
+    rnn_slopes,
 )
-from minirnn.kernels.lstm import lstm_gates, lstm_gates_back, lstm_slopes
 
 __all__ = [
     "add_rows",
+    "adding_product",
     "check_ids",
     "empty",
     "gru_candidate",
@@ -67,7 +73,29 @@ def product(
 ):
     """A function ``(x (..., D, columns), out) -> W @ x``, for the many products of one matrix that a sequence takes."""
     xp, W = xp_of(W), xp_of(W).ascontiguousarray(W)
-    return lambda x, out: xp.matmul(W, x, out=out)
+    gemm = import_module("cupy.cublas").gemm
+
+    def times(x, out):
+        if x.ndim == 2 and x.size and W.size and x.dtype == W.dtype == out.dtype:
+            return gemm("N", "N", W, x, out=out)  # matmul takes several times as long to find this out
+        return xp.matmul(W, x, out=out)
+
+    return times
+
+
+def adding_product(
+    W,  # (F, D)
+    columns,
+    dtype,
+):
+    """A function ``(x (D, columns), out) -> out + W @ x``, in place; out is of that dtype."""
+    W = xp_of(W).ascontiguousarray(W, dtype)
+    gemm = import_module("cupy.cublas").gemm
+
+    def add(x, out):
+        return gemm("N", "N", W, x, out=out, beta=1.0) if x.size and W.size else out
+
+    return add
 
 
 def rows_of(

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from math import prod
 from typing import Any
 
-from minirnn.kernels import rnn
+from minirnn.arrays import xp_of
+from minirnn.kernels import gru, lstm, rnn
 from minirnn.kernels.launching import REALS, launch
 
 THREADS = 256  # of a block
@@ -26,17 +28,73 @@ def fused(twin: Callable) -> Callable:
 
     def made_of(told: Callable) -> Callable:
         @wraps(told)
-        def launched(*arguments: Any) -> None:
+        def launched(*arguments: Any) -> Any:
             first, *others = (x for x in arguments if hasattr(x, "dtype"))
-            if first.dtype in REALS and all(x.dtype == first.dtype and x._c_contiguous for x in (first, *others)):
-                threads, given = told(*arguments)
-                launch(source, kernel, (-(-threads // THREADS),), (THREADS,), *given)
-            else:
-                twin(*arguments)
+            if first.dtype not in REALS or not all(
+                x.dtype == first.dtype and x._c_contiguous for x in (first, *others)
+            ):
+                return twin(*arguments)
+            threads, given, *result = told(*arguments)
+            launch(source, kernel, (-(-threads // THREADS),), (THREADS,), *given)
+            return result[0] if result else None
 
         return launched
 
     return made_of
+
+
+@fused(lstm.lstm_gates)
+def lstm_gates(a, gates, c_prev, m, c, peepholes=None):
+    return c.size, (a, gates, c_prev, m, c, peepholes, *c.shape)
+
+
+@fused(lstm.lstm_slopes)
+def lstm_slopes(gates, c_prev, c, da_slope, dc_slope, peepholes=None):
+    *steps, H, B = c.shape
+    carry = None if peepholes is None else xp_of(c).empty_like(c)
+    given = gates, c_prev, c, da_slope, dc_slope, carry, peepholes, H, B, prod(steps)
+    return c.size, given, gates[..., H : 2 * H, :] if carry is None else carry
+
+
+@fused(lstm.lstm_gates_back)
+def lstm_gates_back(dm_t, dm, dc, da, dc_slope, carry, dc_prev):
+    return dm.size, (dm_t, dm, dc, da, dc_slope, carry, dc_prev, *dm.shape)
+
+
+@fused(gru.gru_gates)
+def gru_gates(a, b, h_prev, gates, h):
+    return h.size, (a, b, h_prev, gates, h, *h.shape)
+
+
+@fused(gru.gru_reset)
+def gru_reset(a, h_prev, gates, k):
+    return k.size, (a, h_prev, gates, k, *k.shape)
+
+
+@fused(gru.gru_candidate)
+def gru_candidate(a, h_prev, gates, h):
+    return h.size, (a, h_prev, gates, h, *h.shape)
+
+
+@fused(gru.gru_slopes)
+def gru_slopes(gates, h_prev, slopes, reset_after):
+    *steps, H, B = h_prev.shape
+    return h_prev.size, (gates, h_prev, slopes, reset_after, H, B, prod(steps))
+
+
+@fused(gru.gru_gates_back)
+def gru_gates_back(dh_t, dh, gates, dgates):
+    return dh.size, (dh_t, dh, gates, dgates, *dh.shape)
+
+
+@fused(gru.gru_candidate_back)
+def gru_candidate_back(dh_t, dh, gates, dgates):
+    return dh.size, (dh_t, dh, gates, dgates, *dh.shape)
+
+
+@fused(gru.gru_reset_back)
+def gru_reset_back(dk, dh, gates, dgates):
+    return dk.size, (dk, dh, gates, dgates, *dk.shape)
 
 
 @fused(rnn.rnn_activate)

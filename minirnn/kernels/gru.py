@@ -1,4 +1,4 @@
-"""Gate arithmetic of the GRU in array operations: the same formulas serve NumPy and, until fused, CuPy.
+"""Gate arithmetic of the GRU in array operations. ``cuda/gru.cu`` is the same for a device, under the same names.
 
 The gates of a step are blocks of ``H`` rows, the columns are the batch. With ``reset_after`` they are r z s n, where s
 is s_n, so that one product W_hh h_prev fills the first three; without it they are r z n. Their cotangents stand as
@@ -10,12 +10,15 @@ from minirnn.arrays import xp_of
 
 def gru_gates(
     a,  # (3H, B) the input's part of the pre-activations
+    b,  # (H, B) b_hn in every column; or None
     h_prev,  # (H, B)
-    gates,  # (4H, B) r z s n: holds s_r, s_z, s_n, and all gates afterwards
+    gates,  # (4H, B) r z s n: holds W_hh h_prev in the first three, and all gates afterwards
     h,  # (H, B) receives h_t
 ):
-    """Gates and new state of the form with ``reset_after``: equations (2) to (4) of ``rules/gru.py``."""
+    """Gates and new state of the form with ``reset_after``: equations (1), but for its product, to (4)."""
     xp, H = xp_of(gates), len(h)
+    if b is not None:
+        gates[2 * H : 3 * H] += b  # (1)
     _activate(a, gates[: 2 * H])  # (2)
     xp.multiply(gates[:H], gates[2 * H : 3 * H], out=gates[3 * H :])  # r * s_n  (3)
     gru_candidate(a, h_prev, gates, h)  # (3, 4)
@@ -94,24 +97,30 @@ def gru_slopes(
 
 
 def gru_gates_back(
-    dh,  # (H, B) cotangent of h_t; becomes what h_prev gets of it through z
+    dh_t,  # (H, B) what is asked of h_t by all but the next step; None if that is nothing
+    dh,  # (H, B) what the next step asks of it; becomes what h_prev gets through z
     gates,  # (4H, B) r z s n
     dgates,  # (4H, B) s r z n: holds the slopes, and the cotangents ds_n, da_r, da_z, da_n afterwards
 ):
     """One step with ``reset_after`` back through equations (4) to (2), given its slopes."""
     H, B = dh.shape
+    if dh_t is not None:
+        dh += dh_t  # h_t is read twice
     blocks = dgates.reshape(4, H, B)
     blocks *= dh  # (4, 3, 2)
     dh *= gates[H : 2 * H]  # (4)
 
 
 def gru_candidate_back(
-    dh,  # (H, B) cotangent of h_t; becomes what h_prev gets of it through z
+    dh_t,  # (H, B) what is asked of h_t by all but the next step; None if that is nothing
+    dh,  # (H, B) what the next step asks of it; becomes what h_prev gets through z
     gates,  # (3H, B) r z n
     dgates,  # (3H, B) r z n: holds the slopes, and in the rows z and n the cotangents da_z, da_n afterwards
 ):
     """One step without ``reset_after`` back through equations (4) and (3c), and for z through (2)."""
     H, B = dh.shape
+    if dh_t is not None:
+        dh += dh_t  # h_t is read twice
     blocks = dgates[H:].reshape(2, H, B)
     blocks *= dh  # (4, 3c, 2)
     dh *= gates[H : 2 * H]  # (4)

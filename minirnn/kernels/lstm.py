@@ -1,4 +1,4 @@
-"""Gate arithmetic of the LSTM in array operations: the same formulas serve NumPy and, until fused, CuPy.
+"""Gate arithmetic of the LSTM in array operations. ``cuda/lstm.cu`` is the same for a device, under the same names.
 
 The gates stand in the order i f g o, ``H`` rows each, and the columns are the batch. Results are written into arrays
 that the caller gives, so that a sequence allocates what it returns and saves and next to nothing besides.
@@ -10,14 +10,16 @@ from minirnn.arrays import xp_of
 
 
 def lstm_gates(
-    gates,  # (4H, B) holds the pre-activations a + W_hh h_prev, and the gates afterwards
+    a,  # (4H, B) the input's part of the pre-activations
+    gates,  # (4H, B) holds W_hh h_prev, and the gates afterwards
     c_prev,  # (H, B)
     m,  # (H, B) receives m_t
     c,  # (H, B) receives c_t; may be c_prev itself
     peepholes=None,  # (3, H) rows p_i, p_f, p_o
 ):
-    """Activates the gates in place and writes the new state: equations (1a) to (4) of ``rules/lstm.py``."""
+    """Activates the gates in place and writes the new state: equations (1), but for its product, to (4)."""
     xp, H = xp_of(gates), len(c)
+    gates += a  # (1)
     i, f, g, o, i_f = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :], gates[: 2 * H]
     # sigmoid(z) = tanh(z / 2) / 2 + 1 / 2, so that a single vectorised tanh serves all four gates
     half = xp.asarray(0.5, gates.dtype)  # an array: converting a Python number takes a third of so short an operation
@@ -80,7 +82,8 @@ def lstm_slopes(
 
 
 def lstm_gates_back(
-    dm,  # (H, B) cotangent of m_t
+    dm_t,  # (H, B) what is asked of m_t by all but the next step; None if that is nothing
+    dm,  # (H, B) what the next step asks of it; becomes the sum
     dc,  # (H, B) cotangent of c_t as the future left it; becomes all that is asked of c_t
     da,  # (4H, B) holds the slopes, and the cotangent of the pre-activations afterwards
     dc_slope,  # (H, B)
@@ -95,6 +98,8 @@ def lstm_gates_back(
     dc_prev = dc * carry            (3, 1a)
     """
     xp, (H, B) = xp_of(dm), dm.shape
+    if dm_t is not None:
+        dm += dm_t
     scratch = dc_prev  # free until the last line
     xp.multiply(dm, dc_slope, out=scratch)
     dc += scratch

@@ -22,6 +22,7 @@ from minirnn.memory import empty
 
 __all__ = [
     "add_rows",
+    "adding_product",
     "check_ids",
     "empty",
     "gru_candidate",
@@ -100,6 +101,21 @@ def product(
         return out
 
     return in_blocks
+
+
+def adding_product(
+    W,  # (F, D)
+    columns,
+    dtype,
+):
+    """A function ``(x (D, columns), out) -> out + W @ x``, in place; out is of that dtype."""
+    times, scratch = product(W, columns), np.empty((len(W), columns), dtype)
+
+    def add(x, out):
+        out += times(x, scratch)
+        return out
+
+    return add
 
 
 def shares(columns, multiplications):

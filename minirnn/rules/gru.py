@@ -69,22 +69,22 @@ def way_there_after(W_hh, B):
     recur = kernels.product(W_hh, B)  # h -> W_hh h, with the matrix cut up once for many products of B columns
 
     def step(a, h_prev, b, gates, h):
-        s = recur(h_prev, gates[: 3 * H])
-        if b is not None:
-            s[2 * H :] += b  # (1)
-        kernels.gru_gates(a, h_prev, gates, h)  # (2, 3, 4)
+        recur(h_prev, gates[: 3 * H])
+        kernels.gru_gates(a, b, h_prev, gates, h)  # (1, 2, 3, 4)
 
     return step
 
 
-def way_back_after(W_hh, B):
+def way_back_after(W_hh, B, dtype):
     """What goes a step back: ``dh`` becomes that of h_prev, the slopes in ``dgates (4H, B)`` ds_n da_r da_z da_n."""
     xp, kernels, H = xp_of(W_hh), kernels_of(W_hh), W_hh.shape[1]
-    recur_back = kernels.product(xp.roll(W_hh, H, axis=0).T, B)  # its columns are n r z, as the rows of ds
+    recur_back = kernels.adding_product(
+        xp.roll(W_hh, H, axis=0).T, B, dtype
+    )  # its columns are n r z, as the rows of ds
 
-    def back(dh, gates, dgates, scratch):
-        kernels.gru_gates_back(dh, gates, dgates)  # (4, 3, 2)
-        dh += recur_back(dgates[: 3 * H], scratch)  # (1)
+    def back(dh_t, dh, gates, dgates):
+        kernels.gru_gates_back(dh_t, dh, gates, dgates)  # (4, 3, 2)
+        recur_back(dgates[: 3 * H], dh)  # (1)
 
     return back
 
@@ -114,16 +114,17 @@ def way_there_before(W_hh, B):
     return step
 
 
-def way_back_before(W_hh, B):
+def way_back_before(W_hh, B, dtype):
     """What goes a step back: ``dh`` becomes that of h_prev, the slopes in ``dgates (3H, B)`` da_r da_z da_n."""
-    kernels, H = kernels_of(W_hh), W_hh.shape[1]
-    rz_back, n_back = kernels.product(W_hh[: 2 * H].T, B), kernels.product(W_hh[2 * H :].T, B)
+    xp, kernels, H = xp_of(W_hh), kernels_of(W_hh), W_hh.shape[1]
+    rz_back, n_back = kernels.adding_product(W_hh[: 2 * H].T, B, dtype), kernels.product(W_hh[2 * H :].T, B)
+    dk = xp.empty((H, B), dtype)
 
-    def back(dh, gates, dgates, scratch):
-        kernels.gru_candidate_back(dh, gates, dgates)  # (4, 3c) and, for z, (2)
-        dk = n_back(dgates[2 * H :], scratch)  # (3b)
+    def back(dh_t, dh, gates, dgates):
+        kernels.gru_candidate_back(dh_t, dh, gates, dgates)  # (4, 3c) and, for z, (2)
+        n_back(dgates[2 * H :], dk)  # (3b)
         kernels.gru_reset_back(dk, dh, gates, dgates)  # (3a) and, for r, (2)
-        dh += rz_back(dgates[: 2 * H], scratch)  # (1)
+        rz_back(dgates[: 2 * H], dh)  # (1)
 
     return back
 
@@ -167,8 +168,7 @@ def gru_step(
         dtype = joint_dtype(gates, dh)
         dgates, dh_prev = xp.empty(gates.shape, dtype), dh.astype(dtype, order="C")
         kernels.gru_slopes(gates, h_prev, dgates, reset_after)
-        back = way_back(W_hh, B)
-        back(dh_prev, gates, dgates, xp.empty_like(dh_prev))  # (4, 3, 2, 1)
+        way_back(W_hh, B, dtype)(None, dh_prev, gates, dgates)  # (4, 3, 2, 1)
         dW_hh = weights(gates, h_prev, dgates)
         return dgates[-3 * H :], dh_prev, dW_hh, sum_of_columns(dgates[:H]) if has_bias else None
 
@@ -213,7 +213,7 @@ def gru(
     saving = any(wanted)  # without, one set of gates serves all steps
     gates = kernels.empty((T if saving else 1, kept * H, B), dtype)
     hs = kernels.empty((T + 1, H, B), dtype)  # hs[t] enters step t, hs[t + 1] leaves it
-    hs[0] = h_0
+    hs[0], a_xs = h_0, kernels.in_order(a_xs, dtype)
     step, b = way_there(W_hh, B), columns(b_hn, B)
     for t in range(T):
         now, h = gates[t if saving else 0], hs[t + 1]
@@ -231,19 +231,16 @@ def gru(
         dtype = joint_dtype(gates, dhs, dh_T)
         dgates, dh = kernels.empty(gates.shape, dtype), dh_T.astype(dtype, order="C")
         da = dgates[:, -3 * H :]  # with reset_after its rows are ds_n da_r da_z da_n, else those of da alone
-        back, scratch = way_back(W_hh, B), xp.empty_like(dh)
+        dhs, back = kernels.in_order(dhs, dtype), way_back(W_hh, B, dtype)
 
         def slopes(run):
             kernels.gru_slopes(gates[run], h_prevs[run], dgates[run], reset_after)
             return gates[run], dgates[run]
 
-        for t, gates_t, dgates_t in steps_back(
-            T, kernels.run(gates[:1].size), slopes
-        ):  # the only place where time runs backward
-            dh += dhs[t]  # h_t is read twice
+        for t, gates_t, dgates_t in steps_back(T, kernels.run(kept * H * B), slopes):  # only here time runs backward
             if probe is not None:
-                probe("dh", t, dh)
-            back(dh, gates_t, dgates_t, scratch)  # (4, 3, 2, 1)
+                probe("dh", t, dh + dhs[t])  # h_t is read twice
+            back(dhs[t], dh, gates_t, dgates_t)  # (4, 3, 2, 1)
             if probe is not None:
                 show(probe, t, ("da_r", "da_z", "da_n"), da[t].reshape(3, H, B))
         dW_hh = weights(gates, h_prevs, dgates) if wanted[2] else None

@@ -78,10 +78,10 @@ def lstm_step(
     check_shapes(*arrays)
     xp, kernels = xp_of(*arrays), kernels_of(a)
     dtype = joint_dtype(*arrays)
-    gates = (a + W_hh @ h_prev).astype(dtype, copy=False)  # (1)
+    gates = (W_hh @ h_prev).astype(dtype, copy=False)
     c = xp.empty(c_prev.shape, dtype)
     m = xp.empty_like(c)
-    kernels.lstm_gates(gates, c_prev, m, c, peepholes)  # (1a, 2, 3, 3a, 4)
+    kernels.lstm_gates(a, gates, c_prev, m, c, peepholes)  # (1, 1a, 2, 3, 3a, 4)
     h = m if W_hr is None else W_hr @ m  # (4a)
 
     def lstm_step_pullback(dh, dc):
@@ -90,7 +90,7 @@ def lstm_step(
         dc_slope = xp.empty_like(c, dtype)
         carry = kernels.lstm_slopes(gates, c_prev, c, da, dc_slope, peepholes)
         dm = dh if W_hr is None else W_hr.T @ dh  # (4a)
-        kernels.lstm_gates_back(dm, dc_t, da, dc_slope, carry, dc_prev)  # (4, 3a, 3, 2, 1a)
+        kernels.lstm_gates_back(None, dm, dc_t, da, dc_slope, carry, dc_prev)  # (4, 3a, 3, 2, 1a)
         dW_hr = None if W_hr is None else dh @ m_again(gates, c).T  # (4a)
         dpeepholes = None if peepholes is None else peephole_gradient(da, c_prev, c)  # (3a, 1a)
         return da, W_hh.T @ da, dc_prev, da @ h_prev.T, dW_hr, dpeepholes  # (1)
@@ -136,18 +136,18 @@ def lstm(
     gates = kernels.empty((T if saving else 1, 4 * H, B), dtype)
     cs = kernels.empty((T + 1 if saving else 1, H, B), dtype)  # cs[t] enters step t, cs[t + 1] leaves it
     hs = kernels.empty((T + 1, P, B), dtype)
-    hs[0], cs[0] = h_0, c_0
+    hs[0], cs[0], a_xs = h_0, c_0, kernels.in_order(a_xs, dtype)
     m = None if W_hr is None else xp.empty((H, B), dtype)
     recur = kernels.product(W_hh, B)  # h -> W_hh h, with the matrix cut up once for T products of B columns
     for t in range(T):
         now, then = (t, t + 1) if saving else (0, 0)
-        a = recur(hs[t], gates[now])
-        a += a_xs[t]  # (1)
-        kernels.lstm_gates(a, cs[now], hs[t + 1] if m is None else m, cs[then], peepholes)  # (1a, 2, 3, 3a, 4)
+        m_t = hs[t + 1] if m is None else m
+        recur(hs[t], gates[now])
+        kernels.lstm_gates(a_xs[t], gates[now], cs[now], m_t, cs[then], peepholes)  # (1, 1a, 2, 3, 3a, 4)
         if m is not None:
             xp.matmul(W_hr, m, out=hs[t + 1])  # (4a)
         if probe is not None:
-            show(probe, t, FORWARD, (*a.reshape(4, H, B), cs[then], hs[t + 1]))
+            show(probe, t, FORWARD, (*gates[now].reshape(4, H, B), cs[then], hs[t + 1]))
 
     saved = (gates, cs, hs[:-1] if wanted[3] else None, W_hh, W_hr, peepholes) if saving else None
 
@@ -159,7 +159,7 @@ def lstm(
         da, dh, dc = kernels.empty(gates.shape, dtype), dh_T.astype(dtype, order="C"), dc_T.astype(dtype, order="C")
         dc_prev = xp.empty_like(dc)
         dm, dh_totals = (dh, None) if W_hr is None else (xp.empty_like(dc), xp.empty_like(dhs, dtype))
-        recur_back = kernels.product(W_hh.T, B)
+        dhs, recur_back = kernels.in_order(dhs, dtype), kernels.product(W_hh.T, B)
 
         def slopes(run):
             da_slopes, dc_slopes = da[run], xp.empty_like(cs[:-1][run], dtype)
@@ -168,13 +168,13 @@ def lstm(
 
         # da_t holds the slopes of its step until dm and dc meet them; here, and only here, time runs backward
         for t, da_t, dc_slope, carry in steps_back(T, kernels.run(5 * H * B), slopes):  # four slopes and dc_slope
-            dh += dhs[t]
+            dm_t, dh_total = dhs[t], dh
             if W_hr is not None:
-                dh_totals[t] = dh
-                xp.matmul(W_hr.T, dh, out=dm)  # (4a)
-            kernels.lstm_gates_back(dm, dc, da_t, dc_slope, carry, dc_prev)  # (4, 3a, 3, 2, 1a)
+                dm_t, dh_total = None, xp.add(dh, dhs[t], out=dh_totals[t])
+                xp.matmul(W_hr.T, dh_total, out=dm)  # (4a)
+            kernels.lstm_gates_back(dm_t, dm, dc, da_t, dc_slope, carry, dc_prev)  # (4, 3a, 3, 2, 1a)
             if probe is not None:
-                show(probe, t, BACKWARD, (dh, dc, *da_t.reshape(4, H, B)))
+                show(probe, t, BACKWARD, (dh_total, dc, *da_t.reshape(4, H, B)))
             recur_back(da_t, dh)  # (1)
             dc, dc_prev = dc_prev, dc
         # what the weights gather over time is one product or one sum over all steps

@@ -19,6 +19,7 @@ from typing import Any
 
 from minirnn.testing.strict_cupy import indexing
 from minirnn.testing.strict_cupy.counts import Counts, counting
+from minirnn.testing.strict_cupy.linalg import cublas
 from minirnn.testing.strict_cupy.module import fake
 
 __all__ = ["Counts", "counting", "strict_cupy"]
@@ -50,7 +51,7 @@ def strict_cupy(seed: int = 0) -> Iterator[Any]:
     TypeError: Unsupported type <class 'numpy.ndarray'>
     """
     replaced = {name: sys.modules.pop(name) for name in list(sys.modules) if _belongs_to_cupy(name)}
-    sys.modules["cupy"] = fake
+    sys.modules.update({"cupy": fake, "cupy.cublas": cublas})
     indexing.reseed(seed)
     try:
         yield fake

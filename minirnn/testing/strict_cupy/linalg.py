@@ -92,3 +92,36 @@ class linalg:  # noqa: N801  # the name is CuPy's
     @staticmethod
     def eigh(a: ndarray, UPLO: Any = "L") -> Any:
         return tuple(launched(part, a._a) for part in np.linalg.eigh(device(a, "a")._a, UPLO))
+
+
+class cublas:  # noqa: N801  # the name is CuPy's
+    """The part of ``cupy.cublas`` that accumulates, which ``matmul`` cannot. It has to be imported by that name."""
+
+    @staticmethod
+    def gemm(
+        transa: str,
+        transb: str,
+        a: ndarray,
+        b: ndarray,
+        out: ndarray | None = None,
+        alpha: float = 1.0,
+        beta: float = 0.0,
+    ) -> ndarray:
+        """``alpha op(a) op(b) + beta out``, of matrices of one dtype; CuPy checks them by assertions, too."""
+        assert a.ndim == b.ndim == 2
+        assert a.dtype == b.dtype
+        if a.dtype.char not in "fdFD":
+            raise TypeError("invalid dtype")
+        x, y = (
+            {"N": m._a, "T": m._a.T, "H": m._a.T.conj()}[how]
+            for how, m in ((transa, device(a, "a")), (transb, device(b, "b")))
+        )
+        assert x.shape[1] == y.shape[0]
+        if 0 in (*x.shape, *y.shape):
+            raise RuntimeError("CUBLAS_STATUS_INVALID_VALUE")
+        if out is None:
+            return launched(np.asarray(alpha * (x @ y), order="F"), x, y)
+        assert out.ndim == 2 and out.shape == (len(x), y.shape[1])
+        assert out.dtype == a.dtype
+        total = alpha * (x @ y) + beta * out._a if beta else alpha * (x @ y)  # what is multiplied with 0 is not read
+        return launched_into(out, total.astype(a.dtype), x, y)

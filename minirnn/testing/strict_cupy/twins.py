@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minirnn.kernels import rnn
+from minirnn.kernels import gru, lstm, rnn
 
 
 def rnn_activate(a: Any, h: Any, relu: bool) -> None:
@@ -19,4 +19,27 @@ def rnn_slopes(h: Any, slopes: Any, relu: bool) -> None:
     rnn.rnn_slopes(h, slopes, "relu" if relu else "tanh")
 
 
-TWINS: dict[str, Callable[..., None]] = {twin.__name__: twin for twin in (rnn_activate, rnn_slopes, rnn.rnn_back)}
+def lstm_slopes(gates: Any, c_prev: Any, c: Any, da_slope: Any, dc_slope: Any, carry: Any, peepholes: Any) -> None:
+    carried = lstm.lstm_slopes(gates, c_prev, c, da_slope, dc_slope, peepholes)
+    if carry is not None:
+        carry[...] = carried
+
+
+TWINS: dict[str, Callable[..., None]] = {
+    twin.__name__: twin
+    for twin in (
+        gru.gru_candidate,
+        gru.gru_candidate_back,
+        gru.gru_gates,
+        gru.gru_gates_back,
+        gru.gru_reset,
+        gru.gru_reset_back,
+        gru.gru_slopes,
+        lstm.lstm_gates,
+        lstm.lstm_gates_back,
+        lstm_slopes,
+        rnn.rnn_back,
+        rnn_activate,
+        rnn_slopes,
+    )
+}
