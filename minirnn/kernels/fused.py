@@ -29,10 +29,9 @@ def fused(twin: Callable) -> Callable:
     def made_of(told: Callable) -> Callable:
         @wraps(told)
         def launched(*arguments: Any) -> Any:
-            first, *others = (x for x in arguments if hasattr(x, "dtype"))
-            if first.dtype not in REALS or not all(
-                x.dtype == first.dtype and x._c_contiguous for x in (first, *others)
-            ):
+            arrays = [x for x in arguments if hasattr(x, "dtype")]
+            dtype = arrays[0].dtype
+            if dtype not in REALS or not all(x.dtype == dtype and x._c_contiguous for x in arrays):
                 return twin(*arguments)
             threads, given, *result = told(*arguments)
             launch(source, kernel, (-(-threads // THREADS),), (THREADS,), *given)

@@ -78,9 +78,8 @@ def way_there_after(W_hh, B):
 def way_back_after(W_hh, B, dtype):
     """What goes a step back: ``dh`` becomes that of h_prev, the slopes in ``dgates (4H, B)`` ds_n da_r da_z da_n."""
     xp, kernels, H = xp_of(W_hh), kernels_of(W_hh), W_hh.shape[1]
-    recur_back = kernels.adding_product(
-        xp.roll(W_hh, H, axis=0).T, B, dtype
-    )  # its columns are n r z, as the rows of ds
+    W_nrz = xp.roll(W_hh, H, axis=0)  # its rows in the order of those of ds
+    recur_back = kernels.adding_product(W_nrz.T, B, dtype)
 
     def back(dh_t, dh, gates, dgates):
         kernels.gru_gates_back(dh_t, dh, gates, dgates)  # (4, 3, 2)
@@ -206,7 +205,7 @@ def gru(
         If the shapes do not fit each other, or if there is a ``b_hn`` without ``reset_after``.
     """
     check_arguments(a_xs, h_0, W_hh, b_hn, reset_after, steps=a_xs.shape[:1])
-    xp, kernels, (T, _, B), H = xp_of(a_xs, h_0, W_hh, b_hn), kernels_of(a_xs), a_xs.shape, len(h_0)
+    kernels, (T, _, B), H = kernels_of(a_xs), a_xs.shape, len(h_0)
     way_there, kept = (way_there_after, 4) if reset_after else (way_there_before, 3)
     dtype = joint_dtype(a_xs, h_0, W_hh, b_hn)
     wanted = (*wanted[:3], b_hn is not None and wanted[3])
