@@ -1,0 +1,260 @@
+// CUDA C++ for g++: what a kernel finds here instead of a device. Every CUDA thread is a fiber with a stack of its own,
+// all of them share one thread of the system, and at every point where threads can notice each other a seeded
+// generator says who goes on. The same seed gives the same run, another one another order of events.
+//
+// What is imitated: grids and blocks, __syncthreads, warp shuffles, dynamic shared memory (poisoned with NaN, with a
+// strip behind it that nobody may write to), and relaxed loads and stores. A relaxed store reaches memory late, and two
+// stores to different words may arrive in either order, as they may on a device. Threads of a warp do not run in
+// lockstep; no device since 2017 promises that they do.
+//
+// What is not: a plain store arrives at once, loads are never early, and nothing is known of time or of registers.
+#pragma once
+
+#include <algorithm>
+#include <csetjmp>
+#include <cstdint>
+#include <cstring>
+#include <math.h>
+#include <memory>
+#include <ucontext.h>
+#include <utility>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __restrict__
+#define __launch_bounds__(...)
+
+using std::max;
+using std::min;
+
+struct dim3 {
+    unsigned x, y, z;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+
+inline unsigned __float_as_uint(float x) {
+    unsigned bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+inline float __uint_as_float(unsigned bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+inline dim3 threadIdx, blockIdx, blockDim, gridDim;  // the first two are set whenever another fiber goes on
+
+namespace emulator {
+
+constexpr unsigned LANES = 32;
+constexpr size_t STACK = 1 << 15, STRIP = 256;  // bytes
+constexpr unsigned char POISON = 0xFF;          // four of them are a NaN
+
+struct Fiber;
+
+struct Barrier {
+    size_t members = 0;
+    std::vector<Fiber *> waiting;
+};
+
+struct Warp {
+    Barrier barrier;
+    uint64_t slots[2][LANES];  // what lanes show each other, in turns: one shuffle may begin before all have left another
+    double pace;               // how likely a lane is to go on when its lot is drawn
+};
+
+struct Block {
+    Barrier barrier;
+    std::vector<unsigned char> shared;
+};
+
+struct Fiber {
+    jmp_buf place;     // where it goes on
+    ucontext_t start;  // where it begins
+    bool started;
+    dim3 thread, block;
+    unsigned lane, shuffles;
+    Warp *warp;
+    Block *home;
+};
+
+struct Store {  // on its way to memory
+    Fiber *from;
+    unsigned *word, bits;
+};
+
+inline std::vector<Fiber> fibers;
+inline std::vector<Fiber *> ready;
+inline std::vector<Warp> warps;
+inline std::vector<Block> blocks;
+inline std::vector<Store> stores;
+inline Fiber *current;
+inline jmp_buf outside;
+inline const char *failure;
+inline uint64_t state;
+inline size_t living;
+inline long switches, most_switches;
+inline int left_out;  // number of the marked statement that is skipped, if any
+inline void (*body)(void **);
+inline void **arguments;
+
+inline uint64_t draw() {  // xorshift64*: Vigna 2016
+    state ^= state >> 12, state ^= state << 25, state ^= state >> 27;
+    return state * 0x2545F4914F6CDD1DULL;
+}
+inline unsigned below(size_t n) { return (draw() >> 32) * n >> 32; }
+inline double uniform() { return (draw() >> 11) * 0x1p-53; }
+
+[[noreturn]] inline void leave(const char *why) {
+    failure = why;
+    _longjmp(outside, 1);
+}
+
+inline void deliver(size_t k) {
+    for (size_t first = 0; first < k; ++first)
+        if (stores[first].word == stores[k].word) k = first;  // stores to one word keep their order
+    *stores[k].word = stores[k].bits;
+    stores.erase(stores.begin() + k);
+}
+
+[[noreturn]] inline void go_on() {
+    if (ready.empty()) leave("deadlock: every thread waits at a barrier");
+    if (++switches > most_switches) leave("the threads were switched too often: some of them wait for ever");
+    if (switches % 4096 == 1)  // now these warps are quick, now those
+        for (Warp &warp : warps) warp.pace = draw() & 1 ? 1 : 0.02;
+    if (!stores.empty() && draw() & 1) deliver(below(stores.size()));
+    unsigned k;
+    do k = below(ready.size());
+    while (uniform() > ready[k]->warp->pace);
+    current = ready[k];
+    ready[k] = ready.back();
+    ready.pop_back();
+    threadIdx = current->thread, blockIdx = current->block;
+    if (current->started) _longjmp(current->place, 1);
+    current->started = true;
+    setcontext(&current->start);
+    __builtin_unreachable();
+}
+
+[[gnu::noinline]] inline void wait() {  // not inline: the registers of a thread are its own, setjmp keeps them
+    if (!_setjmp(current->place)) go_on();
+}
+
+inline void let_others() {
+    ready.push_back(current);
+    wait();
+}
+
+inline void release(Barrier &barrier) {
+    ready.insert(ready.end(), barrier.waiting.begin(), barrier.waiting.end());
+    barrier.waiting.clear();
+}
+
+inline void arrive(Barrier &barrier) {
+    barrier.waiting.push_back(current);
+    if (barrier.waiting.size() == barrier.members) release(barrier);
+    wait();
+}
+
+inline void depart(Barrier &barrier) {  // nobody waits for a thread that has ended
+    if (--barrier.members && barrier.waiting.size() == barrier.members) release(barrier);
+}
+
+inline void run_thread() {
+    body(arguments);
+    depart(current->warp->barrier);
+    depart(current->home->barrier);
+    if (--living == 0) leave(nullptr);
+    go_on();
+}
+
+inline unsigned char *shared_memory() { return current->home->shared.data(); }
+
+inline bool holds(int statement) { return statement != left_out; }
+
+template <class T> T shuffle(unsigned mask, T value, unsigned from) {
+    if (mask != ~0u) leave("only shuffles of whole warps are imitated");
+    static_assert(sizeof(T) <= sizeof(uint64_t));
+    uint64_t *slots = current->warp->slots[current->shuffles++ % 2];
+    memcpy(&slots[current->lane], &value, sizeof value);
+    arrive(current->warp->barrier);
+    T other;
+    memcpy(&other, &slots[from % LANES], sizeof other);
+    return other;
+}
+
+inline const char *launch(void (*kernel)(void **), void **given, dim3 grid, dim3 block, size_t shared, uint64_t seed,
+                          int without, long limit) {
+    const unsigned size = block.x * block.y * block.z, per_block = (size + LANES - 1) / LANES;
+    const unsigned count = grid.x * grid.y * grid.z;
+    body = kernel, arguments = given, gridDim = grid, blockDim = block;
+    state = (seed + 1) * 0x9E3779B97F4A7C15ULL, switches = 0, most_switches = limit, left_out = without;
+    fibers.assign(count * size, Fiber{});
+    warps.assign(count * per_block, Warp{});
+    blocks.assign(count, Block{});
+    const std::unique_ptr<char[]> stacks(new char[fibers.size() * STACK]);  // not filled: little of it is ever used
+    living = fibers.size(), ready.clear(), stores.clear();
+    for (unsigned k = 0; k < fibers.size(); ++k) {
+        Fiber &fiber = fibers[k];
+        const unsigned in_block = k % size, b = k / size;
+        fiber.thread = {in_block % block.x, in_block / block.x % block.y, in_block / (block.x * block.y)};
+        fiber.block = {b % grid.x, b / grid.x % grid.y, b / (grid.x * grid.y)};
+        fiber.lane = in_block % LANES;
+        fiber.warp = &warps[b * per_block + in_block / LANES];
+        fiber.home = &blocks[b];
+        ++fiber.warp->barrier.members, ++fiber.home->barrier.members;
+        getcontext(&fiber.start);
+        fiber.start.uc_stack.ss_sp = &stacks[k * STACK];
+        fiber.start.uc_stack.ss_size = STACK;
+        makecontext(&fiber.start, run_thread, 0);
+        ready.push_back(&fiber);
+    }
+    for (Block &b : blocks) b.shared.assign(shared + STRIP, POISON);
+    if (!_setjmp(outside)) go_on();
+    while (!stores.empty()) deliver(0);
+    for (Block &b : blocks)
+        for (size_t k = shared; k < b.shared.size(); ++k)
+            if (b.shared[k] != POISON) return "a block wrote past the end of its shared memory";
+    return failure;
+}
+
+template <class... Types, size_t... Places>
+void call(void (*kernel)(Types...), void **given, std::index_sequence<Places...>) {
+    kernel(*static_cast<Types *>(given[Places])...);
+}
+template <auto kernel, class... Types> void unpack(void (*)(Types...), void **given) {
+    call(kernel, given, std::index_sequence_for<Types...>{});
+}
+template <auto kernel> void entry(void **given) { unpack<kernel>(kernel, given); }
+
+}  // namespace emulator
+
+inline void __syncthreads() { emulator::arrive(emulator::current->home->barrier); }
+template <class T> T __shfl_sync(unsigned mask, T value, int from) { return emulator::shuffle(mask, value, from); }
+template <class T> T __shfl_xor_sync(unsigned mask, T value, int flip) {
+    return emulator::shuffle(mask, value, emulator::current->lane ^ flip);
+}
+
+inline unsigned load_relaxed(const unsigned *word) {
+    emulator::let_others();
+    for (size_t k = emulator::stores.size(); k--;)
+        if (emulator::stores[k].from == emulator::current && emulator::stores[k].word == word)
+            return emulator::stores[k].bits;  // a thread sees its own stores
+    return *word;
+}
+inline void store_relaxed(unsigned *word, unsigned bits) {
+    emulator::stores.push_back({emulator::current, word, bits});
+    emulator::let_others();
+}
+
+#define EMULATED(kernel)                                                                                           \
+    extern "C" const char *emulated_##kernel(void **given, dim3 grid, dim3 block, size_t shared, uint64_t seed,    \
+                                             int without, long limit) {                                            \
+        return emulator::launch(emulator::entry<kernel>, given, grid, block, shared, seed, without, limit);        \
+    }
