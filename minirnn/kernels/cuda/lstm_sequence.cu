@@ -1,14 +1,15 @@
-// The LSTM over a sequence in one launch: equations (1) to (4) of rules/lstm.py, without peepholes and projection.
-// Who owns what, what travels, and why nobody waits for ever stands in sequence.cuh.
+// The LSTM over a sequence, there and back, each in one launch: equations (1) to (4) of rules/lstm.py, without peepholes
+// and projection. Who owns what, what travels, and why nobody waits for ever stands in sequence.cuh.
 #include "sequence.cuh"
 
-// Forward. The four rows that a warp takes are those of one unit, i f g o, and what travels is h. So lane 8 * gate + b
-// finds the pre-activation of its gate for column b and activates it. The lanes of the first row are given the other
-// three gates and make the new state; c stays with them.
+// Forward. A quad is one unit, its rows i f g o, and what travels is h. So lane 8 * gate + b finds the pre-activation of
+// its gate for column b and activates it. The lanes of the first row are given the other three gates and make the new
+// state. c does not travel: whoever wrote it reads it.
 extern "C" __global__ void __launch_bounds__(512, 1) lstm_sequence(
-    const float *a_xs,  // (T, 4H, B)
+    float *hs,          // (T, H, B), the mailbox
     const float *W_hh,  // (4H, H)
-    float *hs,          // (T + 1, H, B), the mailbox: hs[0] is h_0, all else EMPTY
+    const float *a_xs,  // (T, 4H, B)
+    const float *h_0,   // (H, B)
     float *cs,          // (T + 1, H, B), or without gates (1, H, B); cs[0] is c_0
     float *gates,       // (T, 4H, B) receives i f g o, or null
     unsigned *stalled,  // (1,)
@@ -19,35 +20,72 @@ extern "C" __global__ void __launch_bounds__(512, 1) lstm_sequence(
 {
     extern __shared__ float4 shared[];
     float4 *weights = shared, *tile = shared + quads * H;
-    const int lane = threadIdx.x, gate = lane / TILE, b = lane % TILE;
-    const long long matrix = (long long)H * H, step = (long long)H * B;
-    for (int q = threadIdx.y; q < quads; q += blockDim.y) {
-        const int unit = blockIdx.x * quads + q;
-        for (int k = lane; k < H; k += 32) {
-            const float *w = W_hh + (long long)unit * H + k;
-            weights[q * H + k] = unit < H ? make_float4(w[0], w[matrix], w[2 * matrix], w[3 * matrix]) : float4{};
+    const long long step = (long long)H * B;
+    const int gate = threadIdx.x / TILE, b = threadIdx.x % TILE;
+    keep(weights, quads, H, [=](int unit, int row, int k) {
+        return unit < H ? W_hh[((long long)row * H + unit) * H + k] : 0.0f;
+    });
+    const auto rows = [=](int t) { return t ? hs + (t - 1) * step : h_0; };
+    each_step(T, weights, tile, quads, H, B, stalled, rows, [=](int t, int unit, int column, auto sum) {
+        const bool is_ours = unit < H && column < B;
+        const long long here = is_ours ? (long long)unit * B + column : 0, row = (t * 4 + gate) * step + here;
+        float *c = cs + (gates ? t * step : 0) + here;
+        const float a_x = a_xs[row], c_prev = *c;
+        const float a = a_x + sum();                                // (1)
+        const float activated = gate == 2 ? tanhf(a) : sigmoid(a);  // (2)
+        const float f = __shfl_sync(~0u, activated, 8 + b), g = __shfl_sync(~0u, activated, 16 + b);
+        const float o = __shfl_sync(~0u, activated, 24 + b);
+        if (is_ours && gates) gates[row] = activated;
+        if (is_ours && gate == 0) {
+            const float c_next = f * c_prev + activated * g;  // (3)
+            c[gates ? step : 0] = c_next;
+            send(hs + t * step + here, o * tanhf(c_next));  // (4)
         }
-    }
-    for (int t = 0; t < T; ++t)
-        for (int first = blockIdx.y * TILE; first < B; first += gridDim.y * TILE) {
-            receive(tile, hs + t * step, H, B, first, t > 0, stalled);
-            __syncthreads();  // sync: weights and columns are there
-            for (int q = threadIdx.y; q < quads; q += blockDim.y) {
-                const int unit = blockIdx.x * quads + q;
-                const bool is_ours = unit < H && first + b < B;
-                const long long here = (long long)unit * B + first + b, at = (t * 4 + gate) * step + here;
-                const float a_x = is_ours ? a_xs[at] : 0;
-                const float a = a_x + product(weights + q * H, tile, H);    // (1)
-                const float activated = gate == 2 ? tanhf(a) : sigmoid(a);  // (2)
-                const float f = __shfl_sync(~0u, activated, 8 + b), g = __shfl_sync(~0u, activated, 16 + b);
-                const float o = __shfl_sync(~0u, activated, 24 + b);
-                if (is_ours && gates) gates[at] = activated;
-                if (is_ours && gate == 0) {
-                    float *c = cs + (gates ? t * step : 0) + here, *c_next = gates ? c + step : c;
-                    *c_next = f * *c + activated * g;         // (3)
-                    send(hs + (t + 1) * step + here, o * tanhf(*c_next));  // (4)
-                }
-            }
-            __syncthreads();  // sync: the columns have been read
+    });
+}
+
+// Backward. A quad is four units, its rows are columns of W_hh, and what travels is da: a step back needs all 4H rows of
+// it. A lane has one unit and one column: it undoes (4), (3) and (2) there, and the sum over the da of this step is what
+// the step asks of h_prev. Step s goes back through t = T - 1 - s; the last one only finishes dh of h_0.
+extern "C" __global__ void __launch_bounds__(512, 1) lstm_sequence_back(
+    float *da,           // (T, 4H, B), the mailbox
+    const float *W_hh,   // (4H, H)
+    const float *dhs,    // (T, H, B)
+    const float *gates,  // (T, 4H, B)
+    const float *cs,     // (T + 1, H, B)
+    float *dh,           // (H, B) that of h_T, becomes that of h_0
+    float *dc,           // (H, B) that of c_T, becomes that of c_0
+    unsigned *stalled,   // (1,)
+    int T,
+    int H,
+    int B,
+    int quads)
+{
+    extern __shared__ float4 shared[];
+    float4 *weights = shared, *tile = shared + quads * 4 * H;
+    const long long step = (long long)H * B;
+    keep(weights, quads, 4 * H, [=](int quad, int row, int k) {
+        return 4 * quad + row < H ? W_hh[(long long)k * H + 4 * quad + row] : 0.0f;
+    });
+    const auto rows = [=](int s) { return s ? da + (T - s) * 4 * step : nullptr; };
+    each_step(T + 1, weights, tile, quads, 4 * H, B, stalled, rows, [=](int s, int quad, int column, auto sum) {
+        const int unit = 4 * quad + threadIdx.x / TILE, t = max(T - 1 - s, 0);
+        const bool is_ours = unit < H && column < B;
+        const long long here = is_ours ? (long long)unit * B + column : 0, now = t * step + here;
+        const float *gate = gates + t * 4 * step + here;
+        const float i = gate[0], f = gate[step], g = gate[2 * step], o = gate[3 * step];
+        const float c_prev = cs[now], c = cs[now + step], dh_loss = dhs[now], dc_next = dc[here];
+        const float dh_next = s ? sum() : dh[here];  // (1)
+        if (is_ours && s == T) dh[here] = dh_next;
+        if (is_ours && s < T) {
+            const float dh_t = dh_next + dh_loss, tanh_c = tanhf(c);     // h_t is read twice
+            const float dc_t = dc_next + dh_t * o * (1 - tanh_c * tanh_c);  // (4)
+            dc[here] = dc_t * f;                                        // (3)
+            float *sent = da + t * 4 * step + here;
+            send(sent, dc_t * g * i * (1 - i));                   // (3, 2)
+            send(sent + step, dc_t * c_prev * f * (1 - f));       // (3, 2)
+            send(sent + 2 * step, dc_t * i * (1 - g * g));        // (3, 2)
+            send(sent + 3 * step, dh_t * tanh_c * o * (1 - o));   // (4, 2)
         }
+    });
 }

@@ -1,10 +1,10 @@
 // What the kernels for whole sequences share. Each runs all T steps in one launch, and each step is a product of one
 // and the same matrix with B columns, those of the state or of its cotangent, and some arithmetic.
 //
-// Who owns what. Block (p, q) of the grid keeps ``quads`` times four rows of the matrix in shared memory from the first
-// step to the last, those of quad p * quads and the following, and sees to tiles q, q + gridDim.y, ... of eight columns
-// each. A warp takes four rows times eight columns: 32 sums, one for each of its lanes in the end. Rows that the matrix
-// lacks are zeros, and so are columns that the batch lacks: both are computed, and not written.
+// Who owns what. The rows of the matrix are dealt out in fours, the quads, and the columns in tiles of eight. Block
+// (g, p) of the grid keeps ``quads`` quads, from p * quads on, in shared memory from the first step to the last, and sees
+// to the tiles g, g + gridDim.x and so on. A warp takes a quad times a tile: 32 sums, one for each of its lanes in the
+// end. Rows that the matrix lacks are zeros, and so are columns that the batch lacks: both are computed, not written.
 //
 // What travels. A step needs what all blocks of its columns made of the step before. They find it where it has to be
 // written anyway, in the output: the host fills it with EMPTY, a NaN that no arithmetic makes, and whoever reads a word
@@ -78,15 +78,44 @@ __device__ float product(const float4 *weights, const float4 *tile, int K) {
             for (int b = 0; b < TILE; ++b) sums[r * TILE + b] += rows[r] * columns[b];
     }
 #pragma unroll
-    for (int half = 16; half; half /= 2) {  // of the sums it still has a lane gives one half and is given to the other
+    for (int level = 0; level < 5; ++level) {  // of the sums it has left a lane gives away one half, and is given the other
+        const int half = 16 >> level;
         const bool upper = lane & half;
 #pragma unroll
-        for (int s = 0; s < half; ++s) {
-            const float kept = upper ? sums[s + half] : sums[s], given = upper ? sums[s] : sums[s + half];
-            sums[s] = kept + __shfl_xor_sync(~0u, given, half);
-        }
+        for (int j = 0; j < 16; ++j)
+            if (j < half) {  // not the bound of the loop: only so are all five unrolled, and the sums stay in registers
+                const float kept = upper ? sums[j + half] : sums[j], given = upper ? sums[j] : sums[j + half];
+                sums[j] = kept + __shfl_xor_sync(~0u, given, half);
+            }
     }
     return sums[0];
+}
+
+// Puts the weights of this block's quads where ``product`` finds them; weight(quad, row, k) tells each.
+template <class Weight> __device__ void keep(float4 *weights, int quads, int K, Weight weight) {
+    for (int q = threadIdx.y; q < quads; q += blockDim.y)
+        for (int k = threadIdx.x; k < K; k += 32) {
+            const int quad = blockIdx.y * quads + q;
+            weights[q * K + k] =
+                make_float4(weight(quad, 0, k), weight(quad, 1, k), weight(quad, 2, k), weight(quad, 3, k));
+        }
+}
+
+// The loop over steps. rows(s) says where the columns stand that step s multiplies; those of step 0 are there from the
+// start, or there are none and it answers null. finish(s, quad, column, sum) does the rest of the step for one lane,
+// which must call sum() for its row of the product in all lanes of a warp or in none.
+template <class Rows, class Finish>
+__device__ void each_step(
+    int steps, const float4 *weights, float4 *tile, int quads, int K, int B, unsigned *stalled, Rows rows, Finish finish) {
+    for (int s = 0; s < steps; ++s)
+        for (int first = blockIdx.x * TILE; first < B; first += gridDim.x * TILE) {
+            const float *columns = rows(s);
+            if (columns) receive(tile, columns, K, B, first, s > 0, stalled);
+            __syncthreads();  // sync: weights and columns are there
+            for (int q = threadIdx.y; q < quads; q += blockDim.y)
+                finish(s, blockIdx.y * quads + q, first + threadIdx.x % TILE, [=] { return product(weights + q * K, tile, K); });
+            __syncthreads();  // sync: the columns have been read, and others may come
+        }
 }
 
 // sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: nothing overflows

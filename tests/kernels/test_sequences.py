@@ -1,0 +1,114 @@
+"""The kernels for whole sequences, under an emulator and many schedules, against the rules in float64."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from minirnn import rules
+from minirnn.kernels.launching import source_of
+from minirnn.kernels.sequences import EMPTY, KERNELS, LANES, plan
+from minirnn.testing import cuda_emulator
+from minirnn.testing.cuda_emulator import emulated
+
+pytestmark = pytest.mark.skipif(bool(cuda_emulator.why_not()), reason=cuda_emulator.why_not())
+
+CELLS = {"lstm": (4, ("h", "c")), "gru": (3, ("h",)), "rnn": (1, ("h",))}  # blocks of rows, states
+SIZES = [(4, 5, 9), (1, 6, 2), (3, 1, 1), (2, 33, 17)]  # T, H, B: odd ones, one step, one unit and column, two rounds
+
+
+def kernels_of(cell):
+    return emulated(source_of(f"{cell}_sequence.cu"), ("-DPATIENCE=100000",))
+
+
+def example(cell, T, H, B, seed=0):
+    """What the rule is given: pre-activations, states, weights, and for a GRU a bias."""
+    random, (blocks, states) = np.random.default_rng(seed), CELLS[cell]
+    inputs = {"a_xs": (T, blocks * H, B), **{f"{s}_0": (H, B) for s in states}, "W_hh": (blocks * H, H)}
+    inputs |= {"b_hn": (H,)} if cell == "gru" else {}
+    return {name: random.standard_normal(shape) / (name == "W_hh" and H**0.5 or 1) for name, shape in inputs.items()}
+
+
+def cotangents(cell, T, H, B, seed=1):
+    random = np.random.default_rng(seed)
+    return [random.standard_normal(shape) for shape in [(T, H, B), *[(H, B)] * len(CELLS[cell][1])]]
+
+
+def expected(cell, inputs, dys):
+    """Values and gradients as the rule finds them."""
+    ys, pullback = getattr(rules, cell)(*inputs.values())
+    return [*ys, *pullback(*dys)[: len(inputs)]]
+
+
+class Spread:
+    """A kernel spread over few processors of little memory, so that there are several blocks, tiles and quads."""
+
+    def __init__(self, cell, seed=0, processors=6, warps=2, without=None):
+        self.cell, self.kernels, self.seed, self.processors, self.warps = cell, kernels_of(cell), seed, processors, warps
+        self.without = without
+        self.stalled = np.zeros(1, np.uint32)
+
+    def run(self, kernel, mailbox, W_hh, *arrays):
+        T, H, B = len(mailbox), W_hh.shape[1], mailbox.shape[-1]
+        fits = plan(kernel, H, B, self.processors, 232448)
+        mailbox.view(np.uint32).fill(EMPTY)
+        self.kernels.run(
+            kernel,
+            fits.grid,
+            (LANES, self.warps),
+            (mailbox, W_hh, *arrays, self.stalled, *map(np.int32, (T, H, B, fits.quads))),
+            shared=fits.shared,
+            seed=self.seed,
+            without=self.without,
+        )
+
+
+def computed(spread, inputs, dys):
+    """The same values and gradients by two launches, and what the rules do after their loops."""
+    a_xs, W_hh, h_0 = (np.ascontiguousarray(inputs[name], np.float32) for name in ("a_xs", "W_hh", "h_0"))
+    T, _, B = a_xs.shape
+    H = len(h_0)
+    dhs, dh, *dc = (np.array(dy, np.float32) for dy in dys)
+    hs, cell = np.empty((T, H, B), np.float32), spread.cell
+    h_prevs = lambda: np.concatenate([h_0[None], hs[:-1]])  # noqa: E731
+    products = lambda da: np.einsum("tfb,thb->fh", da, h_prevs())  # noqa: E731
+    if cell == "rnn":
+        spread.run("rnn_sequence", hs, W_hh, a_xs, h_0)
+        da = np.empty_like(a_xs)
+        spread.run("rnn_sequence_back", da, W_hh, dhs, hs, dh)
+        return [hs, hs[-1], da, dh, products(da)]
+    gates = np.empty((T, 4 * H, B), np.float32)
+    dgates = np.empty_like(gates)
+    if cell == "gru":
+        b_hn = inputs["b_hn"].astype(np.float32)
+        spread.run("gru_sequence", hs, W_hh, a_xs, b_hn, h_0, gates)
+        spread.run("gru_sequence_back", dgates, W_hh, dhs, gates, h_prevs(), dh)
+        ds = np.roll(dgates[:, : 3 * H], -H, axis=1)
+        return [hs, hs[-1], dgates[:, H:], dh, products(ds), ds[:, 2 * H :].sum((0, 2))]
+    cs = np.empty((T + 1, H, B), np.float32)
+    cs[0] = inputs["c_0"]
+    spread.run("lstm_sequence", hs, W_hh, a_xs, h_0, cs, gates)
+    spread.run("lstm_sequence_back", dgates, W_hh, dhs, gates, cs, dh, *dc)
+    return [hs, hs[-1], cs[-1], dgates, dh, *dc, products(dgates)]
+
+
+def distance(found, right):
+    """The largest relative error in norm; what is not finite is infinitely wrong."""
+    errors = [np.linalg.norm(x - y) / np.linalg.norm(y) for x, y in zip(found, right, strict=True)]
+    return max(e if np.isfinite(e) else np.inf for e in errors)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_values_and_gradients_under_many_schedules(cell, sizes):
+    inputs, dys = example(cell, *sizes), cotangents(cell, *sizes)
+    right = expected(cell, inputs, dys)
+    first = None
+    for seed in range(12 if sizes == SIZES[0] else 2):
+        spread = Spread(cell, seed, warps=1 + seed % 3)
+        found = computed(spread, inputs, dys)
+        assert distance(found, right) < 1e-5 / 3 and not spread.stalled
+        first = first or found
+        assert all((x == y).all() for x, y in zip(found, first, strict=True))  # no order of events changes a bit
