@@ -45,9 +45,9 @@ def expected(cell, inputs, dys):
 class Spread:
     """A kernel spread over few processors of little memory, so that there are several blocks, tiles and quads."""
 
-    def __init__(self, cell, seed=0, processors=6, warps=2, without=None):
+    def __init__(self, cell, seed=0, processors=6, warps=2, without=()):
         self.cell, self.kernels, self.seed, self.processors, self.warps = cell, kernels_of(cell), seed, processors, warps
-        self.without = without
+        self.without = dict(without)  # kernel -> the marked statement that it lacks
         self.stalled = np.zeros(1, np.uint32)
 
     def run(self, kernel, mailbox, W_hh, *arrays):
@@ -61,7 +61,7 @@ class Spread:
             (mailbox, W_hh, *arrays, self.stalled, *map(np.int32, (T, H, B, fits.quads))),
             shared=fits.shared,
             seed=self.seed,
-            without=self.without,
+            without=self.without.get(kernel),
         )
 
 
@@ -112,3 +112,44 @@ def test_values_and_gradients_under_many_schedules(cell, sizes):
         assert distance(found, right) < 1e-5 / 3 and not spread.stalled
         first = first or found
         assert all((x == y).all() for x, y in zip(found, first, strict=True))  # no order of events changes a bit
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_synchronisation_is_needed(kernel):
+    """One left out at a time, some schedule shows it by wrong numbers."""
+    cell, sizes = kernel.partition("_")[0], (4, 5, 9)
+    inputs, dys = example(cell, *sizes), cotangents(cell, *sizes)
+    right = expected(cell, inputs, dys)
+    for statement, why in enumerate(kernels_of(cell).marked):
+        if "NaN" not in why:  # of which the next test has one
+            broken = (Spread(cell, seed, without={kernel: statement}) for seed in range(40))
+            assert any(distance(computed(spread, inputs, dys), right) > 1e-3 for spread in broken), why
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_nan_ends_the_wait_of_nobody(cell):
+    """Not even one with the bits of a word that has not come: it is written in others. If it were not, all would wait as
+    long as their patience lasts, and then say so."""
+    sizes = (3, 5, 9)
+    inputs, dys = example(cell, *sizes), cotangents(cell, *sizes)
+    worst = np.array([EMPTY], np.uint32).view(np.float32)[0]
+    for name in ("a_xs", "h_0", "W_hh"):
+        spoilt = {k: np.array(x, np.float32) for k, x in inputs.items()}
+        spoilt[name].reshape(-1)[7] = worst
+        spread = Spread(cell)
+        found = computed(spread, spoilt, dys)
+        assert not spread.stalled and np.isnan(found[0]).any()
+    (statement,) = (k for k, why in enumerate(kernels_of(cell).marked) if "NaN" in why)
+    for kernel in (f"{cell}_sequence", f"{cell}_sequence_back"):
+        waiting = Spread(cell, without={kernel: statement})
+        computed(waiting, spoilt, dys)
+        assert waiting.stalled
+
+
+def test_every_wait_is_marked():
+    """So that no synchronisation escapes the test that leaves them out."""
+    for cell in CELLS:
+        lines = source_of(f"{cell}_sequence.cu").splitlines()
+        waits = [line for line in lines if re.search(r"__sync|received\(|NOT_A_NUMBER;", line) and "return" not in line]
+        waits = [line for line in waits if not line.startswith("__device__")]
+        assert len(waits) == 4 and all("// sync: " in line for line in waits)

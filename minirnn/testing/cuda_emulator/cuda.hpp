@@ -98,6 +98,7 @@ inline Fiber *current;
 inline jmp_buf outside;
 inline const char *failure;
 inline uint64_t state;
+inline double haste;  // how likely a store is to arrive before the next thread goes on
 inline size_t living;
 inline long switches, most_switches;
 inline int left_out;  // number of the marked statement that is skipped, if any
@@ -126,9 +127,11 @@ inline void deliver(size_t k) {
 [[noreturn]] inline void go_on() {
     if (ready.empty()) leave("deadlock: every thread waits at a barrier");
     if (++switches > most_switches) leave("the threads were switched too often: some of them wait for ever");
-    if (switches % 4096 == 1)  // now these warps are quick, now those
+    if (switches % 4096 == 1) {  // now these warps are quick, now those; and so is memory
         for (Warp &warp : warps) warp.pace = draw() & 1 ? 1 : 0.02;
-    if (!stores.empty() && draw() & 1) deliver(below(stores.size()));
+        haste = draw() & 1 ? 0.5 : 0.05;
+    }
+    if (!stores.empty() && uniform() < haste) deliver(below(stores.size()));
     unsigned k;
     do k = below(ready.size());
     while (uniform() > ready[k]->warp->pace);

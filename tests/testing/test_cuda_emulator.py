@@ -1,0 +1,150 @@
+"""The emulator of CUDA: it runs what is right, and says what is wrong."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from minirnn.testing import cuda_emulator
+from minirnn.testing.cuda_emulator import EmulationError, Emulated, emulated
+
+pytestmark = pytest.mark.skipif(bool(cuda_emulator.why_not()), reason=cuda_emulator.why_not())
+
+CODE = """
+extern "C" __global__ void places(
+    int *out,
+    int n)
+{
+    int rank = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+    int block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+    int threads = blockDim.x * blockDim.y * blockDim.z;
+    if (block * threads + rank < n) out[block * threads + rank] = 1000 * block + rank;
+}
+
+extern "C" __global__ void turned(
+    const float *x,
+    float *y)
+{
+    extern __shared__ float held[];
+    held[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();  // sync: all are held
+    y[threadIdx.x] = held[blockDim.x - 1 - threadIdx.x];
+}
+
+extern "C" __global__ void summed(
+    float *x)
+{
+    float sum = x[threadIdx.x];
+    for (int half = 16; half; half /= 2) sum += __shfl_xor_sync(~0u, sum, half);
+    x[threadIdx.x] = sum + 100 * __shfl_sync(~0u, float(threadIdx.x), 3);
+}
+
+extern "C" __global__ void passed_on(
+    unsigned *words,
+    unsigned *seen)
+{
+    if (threadIdx.x == 0) {
+        store_relaxed(words, 7);
+        store_relaxed(words + 1, 1);
+        *seen = load_relaxed(words);
+    } else {
+        while (!load_relaxed(words + 1)) continue;
+        seen[1] = load_relaxed(words);
+    }
+}
+
+extern "C" __global__ void awaits(
+    const unsigned *word)
+{
+    while (!load_relaxed(word)) continue;
+}
+
+extern "C" __global__ void at_cross_purposes(
+    float *x)
+{
+    if (threadIdx.x) __syncthreads();
+    else *x = __shfl_sync(~0u, *x, 1);
+}
+
+extern "C" __global__ void writes_at(
+    float *x,
+    int place)
+{
+    extern __shared__ float held[];
+    if (place < 100) x[place] = 1;
+    else held[place - 100] = 1;
+}
+
+extern "C" __global__ void half_a_warp(
+    float *x)
+{
+    *x = __shfl_sync(0xFFFFu, *x, 1);
+}
+"""
+
+
+def run(kernel, grid, block, *arguments, **options):
+    emulated(CODE).run(kernel, grid, block, arguments, **options)
+
+
+def test_every_thread_has_its_place():
+    out = np.zeros(2 * 3 * 2 * 24, np.int32)
+    run("places", (2, 3, 2), (4, 3, 2), out, np.int32(len(out)))
+    assert (out == [1000 * block + rank for block in range(12) for rank in range(24)]).all()
+
+
+def test_a_barrier_makes_what_is_shared_known_to_all():
+    x, y = np.arange(70, dtype=np.float32), np.zeros(70, np.float32)
+    for seed in range(5):
+        run("turned", (1,), (70,), x, y, shared=280, seed=seed)
+        assert (y == x[::-1]).all()
+
+
+def test_a_marked_statement_can_be_left_out_and_shared_memory_is_poisoned():
+    assert emulated(CODE).marked == ("all are held",)
+    x, y = np.arange(70, dtype=np.float32), np.zeros(70, np.float32)
+    run("turned", (1,), (70,), x, y, shared=280, without=0)
+    assert np.isnan(y).any()
+
+
+def test_lanes_show_each_other_what_they_have():
+    x = np.arange(64, dtype=np.float32)
+    run("summed", (1,), (64,), x)
+    assert (x[:32] == 496 + 300).all() and (x[32:] == 1520 + 3500).all()
+
+
+def test_relaxed_stores_may_arrive_in_either_order_but_a_seed_gives_one_run():
+    found = []
+    for seed in [*range(20), *range(20)]:
+        words, seen = np.zeros(2, np.uint32), np.zeros(2, np.uint32)
+        run("passed_on", (1,), (2,), words, seen, seed=seed)
+        assert words.tolist() == [7, 1] and seen[0] == 7  # both arrive in the end, and at once for whoever wrote them
+        found.append(int(seen[1]))
+    assert set(found) == {0, 7} and found[:20] == found[20:]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "arguments", "threads", "complaint"),
+    [
+        ("awaits", [np.zeros(1, np.uint32)], 3, "some of them wait for ever"),
+        ("at_cross_purposes", [np.zeros(1, np.float32)], 32, "deadlock: every thread waits at a barrier"),
+        ("half_a_warp", [np.zeros(1, np.float32)], 32, "only shuffles of whole warps"),
+        ("writes_at", [np.zeros(4, np.float32), np.int32(-1)], 1, "argument 0 was written to before its start"),
+        ("writes_at", [np.zeros(4, np.float32), np.int32(4)], 1, "argument 0 was written to before its start or behind"),
+        ("writes_at", [np.zeros(4, np.float32), np.int32(105)], 1, "past the end of its shared memory"),
+    ],
+)
+def test_what_must_not_happen_raises(kernel, arguments, threads, complaint):
+    with pytest.raises(EmulationError, match=f"{kernel}, schedule 3: .*{complaint}"):
+        run(kernel, (1,), (threads,), *arguments, shared=20, seed=3, switches=1000)
+
+
+def test_bad_sources_arrays_and_machines(monkeypatch):
+    with pytest.raises(EmulationError, match="g\\+\\+ does not compile the kernels:\n.*error"):
+        Emulated("int x = y;")
+    with pytest.raises(TypeError, match="contiguous arrays, got strides"):
+        run("summed", (1,), (32,), np.zeros(64, np.float32)[::2])
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert "needs g++" in cuda_emulator.why_not()
