@@ -20,6 +20,7 @@ from minirnn.kernels.fused import (
     rnn_back,
     rnn_slopes,
 )
+from minirnn.kernels.sequences import in_one_launch
 
 __all__ = [
     "add_rows",
@@ -33,6 +34,7 @@ __all__ = [
     "gru_reset",
     "gru_reset_back",
     "gru_slopes",
+    "in_one_launch",
     "in_order",
     "lstm_gates",
     "lstm_gates_back",

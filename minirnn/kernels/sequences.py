@@ -103,7 +103,7 @@ def check_stalled() -> None:
     for (_, device), word in _stalled.items():
         if int(word[0]):
             word.fill(0)
-            raise StalledError(f"on device {device} a kernel for whole sequences waited in vain for another block")
+            raise StalledError(f"on device {device} a kernel waited in vain for what another block should have sent")
 
 
 def plan(kernel: str, H: int, B: int, processors: int, memory: int) -> Plan | None:
@@ -147,10 +147,8 @@ def in_one_launch(
     device, (T, B), H = cupy.cuda.Device(), (len(mailbox), mailbox.shape[-1]), W_hh.shape[1]
     has = device.attributes
     fits = plan(kernel, H, B, has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"])
-    if fits is None:
-        warnings.warn(
-            f"no {kernel} fits hidden size {H} on this device: steps are taken one at a time", RuntimeWarning, stacklevel=3
-        )
+    if fits is None:  # said once: Python shows a warning of the same words from the same place no more
+        warnings.warn(f"no {kernel} fits hidden size {H} on this device: steps are taken one at a time", stacklevel=3)
         return False
     if (cupy, device.id) not in _stalled:
         _stalled[cupy, device.id] = cupy.zeros(1, np.uint32)

@@ -214,7 +214,9 @@ def gru(
     hs = kernels.empty((T + 1, H, B), dtype)  # hs[t] enters step t, hs[t + 1] leaves it
     hs[0], a_xs = h_0, kernels.in_order(a_xs, dtype)
     step, b = way_there(W_hh, B), columns(b_hn, B)
-    for t in range(T):
+    plain = probe is None and reset_after  # then a device may take all steps in one launch
+    done = plain and kernels.in_one_launch("gru_sequence", hs[1:], W_hh, a_xs, b_hn, hs[0], gates if saving else None)
+    for t in range(0 if done else T):
         now, h = gates[t if saving else 0], hs[t + 1]
         step(a_xs[t], hs[t], b, now, h)  # (1, 2, 3, 4)
         if probe is not None:
@@ -236,7 +238,9 @@ def gru(
             kernels.gru_slopes(gates[run], h_prevs[run], dgates[run], reset_after)
             return gates[run], dgates[run]
 
-        for t, gates_t, dgates_t in steps_back(T, kernels.run(kept * H * B), slopes):  # only here time runs backward
+        done = plain and kernels.in_one_launch("gru_sequence_back", dgates, W_hh, dhs, gates, h_prevs, dh)
+        run = kernels.run(kept * H * B)
+        for t, gates_t, dgates_t in steps_back(0 if done else T, run, slopes):  # only here time runs backward
             if probe is not None:
                 probe("dh", t, dh + dhs[t])  # h_t is read twice
             back(dhs[t], dh, gates_t, dgates_t)  # (4, 3, 2, 1)

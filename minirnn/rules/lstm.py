@@ -139,7 +139,9 @@ def lstm(
     hs[0], cs[0], a_xs = h_0, c_0, kernels.in_order(a_xs, dtype)
     m = None if W_hr is None else xp.empty((H, B), dtype)
     recur = kernels.product(W_hh, B)  # h -> W_hh h, with the matrix cut up once for T products of B columns
-    for t in range(T):
+    plain = probe is None and W_hr is None and peepholes is None  # then a device may take all steps in one launch
+    done = plain and kernels.in_one_launch("lstm_sequence", hs[1:], W_hh, a_xs, hs[0], cs, gates if saving else None)
+    for t in range(0 if done else T):
         now, then = (t, t + 1) if saving else (0, 0)
         m_t = hs[t + 1] if m is None else m
         recur(hs[t], gates[now])
@@ -167,7 +169,9 @@ def lstm(
             return da_slopes, dc_slopes, carry
 
         # da_t holds the slopes of its step until dm and dc meet them; here, and only here, time runs backward
-        for t, da_t, dc_slope, carry in steps_back(T, kernels.run(5 * H * B), slopes):  # four slopes and dc_slope
+        done = plain and kernels.in_one_launch("lstm_sequence_back", da, W_hh, dhs, gates, cs, dh, dc)
+        run = kernels.run(5 * H * B)  # four slopes and dc_slope
+        for t, da_t, dc_slope, carry in steps_back(0 if done else T, run, slopes):
             dm_t, dh_total = dhs[t], dh
             if W_hr is not None:
                 dm_t, dh_total = None, xp.add(dh, dhs[t], out=dh_totals[t])

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from minirnn import rules
+from minirnn.kernels import sequences
 from minirnn.kernels.launching import source_of
-from minirnn.kernels.sequences import EMPTY, KERNELS, LANES, plan
-from minirnn.testing import cuda_emulator
+from minirnn.kernels.sequences import EMPTY, KERNELS, LANES, StalledError, check_stalled, plan, use_whole_sequences
+from minirnn.testing import counting, cuda_emulator, strict_cupy
 from minirnn.testing.cuda_emulator import emulated
 
 pytestmark = pytest.mark.skipif(bool(cuda_emulator.why_not()), reason=cuda_emulator.why_not())
@@ -28,7 +29,7 @@ def example(cell, T, H, B, seed=0):
     random, (blocks, states) = np.random.default_rng(seed), CELLS[cell]
     inputs = {"a_xs": (T, blocks * H, B), **{f"{s}_0": (H, B) for s in states}, "W_hh": (blocks * H, H)}
     inputs |= {"b_hn": (H,)} if cell == "gru" else {}
-    return {name: random.standard_normal(shape) / (name == "W_hh" and H**0.5 or 1) for name, shape in inputs.items()}
+    return {name: random.standard_normal(shape) / ((name == "W_hh" and H**0.5) or 1) for name, shape in inputs.items()}
 
 
 def cotangents(cell, T, H, B, seed=1):
@@ -46,7 +47,13 @@ class Spread:
     """A kernel spread over few processors of little memory, so that there are several blocks, tiles and quads."""
 
     def __init__(self, cell, seed=0, processors=6, warps=2, without=()):
-        self.cell, self.kernels, self.seed, self.processors, self.warps = cell, kernels_of(cell), seed, processors, warps
+        self.cell, self.kernels, self.seed, self.processors, self.warps = (
+            cell,
+            kernels_of(cell),
+            seed,
+            processors,
+            warps,
+        )
         self.without = dict(without)  # kernel -> the marked statement that it lacks
         self.stalled = np.zeros(1, np.uint32)
 
@@ -128,8 +135,8 @@ def test_every_synchronisation_is_needed(kernel):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_nan_ends_the_wait_of_nobody(cell):
-    """Not even one with the bits of a word that has not come: it is written in others. If it were not, all would wait as
-    long as their patience lasts, and then say so."""
+    """Not even one with the bits of a word that has not come, for it is written in others. Were it not, all would wait
+    until their patience ends, and then say so."""
     sizes = (3, 5, 9)
     inputs, dys = example(cell, *sizes), cotangents(cell, *sizes)
     worst = np.array([EMPTY], np.uint32).view(np.float32)[0]
@@ -153,3 +160,101 @@ def test_every_wait_is_marked():
         waits = [line for line in lines if re.search(r"__sync|received\(|NOT_A_NUMBER;", line) and "return" not in line]
         waits = [line for line in waits if not line.startswith("__device__")]
         assert len(waits) == 4 and all("// sync: " in line for line in waits)
+
+
+# --- in the rules, on the device that is pretended --------------------------------------------------------------------
+
+
+@pytest.fixture
+def cp(monkeypatch):
+    with strict_cupy() as cupy:
+        monkeypatch.setitem(cupy.cuda.Device.attributes, "MultiProcessorCount", 2)
+        yield cupy
+
+
+def on_device(cp, cell, inputs, dys, **static):
+    """Values and gradients of a rule on the device, in float32, and how many launches they took."""
+    given = [cp.asarray(x, np.float32) for x in inputs.values()]
+    with counting() as counts:
+        ys, pullback = getattr(rules, cell)(*given, **static)
+        gradients = pullback(*(cp.asarray(dy, np.float32) for dy in dys))
+    assert counts.syncs == 0
+    return [x.get() for x in (*ys, *gradients[: len(inputs)])], counts.launches
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_rule_takes_one_launch_there_and_one_back_if_asked_to(cp, cell):
+    sizes = (8, 3, 2)
+    inputs, dys = example(cell, *sizes), cotangents(cell, *sizes)
+    by_steps, many = on_device(cp, cell, inputs, dys)
+    with use_whole_sequences():
+        with use_whole_sequences(False):
+            assert on_device(cp, cell, inputs, dys)[1] == many
+        whole, few = on_device(cp, cell, inputs, dys)
+    assert distance(whole, expected(cell, inputs, dys)) < 1e-5 / 3 > distance(by_steps, whole)
+    assert few < 20 < many
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_where_nothing_is_saved(cp, cell):
+    inputs = example(cell, 4, 3, 2)
+    given = [cp.asarray(x, np.float32) for x in inputs.values()]
+    with use_whole_sequences():
+        ys, pullback = getattr(rules, cell)(*given, wanted=(False,) * len(given))
+    right = getattr(rules, cell)(*inputs.values())[0]
+    assert distance([y.get() for y in ys], right) < 1e-5
+    assert set(pullback(*ys)) == {None}
+
+
+@pytest.mark.parametrize(
+    ("cell", "static"),
+    [("rnn", {"nonlinearity": "relu"}), ("gru", {"reset_after": False}), ("lstm", {"probe": lambda *seen: None})],
+)
+def test_what_no_kernel_does_is_done_step_by_step(cp, cell, static):
+    inputs, dys = example(cell, 4, 3, 2), cotangents(cell, 4, 3, 2)
+    inputs |= {"b_hn": None} if "b_hn" in inputs else {}
+    inputs = {name: x for name, x in inputs.items() if x is not None}
+    alone = on_device(cp, cell, inputs, dys, **static)
+    with use_whole_sequences():
+        asked = on_device(cp, cell, inputs, dys, **static)
+    assert alone[1] == asked[1] and all((x == y).all() for x, y in zip(alone[0], asked[0], strict=True))
+
+
+def test_so_are_float64_and_sequences_without_a_step_or_a_column(cp):
+    with use_whole_sequences(), counting() as counts:
+        for sizes, dtype in (((2, 3, 4), np.float64), ((0, 3, 4), np.float32), ((2, 3, 0), np.float32)):
+            (hs, _), _ = rules.rnn(*(cp.asarray(x, dtype) for x in example("rnn", *sizes).values()))
+            assert hs.dtype == dtype and hs.shape == sizes
+    assert counts.float64_results == 0
+
+
+def test_a_hidden_size_that_no_kernel_fits_falls_back_with_a_word(cp, monkeypatch):
+    monkeypatch.setitem(cp.cuda.Device.attributes, "MaxSharedMemoryPerBlockOptin", 300)
+    inputs, dys = example("lstm", 3, 9, 2), cotangents("lstm", 3, 9, 2)
+    with use_whole_sequences(), pytest.warns(UserWarning) as said:
+        found, _ = on_device(cp, "lstm", inputs, dys)
+    assert distance(found, expected("lstm", inputs, dys)) < 1e-5
+    assert [str(warning.message) for warning in said] == [
+        f"no {kernel} fits hidden size 9 on this device: steps are taken one at a time"
+        for kernel in ("lstm_sequence", "lstm_sequence_back")
+    ]
+
+
+def test_a_kernel_that_gave_up_is_reported_when_the_block_ends_and_once(cp):
+    with use_whole_sequences():
+        rules.rnn(*(cp.asarray(x, np.float32) for x in example("rnn", 2, 3, 2).values()))
+    with (
+        pytest.raises(StalledError, match="on device 0 a kernel waited in vain"),
+        use_whole_sequences(),
+    ):
+        sequences._stalled[cp, 0].fill(1)
+    check_stalled()
+
+
+def test_plans_fill_the_device_and_no_more():
+    for kernel, (_, units, length) in KERNELS.items():
+        for H, B, processors in ((1, 1, 1), (100, 30, 132), (256, 64, 132), (512, 256, 132), (640, 3, 108)):
+            (groups, slices), quads, shared = plan(kernel, H, B, processors, 232448)
+            assert groups * slices <= processors and shared == 16 * length * H * (quads + 2) <= 232448
+            assert (slices - 1) * quads * units < H <= slices * quads * units  # all units, and no block without one
+    assert plan("lstm_sequence", 4096, 1, 132, 232448) is None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minirnn.testing import cuda_emulator
-from minirnn.testing.cuda_emulator import EmulationError, Emulated, emulated
+from minirnn.testing.cuda_emulator import Emulated, EmulationError, emulated
 
 pytestmark = pytest.mark.skipif(bool(cuda_emulator.why_not()), reason=cuda_emulator.why_not())
 
@@ -131,8 +131,13 @@ def test_relaxed_stores_may_arrive_in_either_order_but_a_seed_gives_one_run():
         ("awaits", [np.zeros(1, np.uint32)], 3, "some of them wait for ever"),
         ("at_cross_purposes", [np.zeros(1, np.float32)], 32, "deadlock: every thread waits at a barrier"),
         ("half_a_warp", [np.zeros(1, np.float32)], 32, "only shuffles of whole warps"),
-        ("writes_at", [np.zeros(4, np.float32), np.int32(-1)], 1, "argument 0 was written to before its start"),
-        ("writes_at", [np.zeros(4, np.float32), np.int32(4)], 1, "argument 0 was written to before its start or behind"),
+        ("writes_at", [np.zeros(4, np.float32), np.int32(-1)], 1, "argument 0 was written to outside"),
+        (
+            "writes_at",
+            [np.zeros(4, np.float32), np.int32(4)],
+            1,
+            "argument 0 was written to outside",
+        ),
         ("writes_at", [np.zeros(4, np.float32), np.int32(105)], 1, "past the end of its shared memory"),
     ],
 )
@@ -142,7 +147,7 @@ def test_what_must_not_happen_raises(kernel, arguments, threads, complaint):
 
 
 def test_bad_sources_arrays_and_machines(monkeypatch):
-    with pytest.raises(EmulationError, match="g\\+\\+ does not compile the kernels:\n.*error"):
+    with pytest.raises(EmulationError, match="does not compile the kernels:"):
         Emulated("int x = y;")
     with pytest.raises(TypeError, match="contiguous arrays, got strides"):
         run("summed", (1,), (32,), np.zeros(64, np.float32)[::2])

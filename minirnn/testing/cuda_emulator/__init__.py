@@ -24,7 +24,7 @@ import numpy as np
 
 from minirnn.kernels.launching import kernels_in
 
-__all__ = ["EmulationError", "Emulated", "emulated", "why_not"]
+__all__ = ["Emulated", "EmulationError", "emulated", "why_not"]
 
 SWITCHES = 50_000_000  # of threads, in one launch: some seconds
 GUARD = 64  # numbers before and behind every array that nobody may write to
@@ -123,7 +123,7 @@ class Emulated:
             raise EmulationError(f"{kernel}, schedule {seed}: {failure.decode()}")
         for k, array in guarded.items():
             if not array.is_intact():
-                raise EmulationError(f"{kernel}, schedule {seed}: argument {k} was written to before its start or behind its end")
+                raise EmulationError(f"{kernel}, schedule {seed}: argument {k} was written to outside of its bounds")
             array.give_back()
 
 

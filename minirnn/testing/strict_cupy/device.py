@@ -39,7 +39,7 @@ class MemoryPointer:
 class Device:
     """The one device there is."""
 
-    attributes: ClassVar = {"MaxSharedMemoryPerBlockOptin": SHARED}
+    attributes: ClassVar = {"MaxSharedMemoryPerBlockOptin": SHARED, "MultiProcessorCount": 1}
 
     def __init__(self, device: int = 0):
         if device != 0:

@@ -1,4 +1,5 @@
-"""Kernels of one's own on the pretended device: each is held against its declaration, and its NumPy twin computes."""
+"""Kernels of one's own on the pretended device: each is held against its declaration, and its NumPy twin computes,
+or the emulator where it has none."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.kernels.launching import DTYPES, kernels_in
+from minirnn.testing.cuda_emulator import emulated
 from minirnn.testing.strict_cupy import counts
 from minirnn.testing.strict_cupy.array import ndarray
 from minirnn.testing.strict_cupy.device import SHARED, UNASKED
@@ -65,8 +67,10 @@ class RawKernel:
         if shared_mem > min(SHARED, self.max_dynamic_shared_size_bytes):
             raise ValueError(f"{self.name} did not ask for {shared_mem} bytes of shared memory, or asked in vain")
         given = [self._read(x, *parameter) for x, parameter in zip(args, self._parameters, strict=True)]
-        twin = TWINS[self.name]
-        twin(*given[: len(inspect.signature(twin).parameters)])
+        if twin := TWINS.get(self.name):
+            twin(*given[: len(inspect.signature(twin).parameters)])
+        else:
+            emulated(self.code, self.options).run(self.name, grid, block, given, shared=shared_mem)
         if counts.active:
             result, *operands = (x for x in given if isinstance(x, np.ndarray))
             counts.record_launch(result, tuple(operands))
@@ -79,6 +83,6 @@ class RawKernel:
         if pointer and type(x) is ndarray and x.dtype == dtype and x.flags.c_contiguous:
             return x._a
         if not pointer and type(x) is dtype.type:
-            return x.item()
+            return x
         found = f"strides {x.strides} of {x.dtype}" if type(x) is ndarray else repr(x)
         raise TypeError(f"{self.name} declares {kind} {'*' * pointer}{name}, which would misread {found}")
