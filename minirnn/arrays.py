@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 from weakref import WeakSet
 
 import numpy as np
+
+from minirnn.devices import comes_from_a_device, in_words, is_out_of_memory
 
 Array = Any  # a NumPy or a CuPy array: the two share no base class
 
@@ -18,7 +22,11 @@ _usable: WeakSet[ModuleType] = WeakSet()  # modules seen to compute: every furth
 
 
 class BackendError(RuntimeError):
-    """A backend was asked for that this machine cannot run."""
+    """A backend was asked for that this machine cannot run, or it failed while it ran."""
+
+
+class DeviceMemoryError(BackendError, MemoryError):
+    """The memory of the device is used up; what was to be computed is not, and arrays that existed are as they were."""
 
 
 def home_of(x: Array) -> str:
@@ -98,19 +106,48 @@ def _why_no_device() -> str:
     """Why CuPy cannot compute on this machine; empty when it can. Importing it proves nothing: it imports anywhere."""
     try:
         cupy: ModuleType = importlib.import_module("cupy")
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if error.name not in (None, "cupy"):
+            return f"CuPy needs {error.name}, which is not installed"
         return "CuPy is not installed (the extras cuda12 and cuda13 bring it)"
+    except ImportError as error:
+        return f"CuPy is installed but cannot be imported: {in_words(error.__cause__ or error)}"
     if cupy in _usable:
         return ""
     try:
         if cupy.cuda.runtime.getDeviceCount() == 0:
             return "CuPy finds no CUDA device"
-        cupy.zeros(1).sum().item()
+        x = cupy.ones((2, 2))
+        (x @ x).sum().item()  # memory, the library of products, the compiler and a kernel: each can be what fails
     except Exception as error:  # the driver's errors share no base class, and any of them means the same
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        return f"CuPy is installed but finds no usable device ({reason})"
+        return f"CuPy is installed but finds no usable device: {in_words(error, cupy)}"
     _usable.add(cupy)
     return ""
+
+
+@contextmanager
+def device_errors(doing: str) -> Iterator[None]:
+    """Within this block an error of the device is raised as one of minirnn, which says what was going on.
+
+    Parameters
+    ----------
+    doing : str
+        What the device was to do, and how large it is.
+
+    Raises
+    ------
+    DeviceMemoryError
+        If the memory of the device does not suffice.
+    BackendError
+        If the device fails in another way.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not comes_from_a_device(error):
+            raise
+        kind = DeviceMemoryError if is_out_of_memory(error) else BackendError
+        raise kind(f"{doing}: {in_words(error, sys.modules['cupy'])}") from error
 
 
 class use_backend:  # noqa: N801  # called like a function, and used in a with statement

@@ -4,7 +4,7 @@ import ast
 from graphlib import CycleError, TopologicalSorter
 
 FLOORS = (
-    {"version", "arrays", "memory", "workers", "kernels", "text"},
+    {"version", "devices", "arrays", "memory", "workers", "kernels", "text"},
     {"rules", "checking"},
     {"tape"},
     {"ops"},
@@ -15,6 +15,7 @@ FLOORS = (
     {"__init__", "__main__"},
 )
 SIDE_DOORS = {  # on one floor, but open
+    ("arrays", "devices"),
     ("text", "arrays"),
     ("workers", "arrays"),
     *(("kernels", door) for door in ("arrays", "memory", "workers")),

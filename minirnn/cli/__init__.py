@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, NoReturn
 
-from minirnn.arrays import BackendError
+from minirnn.arrays import BackendError, device_errors
 from minirnn.cli import (
     bench,
     demo,
@@ -107,7 +107,8 @@ def _run(argv: list[str], console: Console) -> int:
     if options.command is None:
         raise UsageError("no command given; begin with minirnn demo, or see minirnn --help")
     console.json = getattr(options, "json", False)
-    return options.run(options, console)
+    with device_errors(f"minirnn {options.command}"):
+        return options.run(options, console)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _explained(error: Exception) -> str:
     """One sentence about an error, whatever it is."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) and not isinstance(error, BackendError):
         return f"not enough memory: {error}; a smaller model or batch may fit"
     if isinstance(error, OSError):
         return f"{error.filename or 'output'}: {error.strerror or error}"

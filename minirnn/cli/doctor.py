@@ -17,6 +17,7 @@ import numpy as np
 from minirnn.arrays import BackendError, module_of
 from minirnn.cli.console import Console, is_terminal, table
 from minirnn.cli.gradcheck import check
+from minirnn.devices import version
 from minirnn.workers import workers
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -85,7 +86,13 @@ def _threads() -> str:
 
 def _cupy() -> str:
     try:
-        return f"{module_of('cupy').__version__}, and a device that computes"
+        cupy = module_of("cupy")
+        runtime, device = cupy.cuda.runtime, cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
+        return (
+            f"{cupy.__version__}, CUDA {version(runtime.runtimeGetVersion())}; {device['name'].decode()}, compute "
+            f"capability {device['major']}.{device['minor']}, {device['totalGlobalMem'] / 2**30:.0f} GiB, "
+            f"a driver for CUDA {version(runtime.driverGetVersion())}"
+        )
     except BackendError as error:
         return str(error)
 

@@ -10,15 +10,17 @@ from minirnn.testing.captured import arrays_in, saved_bytes
 from minirnn.testing.laws import check_laws
 from minirnn.testing.pieces import in_pieces
 from minirnn.testing.sequence_laws import check_sequence_laws, is_a_chain_of_steps
-from minirnn.testing.strict_cupy import Counts, counting, strict_cupy
+from minirnn.testing.strict_cupy import Counts, broken_cupy, counting, failing, strict_cupy
 
 __all__ = [
     "Counts",
     "arrays_in",
     "backends",
+    "broken_cupy",
     "check_laws",
     "check_sequence_laws",
     "counting",
+    "failing",
     "in_pieces",
     "is_a_chain_of_steps",
     "on_backend",

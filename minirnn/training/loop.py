@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.arrays import xp_of
+from minirnn.arrays import device_errors, xp_of
 from minirnn.nn.inputs import positive, positive_number
 from minirnn.nn.module import flatten
 from minirnn.nn.recurrent import State
@@ -155,7 +155,15 @@ class Trainer:
         return ""
 
     def train_step(self) -> None:
-        """One step: loss, backward, clip, update. A step whose numbers are not finite is refused, and counted."""
+        """One step: loss, backward, clip, update. A step whose numbers are not finite is refused, and counted.
+
+        Raises
+        ------
+        DeviceMemoryError, BackendError
+            If the device fails. Nothing that training changes has changed then, and the step can be tried again.
+        DivergenceError
+            After many refused steps in a row.
+        """
         epoch, k = divmod(self.step, self.training.batches_per_epoch)
         inputs, targets = self.training.batch(epoch, k)
         state = self.state if self.training.carries_state and k > 0 else None
@@ -165,16 +173,22 @@ class Trainer:
             raise DivergenceError(f"the schedule made the learning rate {self.optimizer.lr} at step {self.step}")
         if self.teacher_forcing is not None:
             self.model.teacher_forcing = self.teacher_forcing(self.step)
-        self.loss, self.state = self.parallel.gradients(self, inputs, targets, state)
-        self.step += 1
-        try:
-            if not math.isfinite(self.loss):
-                raise NonFiniteGradientError(f"the loss of step {self.step} is {self.loss}; the step is refused")
-            norm, clipped = self._clip()
-        except NonFiniteGradientError as error:
-            self._refuse(error, first_not_finite(self.model, self.step - 1, inputs, targets, state))
+        sizes = f"inputs {inputs.shape}, {sum(p.size for p in self.optimizer.parameters):,} parameters"
+        refusal: NonFiniteGradientError | None = None
+        with device_errors(f"step {self.step + 1} ({sizes})"):
+            value, new_state = self.parallel.gradients(self, inputs, targets, state)
+            try:
+                if not math.isfinite(value):
+                    raise NonFiniteGradientError(f"the loss of step {self.step + 1} is {value}; the step is refused")
+                norm, clipped = self._clip()
+            except NonFiniteGradientError as error:
+                refusal = error
+            else:
+                self.optimizer.step()
+        self.step, self.state, self.loss = self.step + 1, new_state, value  # now that nothing can fail any more
+        if refusal:
+            self._refuse(refusal, first_not_finite(self.model, self.step - 1, inputs, targets, state))
             return
-        self.optimizer.step()
         self.refused = 0
         self.epoch_sum = [self.epoch_sum[0] + self.loss, self.epoch_sum[1] + 1]
         total, norms, clips, steps = self.since_record

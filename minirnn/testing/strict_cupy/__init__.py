@@ -15,14 +15,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from minirnn.testing.strict_cupy import indexing
 from minirnn.testing.strict_cupy.counts import Counts, counting
+from minirnn.testing.strict_cupy.faults import failing, raising
 from minirnn.testing.strict_cupy.linalg import cublas
 from minirnn.testing.strict_cupy.module import fake
 
-__all__ = ["Counts", "counting", "strict_cupy"]
+__all__ = ["Counts", "broken_cupy", "counting", "failing", "strict_cupy"]
 
 
 @contextmanager
@@ -50,11 +52,46 @@ def strict_cupy(seed: int = 0) -> Iterator[Any]:
         ...
     TypeError: Unsupported type <class 'numpy.ndarray'>
     """
-    replaced = {name: sys.modules.pop(name) for name in list(sys.modules) if _belongs_to_cupy(name)}
-    sys.modules.update({"cupy": fake, "cupy.cublas": cublas})
     indexing.reseed(seed)
-    try:
+    with _standing_in(fake):
         yield fake
+
+
+@contextmanager
+def broken_cupy(status: int, devices: int = 1, driver: int = 12090) -> Iterator[Any]:
+    """Let ``import cupy`` mean a CuPy whose device cannot be used inside the ``with`` block.
+
+    Parameters
+    ----------
+    status : int
+        What CUDA answers, for instance 35, insufficient driver.
+    devices : int
+        How many it counts, and then fails to compute on; with 0 it fails at counting them.
+    driver : int
+        The CUDA that the driver serves, as CUDA writes it, 12090 for 12.9; 0 for no driver. CuPy needs 12.9.
+
+    Examples
+    --------
+    >>> from minirnn.arrays import use_backend, current_backend
+    >>> with broken_cupy(209), use_backend("auto"):
+    ...     current_backend()
+    'numpy'
+    """
+    broken, fail = ModuleType("cupy"), raising(status)
+    runtime = {**vars(fake.cuda.runtime), "driverGetVersion": lambda: driver}
+    runtime["getDeviceCount"] = (lambda: devices) if devices else fail
+    vars(broken).update(vars(fake), ones=fail)
+    broken.cuda = SimpleNamespace(**vars(fake.cuda) | {"runtime": SimpleNamespace(**runtime)})  # type: ignore[attr-defined]
+    with _standing_in(broken):
+        yield broken
+
+
+@contextmanager
+def _standing_in(module: ModuleType) -> Iterator[None]:
+    replaced = {name: sys.modules.pop(name) for name in list(sys.modules) if _belongs_to_cupy(name)}
+    sys.modules.update({"cupy": module, "cupy.cublas": cublas})
+    try:
+        yield
     finally:
         for name in [name for name in sys.modules if _belongs_to_cupy(name)]:
             del sys.modules[name]

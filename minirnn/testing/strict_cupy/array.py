@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minirnn.testing.strict_cupy import counts, indexing
+from minirnn.testing.strict_cupy import counts, faults, indexing
 from minirnn.testing.strict_cupy.device import Device, Flags, MemoryPointer
 
 SCALARS = (bool, int, float, complex, np.generic)
@@ -18,6 +18,8 @@ def on_device(a: Any) -> ndarray:
     array = _allocate(ndarray)
     array._a = a if type(a) is np.ndarray else np.asarray(a)
     array._base = None
+    if faults.waiting:
+        faults.record_allocation(array._a.nbytes)
     return array
 
 
@@ -129,6 +131,8 @@ class ndarray:  # noqa: N801  # the name is CuPy's
     def __init__(self, shape: Any, dtype: Any = float, order: str = "C"):
         self._a = garbage(shape, dtype, order)
         self._base = None
+        if faults.waiting:
+            faults.record_allocation(self._a.nbytes)
 
     def _view(self, a: np.ndarray) -> ndarray:
         """An array that shares this one's memory: no launch."""

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 from minirnn.testing.strict_cupy import counts
+from minirnn.testing.strict_cupy.faults import CUDARuntimeError, OutOfMemoryError
 
 UNASKED, SHARED = 48 * 1024, 227 * 1024  # bytes of shared memory that a block gets, and may ask for, on an H100
 
@@ -78,10 +79,20 @@ cuda = SimpleNamespace(
     Stream=SimpleNamespace(null=_stream),
     get_current_stream=lambda: _stream,
     is_available=lambda: True,
+    memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
     runtime=SimpleNamespace(
         getDevice=lambda: 0,
+        CUDARuntimeError=CUDARuntimeError,
+        driverGetVersion=lambda: 12090,
+        runtimeGetVersion=lambda: 12090,
         getDeviceCount=lambda: 1,
-        getDeviceProperties=lambda device: {"name": b"strict fake", "totalGlobalMem": 0, "multiProcessorCount": 1},
+        getDeviceProperties=lambda device: {
+            "name": b"strict fake",
+            "major": 9,
+            "minor": 0,
+            "totalGlobalMem": 0,
+            "multiProcessorCount": 1,
+        },
         deviceSynchronize=counts.record_sync,
     ),
 )

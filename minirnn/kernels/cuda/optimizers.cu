@@ -1,0 +1,54 @@
+// The steps of the optimizers, one thread for each weight: the twins in array operations are in kernels/optimizers.py.
+// Numbers come as double: 1 - 0.999 in single precision would be wrong in its fifth digit.
+#include "elementwise.cuh"
+
+extern "C" __global__ void sgd(
+    REAL *w,        // (n,)
+    const REAL *g,  // (n,)
+    REAL *m,        // (n,) or null
+    double lr,
+    double momentum,
+    long long n)
+{
+    long long k = this_number();
+    if (k >= n) return;
+    REAL step = g[k];
+    if (m) step = m[k] = (REAL)momentum * m[k] + step;
+    w[k] -= (REAL)lr * step;
+}
+
+extern "C" __global__ void rmsprop(
+    REAL *w,        // (n,)
+    const REAL *g,  // (n,)
+    REAL *v,        // (n,)
+    double lr,
+    double alpha,
+    double eps,
+    long long n)
+{
+    long long k = this_number();
+    if (k >= n) return;
+    REAL g_k = g[k];
+    REAL v_k = v[k] = (REAL)alpha * v[k] + (REAL)(1 - alpha) * g_k * g_k;
+    w[k] -= (REAL)lr * g_k / (sqrt(v_k) + (REAL)eps);
+}
+
+extern "C" __global__ void adam(
+    REAL *w,        // (n,)
+    const REAL *g,  // (n,)
+    REAL *m,        // (n,)
+    REAL *v,        // (n,)
+    double lr,
+    double beta1,
+    double beta2,
+    double growth,
+    double eps,
+    long long n)
+{
+    long long k = this_number();
+    if (k >= n) return;
+    REAL g_k = g[k];
+    REAL m_k = m[k] = (REAL)beta1 * m[k] + (REAL)(1 - beta1) * g_k;
+    REAL v_k = v[k] = (REAL)beta2 * v[k] + (REAL)(1 - beta2) * (g_k * g_k);
+    w[k] -= (REAL)lr * (m_k / (sqrt(v_k) * (REAL)growth + (REAL)eps));
+}
