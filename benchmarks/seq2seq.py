@@ -50,52 +50,25 @@ def batches(V: int, B: int, S: int, count: int = 9) -> Iterator[np.ndarray]:
     return (random.integers(4, V, (2, B, S)) for _ in range(count))
 
 
-def play_minirnn(
-    V: int, H: int, B: int, S: int, attention: str, feed: str, steps: int, folder: str
-) -> dict[str, float]:
-    import minirnn as mr
+def stepper(model: Any, data: list, adam: Any, clip: Callable[[Any, float], Any]) -> Callable[[int], Any]:
+    """A training step, once for every call; both libraries are told so in the same words."""
 
-    imported = peak_memory()
+    def step(k: int) -> Any:
+        loss, _ = model.loss(*data[k % len(data)])
+        adam.zero_grad()
+        loss.backward()
+        clip(model.parameters(), 5.0)
+        adam.step()
+        return loss
 
-    def stepper(model: mr.Seq2Seq, data: list) -> Callable[[int], float]:
-        adam = mr.Adam(model.parameters(), lr=1e-3)
-
-        def step(k: int) -> float:
-            loss, _ = model.loss(*data[k % len(data)])
-            adam.zero_grad()
-            loss.backward()
-            mr.clip_grad_norm_(model.parameters(), 5.0)
-            adam.step()
-            return loss.item()
-
-        return step
-
-    def build(dtype: str) -> mr.Seq2Seq:
-        model = mr.Seq2Seq(V, V, H, H, attention=attention, feed=feed, dtype=dtype)
-        with np.load(f"{folder}/weights.npz") as weights:
-            model.load_state_dict(weights)
-        return model
-
-    def gradient(dtype: str) -> dict[str, Any]:
-        model = build(dtype)
-        model.loss(*check)[0].backward()
-        return {name: p.grad for name, p in model.named_parameters()}
-
-    small = mr.Seq2Seq(5, 5, 2, 2, attention=attention, feed=feed)
-    stepper(small, [np.full((2, 1, 2), 4)])(0)
-    before = {"import": imported, "code": peak_memory()}
-    check, *data = batches(V, B, S)
-    return training(stepper(build("float32"), data), steps, before, gradient, f"{folder}/minirnn.npz")
+    return step
 
 
-def play_torch(
-    V: int, H: int, B: int, S: int, attention: str, feed: str, steps: int, folder: str, cell: str, fused: bool
-) -> dict[str, float]:
+def torch_model(V: int, H: int, attention: str, feed: str, cell: str) -> Any:
+    """The translator in PyTorch, its parameters under the same names; ``loss`` takes sources ``(S, B)``."""
     import torch
     from torch import nn
     from torch.nn import functional as F  # noqa: N812
-
-    imported = peak_memory()
 
     class Attention(nn.Module):
         def __init__(self, H):
@@ -166,42 +139,73 @@ def play_torch(
             memory = (memory if self.memory_projection is None else self.memory_projection(memory)).contiguous()
             inputs = torch.cat([torch.ones_like(targets[:, :1]), targets[:, :-1]], 1).T
             outs = self.decoder(self.target_embedding(inputs), h, c, memory)
-            return F.cross_entropy(self.head(outs).flatten(0, 1), targets.flatten())
+            return F.cross_entropy(self.head(outs).flatten(0, 1), targets.flatten()), None
 
-    def stepper(model: Seq2Seq, data: list) -> Callable[[int], float]:
+    return Seq2Seq(V, H)
+
+
+def play_minirnn(
+    V: int, H: int, B: int, S: int, attention: str, feed: str, steps: int, folder: str
+) -> dict[str, float]:
+    import minirnn as mr
+
+    imported = peak_memory()
+
+    def trained(model: mr.Seq2Seq, data: list) -> Callable[[int], float]:
+        step = stepper(model, data, mr.Adam(model.parameters(), lr=1e-3), mr.clip_grad_norm_)
+        return lambda k: step(k).item()
+
+    def build(dtype: str) -> mr.Seq2Seq:
+        model = mr.Seq2Seq(V, V, H, H, attention=attention, feed=feed, dtype=dtype)
+        with np.load(f"{folder}/weights.npz") as weights:
+            model.load_state_dict(weights)
+        return model
+
+    def gradient(dtype: str) -> dict[str, Any]:
+        model = build(dtype)
+        model.loss(*check)[0].backward()
+        return {name: p.grad for name, p in model.named_parameters()}
+
+    small = mr.Seq2Seq(5, 5, 2, 2, attention=attention, feed=feed)
+    trained(small, [np.full((2, 1, 2), 4)])(0)
+    before = {"import": imported, "code": peak_memory()}
+    check, *data = batches(V, B, S)
+    return training(trained(build("float32"), data), steps, before, gradient, f"{folder}/minirnn.npz")
+
+
+def play_torch(
+    V: int, H: int, B: int, S: int, attention: str, feed: str, steps: int, folder: str, cell: str, fused: bool
+) -> dict[str, float]:
+    import torch
+
+    imported = peak_memory()
+
+    def trained(model: Any, data: list) -> Callable[[int], float]:
         adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused)
+        step = stepper(model, data, adam, torch.nn.utils.clip_grad_norm_)
+        return lambda k: step(k).item()
 
-        def step(k: int) -> float:
-            loss = model.loss(*data[k % len(data)])
-            adam.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            adam.step()
-            return loss.item()
-
-        return step
-
-    def build(dtype: torch.dtype) -> Seq2Seq:
-        model = Seq2Seq(V, H).to(dtype)
+    def build(dtype: torch.dtype) -> Any:
+        model = torch_model(V, H, attention, feed, cell).to(dtype)
         with np.load(f"{folder}/weights.npz") as weights:
             model.load_state_dict({name: torch.from_numpy(a).to(dtype) for name, a in weights.items()})
         return model
 
     def gradient(dtype: str) -> dict[str, Any]:
         model = build(getattr(torch, dtype))
-        model.loss(*check).backward()
+        model.loss(*check)[0].backward()
         return {name: p.grad.numpy() for name, p in model.named_parameters()}
 
-    small = Seq2Seq(5, 2)
+    small = torch_model(5, 2, attention, feed, cell)
     for p in small.parameters():
-        nn.init.zeros_(p)
-    stepper(small, [torch.full((2, 2, 2), 4)])(0)
+        torch.nn.init.zeros_(p)
+    trained(small, [torch.full((2, 2, 2), 4)])(0)
     before = {"import": imported, "code": peak_memory()}
     check, *data = (
         (torch.from_numpy(np.ascontiguousarray(sources.T)), torch.from_numpy(targets))
         for sources, targets in batches(V, B, S)
     )
-    return training(stepper(build(torch.float32), data), steps, before, gradient, f"{folder}/torch.npz")
+    return training(trained(build(torch.float32), data), steps, before, gradient, f"{folder}/torch.npz")
 
 
 def ways_of_torch(given: dict[str, Any]) -> dict[str, Player]:

@@ -49,24 +49,45 @@ def batches(V: int, B: int, T: int, count: int = 17) -> Iterator[np.ndarray]:
     return (random.integers(0, V, (2, B, T)) for _ in range(count))
 
 
+def stepper(lm: Any, data: list, adam: Any, clip: Callable[[Any, float], Any]) -> Callable[[int], Any]:
+    """A training step, once for every call; both libraries are told so in the same words."""
+    state = None
+
+    def step(k: int) -> Any:
+        nonlocal state
+        loss, state = lm.loss(*data[k % len(data)], state)
+        adam.zero_grad()
+        loss.backward()
+        clip(lm.parameters(), 5.0)
+        adam.step()
+        return loss
+
+    return step
+
+
+def torch_model(V: int, H: int, layers: int, batch_first: bool = False) -> Any:
+    """The model in PyTorch, its parameters under the same names."""
+    import torch
+
+    class CharLM(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = torch.nn.Embedding(V, H)
+            self.rnn = torch.nn.LSTM(H, H, layers, batch_first=batch_first)
+            self.head = torch.nn.Linear(H, V)
+
+        def loss(self, x, y, state=None):
+            out, state = self.rnn(self.embedding(x), state)
+            loss = torch.nn.functional.cross_entropy(self.head(out.flatten(0, 1)), y.flatten())
+            return loss, tuple(s.detach() for s in state)
+
+    return CharLM()
+
+
 def play_minirnn(V: int, H: int, layers: int, B: int, T: int, steps: int, folder: str) -> dict[str, float]:
     import minirnn as mr
 
     imported = peak_memory()
-
-    def stepper(lm: mr.CharLM, data: list) -> Callable[[int], float]:
-        adam, state = mr.Adam(lm.parameters(), lr=2e-3), None
-
-        def step(k: int) -> float:
-            nonlocal state
-            loss, state = lm.loss(*data[k % len(data)], state)
-            adam.zero_grad()
-            loss.backward()
-            mr.clip_grad_norm_(lm.parameters(), 5.0)
-            adam.step()
-            return loss.item()
-
-        return step
 
     def build(dtype: str) -> mr.CharLM:
         lm = mr.CharLM(V, H, H, layers, dtype=dtype)
@@ -79,10 +100,14 @@ def play_minirnn(V: int, H: int, layers: int, B: int, T: int, steps: int, folder
         lm.loss(*check)[0].backward()
         return {name: p.grad for name, p in lm.named_parameters()}
 
-    stepper(mr.CharLM(2, 2, 2), [np.array([[[0, 1]], [[1, 0]]])])(0)
+    def trained(lm: mr.CharLM, data: list) -> Callable[[int], float]:
+        step = stepper(lm, data, mr.Adam(lm.parameters(), lr=2e-3), mr.clip_grad_norm_)
+        return lambda k: step(k).item()
+
+    trained(mr.CharLM(2, 2, 2), [np.array([[[0, 1]], [[1, 0]]])])(0)
     before = {"import": imported, "code": peak_memory()}
     check, *data = batches(V, B, T)
-    return training(stepper(build("float32"), data), steps, before, gradient, f"{folder}/minirnn.npz")
+    return training(trained(build("float32"), data), steps, before, gradient, f"{folder}/minirnn.npz")
 
 
 def play_torch(
@@ -92,34 +117,8 @@ def play_torch(
 
     imported = peak_memory()
 
-    class CharLM(torch.nn.Module):
-        def __init__(self, V, H, layers):
-            super().__init__()
-            self.embedding = torch.nn.Embedding(V, H)
-            self.rnn = torch.nn.LSTM(H, H, layers, batch_first=batch_first)
-            self.head = torch.nn.Linear(H, V)
-
-        def loss(self, x, y, state=None):
-            out, state = self.rnn(self.embedding(x), state)
-            loss = torch.nn.functional.cross_entropy(self.head(out.flatten(0, 1)), y.flatten())
-            return loss, tuple(s.detach() for s in state)
-
-    def stepper(lm: CharLM, data: list) -> Callable[[int], float]:
-        adam, state = torch.optim.Adam(lm.parameters(), lr=2e-3, fused=fused), None
-
-        def step(k: int) -> float:
-            nonlocal state
-            loss, state = lm.loss(*data[k % len(data)], state)
-            adam.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(lm.parameters(), 5.0)
-            adam.step()
-            return loss.item()
-
-        return step
-
-    def build(dtype: torch.dtype) -> CharLM:
-        lm = CharLM(V, H, layers).to(dtype)
+    def build(dtype: torch.dtype) -> Any:
+        lm = torch_model(V, H, layers, batch_first).to(dtype)
         with np.load(f"{folder}/weights.npz") as weights:
             lm.load_state_dict({name: torch.from_numpy(a).to(dtype) for name, a in weights.items()})
         return lm
@@ -129,13 +128,18 @@ def play_torch(
         lm.loss(*check)[0].backward()
         return {name: p.grad.numpy() for name, p in lm.named_parameters()}
 
-    stepper(CharLM(2, 2, 1), [torch.tensor([[[0], [1]], [[1], [0]]])])(0)
+    def trained(lm: Any, data: list) -> Callable[[int], float]:
+        adam = torch.optim.Adam(lm.parameters(), lr=2e-3, fused=fused)
+        step = stepper(lm, data, adam, torch.nn.utils.clip_grad_norm_)
+        return lambda k: step(k).item()
+
+    trained(torch_model(2, 2, 1, batch_first), [torch.tensor([[[0], [1]], [[1], [0]]])])(0)
     before = {"import": imported, "code": peak_memory()}
     check, *data = (
         [torch.from_numpy(ids if batch_first else np.ascontiguousarray(ids.T)) for ids in batch]
         for batch in batches(V, B, T)
     )
-    return training(stepper(build(torch.float32), data), steps, before, gradient, f"{folder}/torch.npz")
+    return training(trained(build(torch.float32), data), steps, before, gradient, f"{folder}/torch.npz")
 
 
 def ways_of_torch(given: dict[str, Any]) -> dict[str, Player]:

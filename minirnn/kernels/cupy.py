@@ -6,6 +6,7 @@ from importlib import import_module
 
 from minirnn.arrays import xp_of
 from minirnn.kernels.fused import (
+    adam,
     gru_candidate,
     gru_candidate_back,
     gru_gates,
@@ -16,16 +17,23 @@ from minirnn.kernels.fused import (
     lstm_gates,
     lstm_gates_back,
     lstm_slopes,
+    rmsprop,
     rnn_activate,
     rnn_back,
     rnn_slopes,
+    sgd,
+    softmax,
+    softmax_back,
 )
 from minirnn.kernels.sequences import in_one_launch
+from minirnn.kernels.together import each, laid_out, vectors
 
 __all__ = [
+    "adam",
     "add_rows",
     "adding_product",
     "check_ids",
+    "each",
     "empty",
     "gru_candidate",
     "gru_candidate_back",
@@ -36,19 +44,25 @@ __all__ = [
     "gru_slopes",
     "in_one_launch",
     "in_order",
+    "laid_out",
     "lstm_gates",
     "lstm_gates_back",
     "lstm_slopes",
     "product",
+    "rmsprop",
     "rnn_activate",
     "rnn_back",
     "rnn_slopes",
     "rows_of",
     "run",
+    "sgd",
     "shares",
     "side_by_side",
+    "softmax",
+    "softmax_back",
     "take_columns",
     "turn",
+    "vectors",
 ]
 
 RUN = 2**24  # numbers prepared at once, up to 128 MiB: few launches, and the device is filled

@@ -1,4 +1,4 @@
-"""The arithmetic of the cells on a device: one launch where array operations take up to fifteen.
+"""The arithmetic of cells, losses and optimizers on a device: one launch where array operations take up to fifteen.
 
 A function here has the name and the arguments of its twin in array operations, and launches the kernel of that name in
 ``cuda/``. What kernels do not take is left to the twin: complex numbers, arrays of different dtypes, and arrays that
@@ -13,7 +13,7 @@ from math import prod
 from typing import Any
 
 from minirnn.arrays import xp_of
-from minirnn.kernels import gru, lstm, rnn
+from minirnn.kernels import gru, losses, lstm, optimizers, rnn
 from minirnn.kernels.launching import REALS, launch
 
 THREADS = 256  # of a block
@@ -109,3 +109,47 @@ def rnn_slopes(h, slopes, nonlinearity):
 @fused(rnn.rnn_back)
 def rnn_back(dh_t, dh, da):
     return dh.size, (dh_t, dh, da, dh.size)
+
+
+@fused(optimizers.sgd)
+def sgd(w, g, m, lr, momentum):
+    return w.size, (w, g, m, lr, momentum, w.size)
+
+
+@fused(optimizers.rmsprop)
+def rmsprop(w, g, v, lr, alpha, eps):
+    return w.size, (w, g, v, lr, alpha, eps, w.size)
+
+
+@fused(optimizers.adam)
+def adam(w, g, m, v, lr, beta1, beta2, growth, eps):
+    return w.size, (w, g, m, v, lr, beta1, beta2, growth, eps, w.size)
+
+
+def softmax(logits, targets, axis, p, log_p):
+    fits = logits.dtype in REALS and p.dtype == log_p.dtype == logits.dtype
+    if not (fits and logits._c_contiguous and p._c_contiguous and log_p._c_contiguous):
+        losses.softmax(logits, targets, axis, p, log_p)
+        return
+    outer, V, inner = _around(logits, axis)
+    columns = min(32, 1 << (inner - 1).bit_length())  # a warp's worth of neighbours, if there are as many
+    grid, block = (outer, -(-inner // columns)), (columns, THREADS // columns)
+    launch("losses", "softmax", grid, block, logits, _ids(targets), p, log_p, V, inner)
+
+
+def softmax_back(p, targets, axis, step):
+    if p.dtype not in REALS or step.dtype != p.dtype or not p._c_contiguous:
+        return losses.softmax_back(p, targets, axis, step)
+    dlogits, (_, V, inner) = xp_of(p).empty(p.shape, p.dtype), _around(p, axis)
+    given = p, _ids(targets), xp_of(p).ascontiguousarray(step), dlogits, step.ndim == 0, V, inner, p.size
+    launch("losses", "softmax_back", (-(-p.size // THREADS),), (THREADS,), *given)
+    return dlogits
+
+
+def _around(x, axis):
+    """What an array is to a loop over ``axis``: how much lies before it, along it, and behind."""
+    return prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1 :])
+
+
+def _ids(targets):
+    return xp_of(targets).ascontiguousarray(targets, "int64")

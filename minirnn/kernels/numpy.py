@@ -16,14 +16,18 @@ from minirnn.kernels.gru import (
     gru_reset_back,
     gru_slopes,
 )
+from minirnn.kernels.losses import softmax, softmax_back
 from minirnn.kernels.lstm import lstm_gates, lstm_gates_back, lstm_slopes
+from minirnn.kernels.optimizers import adam, rmsprop, sgd
 from minirnn.kernels.rnn import rnn_activate, rnn_back, rnn_slopes
 from minirnn.memory import empty
 
 __all__ = [
+    "adam",
     "add_rows",
     "adding_product",
     "check_ids",
+    "each",
     "empty",
     "gru_candidate",
     "gru_candidate_back",
@@ -34,19 +38,25 @@ __all__ = [
     "gru_slopes",
     "in_one_launch",
     "in_order",
+    "laid_out",
     "lstm_gates",
     "lstm_gates_back",
     "lstm_slopes",
     "product",
+    "rmsprop",
     "rnn_activate",
     "rnn_back",
     "rnn_slopes",
     "rows_of",
     "run",
+    "sgd",
     "shares",
     "side_by_side",
+    "softmax",
+    "softmax_back",
     "take_columns",
     "turn",
+    "vectors",
 ]
 
 # Up to so many multiplications OpenBLAS takes a matrix as it lies in memory; a larger one it rearranges first, at every
@@ -252,3 +262,18 @@ def turn(
     for b, n in enumerate(lengths):
         turned[:n, ..., b] = xs[:n, ..., b][::-1]
     return turned
+
+
+def laid_out(arrays):
+    """The arrays as they are: a loop over them costs nothing here."""
+    return arrays
+
+
+def vectors(*columns):
+    """Rows of vectors, one for each of the columns of arrays."""
+    return [[a.reshape(-1) for a in row] for row in zip(*columns, strict=True)]
+
+
+def each(function, arrays):
+    """``[function(a), ...]`` for a function of single numbers."""
+    return [function(a) for a in arrays]

@@ -61,7 +61,6 @@ def cross_entropy(
         raise ValueError(f"cross_entropy needs at least one target, got targets of shape {targets.shape}")
     kernels = kernels_of(logits)
     kernels.check_ids(targets, V, "targets")
-    at_target = _at(targets, axis, xp)
 
     if mask is not None:
         logits = xp.where(xp.expand_dims(mask, axis), logits, 0)  # 0 * inf would be nan
@@ -70,13 +69,7 @@ def cross_entropy(
 
     def softmax(part):
         """Fills a part of ``p`` and ``log_p``: positions know nothing of each other, so workers share them out."""
-        q, at_targets = p[part], log_p[part]
-        xp.subtract(logits[part], logits[part].max(axis=axis, keepdims=True), out=q)
-        at_targets[...] = q[_at(targets if axis == 0 else targets[part], axis, xp)]
-        xp.exp(q, out=q)
-        sums = q.sum(axis=axis, keepdims=True)
-        q /= sums
-        at_targets -= xp.log(sums.reshape(at_targets.shape))
+        kernels.softmax(logits[part], targets if axis == 0 else targets[part], axis, p[part], log_p[part])
 
     if axis == 0:
         softmax(...)
@@ -85,7 +78,7 @@ def cross_entropy(
 
     if weights is None and mask is None:
         counted = share = 1 / targets.size
-        loss = -log_p.sum() * share
+        loss = log_p.sum() * -share
     else:
         counted = xp.ones(expected, log_p.dtype) if mask is None else mask.astype(log_p.dtype)
         w = counted if weights is None else counted * weights[targets]
@@ -94,16 +87,14 @@ def cross_entropy(
         counted, share = counted / total, w / total
         loss = -(log_p * share).sum()
 
-    for_logits = (p, share, at_target) if wanted[0] else None
+    for_logits = (p, targets, share) if wanted[0] else None
     for_weights = (targets, counted, log_p, loss) if weights is not None and wanted[2] else None
 
     def cross_entropy_pullback(dloss):
         dlogits = dweights = None
         if for_logits is not None:
-            p, share, at_target = for_logits
-            step = share * dloss
-            dlogits = p * (step if step.ndim == 0 else xp.expand_dims(step, axis))
-            dlogits[at_target] -= step
+            p, targets, share = for_logits
+            dlogits = kernels.softmax_back(p, targets, axis, share * dloss)
         if for_weights is not None:
             targets, counted, log_p, loss = for_weights
             excess = counted * (-log_p - loss) * dloss
@@ -111,13 +102,6 @@ def cross_entropy(
         return dlogits, None, dweights, None
 
     return loss, cross_entropy_pullback
-
-
-def _at(targets, axis, xp):
-    """The index that picks, at every position of ``targets``, the element that it names along ``axis``."""
-    n = targets.ndim
-    mesh = [xp.arange(size).reshape((size,) + (1,) * (n - 1 - k)) for k, size in enumerate(targets.shape)]
-    return (*mesh[:axis], targets, *mesh[axis:])
 
 
 def affine_cross_entropy(

@@ -6,11 +6,12 @@ Clipping is a step of training and never part of a rule: a clipped gradient is n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from minirnn.arrays import xp_of
+from minirnn.arrays import Array, xp_of
+from minirnn.kernels import kernels_of
 from minirnn.nn.inputs import positive_number
 from minirnn.tape import Tensor
 from minirnn.workers import one_blas_thread
@@ -46,32 +47,46 @@ def distinct(parameters: Iterable[Tensor]) -> list[Tensor]:
 
 @one_blas_thread()
 def gradient_norm(parameters: Iterable[Tensor]) -> float:
-    """The length of all gradients together, as one vector.
+    """The length of all gradients together, as one vector, which on a device they become: it is looked at once.
 
     Raises
     ------
     NonFiniteGradientError
         If a gradient is not finite, naming its parameter.
     """
-    norms = []
-    for k, p in enumerate(parameters):
-        if p.grad is None:
-            continue
-        flat = p.grad.reshape(-1)
-        with np.errstate(over="ignore"):  # it is looked at below
-            square = float(flat @ flat)
-        if math.isfinite(square):
-            norms.append(math.sqrt(square))
-            continue
-        bad = int((~xp_of(flat).isfinite(flat)).sum())
+    graded = [(p.name or f"parameter {k}", p) for k, p in enumerate(parameters) if p.grad is not None]
+    if not graded:
+        return 0.0
+    kernels = kernels_of(graded[0][1].grad)
+    gradients = kernels.laid_out([p.grad for _, p in graded])
+    for (_, p), gradient in zip(graded, gradients, strict=True):
+        p.grad = gradient
+    lengths = [_length(vector) for (vector,) in kernels.vectors(gradients)]
+    if any(map(math.isnan, lengths)):
+        raise NonFiniteGradientError(_refusal(graded))
+    return math.hypot(*lengths)
+
+
+def _length(vector: Array) -> float:
+    """NaN where not all is finite."""
+    with np.errstate(over="ignore"):  # it is looked at below
+        square = float(vector @ vector)
+    if math.isfinite(square):
+        return math.sqrt(square)
+    largest = float(abs(vector).max())  # perhaps only the squares were too large for the dtype
+    return largest * math.sqrt(float(((vector / largest) ** 2).sum())) if math.isfinite(largest) else math.nan
+
+
+def _refusal(graded: Iterable[tuple[str, Tensor]]) -> str:
+    """What is wrong with the first gradient that is not finite."""
+    for name, p in graded:
+        bad = int((~xp_of(p.grad).isfinite(p.grad)).sum())
         if bad:
-            raise NonFiniteGradientError(
-                f"the gradient of {p.name or f'parameter {k}'} {p.shape} has {bad} of {p.size} entries that are not "
-                "finite; the step is refused (a smaller learning rate or clip norm may help)"
-            )
-        largest = float(abs(flat).max())  # only the squares were too large for the dtype
-        norms.append(largest * math.sqrt(float(((flat / largest) ** 2).sum())))
-    return math.hypot(*norms)
+            break
+    return (
+        f"the gradient of {name} {p.shape} has {bad} of {p.size} entries that are not finite; the step is refused "
+        "(a smaller learning rate or clip norm may help)"
+    )
 
 
 def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
@@ -111,9 +126,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
     parameters = distinct(parameters)
     norm = gradient_norm(parameters)
     if norm > max_norm:
-        for p in parameters:
-            if p.grad is not None:
-                p.grad = p.grad * (max_norm / norm)
+        _replace(parameters, lambda g: g * (max_norm / norm))
     return norm
 
 
@@ -133,7 +146,14 @@ def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> float:
     positive_number(clip_value=clip_value)
     parameters = distinct(parameters)
     norm = gradient_norm(parameters)
-    for p in parameters:
-        if p.grad is not None:
-            p.grad = xp_of(p.grad).clip(p.grad, -clip_value, clip_value)
+    _replace(parameters, lambda g: xp_of(g).clip(g, -clip_value, clip_value))
     return norm
+
+
+def _replace(parameters: Iterable[Tensor], function: Callable[[Array], Array]) -> None:
+    """Applies a function of single numbers to all gradients."""
+    graded = [p for p in parameters if p.grad is not None]
+    if graded:
+        kernels = kernels_of(graded[0].grad)
+        for p, gradient in zip(graded, kernels.each(function, [p.grad for p in graded]), strict=True):
+            p.grad = gradient

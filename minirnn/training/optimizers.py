@@ -1,8 +1,8 @@
 """Optimizers: how a gradient becomes a step.
 
-Each is a few lines of arithmetic on one array and its moments, written in place and in pieces that stay in the cache:
-an update reads and writes several arrays as long as the parameters, and does little with each number, so its time is
-the time the memory takes.
+Each is a few lines of arithmetic on one array and its moments, written in place and in pieces that stay in the
+first-level caches: an update reads and writes several arrays as long as the parameters, and does little with each
+number, so its time is the time the memory takes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from minirnn.nn.inputs import at_least_0
 from minirnn.tape import Tensor, no_grad
 from minirnn.training.clipping import distinct
 
-# Numbers updated at a time on the CPU. Fewer would stay in a nearer cache, but threads would wait for Python's lock: of
-# 8.3 million numbers, pieces of 2**14 take 27 milliseconds, 2**17 9.5, 2**18 8, 2**20 8 to 10.
-PIECE = 2**18
+PIECE = 2**17  # numbers updated at a time on the CPU: they stay in the cache, and Python has little to say
 OPERATIONS = 20  # of an update with each number, about
 
 
@@ -64,31 +62,43 @@ class Optimizer:
     def step(self) -> None:
         """Changes every parameter that has a gradient."""
         distinct(self.parameters)  # the gradients fit, or nothing is changed
-        self.steps += 1
-        flat: list[list[Array]] = []
-        for p, moments in zip(self.parameters, self.state, strict=True):
-            if p.grad is not None:
-                with no_grad():
-                    flat.append([a.reshape(-1) for a in (p.writable(), p.grad, *moments.values())])
+        rows = self._vectors()
+        size = PIECE if rows and home_of(rows[0][0]) == "numpy" else 2**62  # a device prefers one launch
+        pieces = [[a[k : k + size] for a in row] for row in rows for k in range(0, len(row[0]), size)]
 
         def update(part: slice) -> None:
-            """Changes a part of all numbers, which are counted from the first parameter to the last."""
-            before = 0
-            for arrays in flat:
-                size = len(arrays[0])
-                length = PIECE if home_of(arrays[0]) == "numpy" else max(1, size)  # a GPU prefers one launch
-                stop = min(part.stop - before, size)
-                for start in range(max(0, part.start - before), stop, length):
-                    w, g, *m = (a[start : min(start + length, stop)] for a in arrays)
-                    self.update(w, g + self.weight_decay * w if self.weight_decay else g, *m)
-                before += size
+            for w, g, *m in pieces[part]:
+                self.update(w, g + self.weight_decay * w if self.weight_decay else g, *m)
 
-        if flat:
-            numbers = sum(len(w) for w, *_ in flat)
-            kernels_of(flat[0][0]).side_by_side(update, numbers, OPERATIONS * numbers)
+        if pieces:
+            numbers = sum(w.size for w, *_ in pieces)
+            kernels_of(pieces[0][0]).side_by_side(update, len(pieces), OPERATIONS * numbers)
+        self.steps += 1
+
+    def _vectors(self) -> list[list[Array]]:
+        """Weights, gradients and moments of the parameters that have a gradient, as vectors.
+
+        On a device those of all parameters are one, which then share the memory of their arrays.
+        """
+        graded = [(p, own) for p, own in zip(self.parameters, self.state, strict=True) if p.grad is not None]
+        if not graded:
+            return []
+        kernels = kernels_of(graded[0][0].array)
+        gradients = kernels.laid_out([p.grad for p, _ in graded])
+        weights = kernels.laid_out([p.array for p, _ in graded])
+        moments = [kernels.laid_out([own[name] for _, own in graded]) for name in self.moments]
+        with no_grad():
+            for k, (p, own) in enumerate(graded):
+                p.array = weights[k]
+                p.writable()
+                own.update((name, arrays[k]) for name, arrays in zip(self.moments, moments, strict=True))
+        return kernels.vectors(weights, gradients, *moments)
 
     def update(self, w: Array, g: Array, *moments: Array) -> None:
-        """Changes a piece ``w`` of a parameter and its moments in place; ``g`` is only read."""
+        """Changes a piece ``w`` of a parameter and its moments in place; ``g`` is only read.
+
+        On a device ``w`` is all parameters, one after the other; ``self.steps`` are those taken before.
+        """
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -137,11 +147,8 @@ class SGD(Optimizer):
         super().__init__(parameters, lr, weight_decay)
 
     def update(self, w, g, *moments):
-        for m in moments:
-            m *= self.momentum
-            m += g
-            g = m
-        w -= self.lr * g
+        m = moments[0] if moments else None
+        kernels_of(w).sgd(w, g, m, self.lr, self.momentum)
 
 
 class RMSprop(Optimizer):
@@ -167,9 +174,7 @@ class RMSprop(Optimizer):
         super().__init__(parameters, lr, weight_decay)
 
     def update(self, w, g, v):
-        v *= self.alpha
-        v += (1 - self.alpha) * g * g
-        w -= self.lr * g / (xp_of(v).sqrt(v) + self.eps)
+        kernels_of(w).rmsprop(w, g, v, self.lr, self.alpha, self.eps)
 
 
 class Adam(Optimizer):
@@ -198,20 +203,9 @@ class Adam(Optimizer):
         super().__init__(parameters, lr, weight_decay)
 
     def update(self, w, g, m, v):
-        xp, (beta1, beta2) = xp_of(w), self.betas
-        step = (1 - beta1) * g
-        m *= beta1
-        m += step
-        xp.multiply(g, g, out=step)
-        step *= 1 - beta2
-        v *= beta2
-        v += step
-        xp.sqrt(v, out=step)
-        step *= 1 / math.sqrt(1 - beta2**self.steps)
-        step += self.eps
-        xp.divide(m, step, out=step)
-        step *= self.lr / (1 - beta1**self.steps)
-        w -= step
+        (beta1, beta2), t = self.betas, self.steps + 1
+        lr, growth = self.lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
+        kernels_of(w).adam(w, g, m, v, lr, beta1, beta2, growth, self.eps)
 
 
 class AdamW(Adam):

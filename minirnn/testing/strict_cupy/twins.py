@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minirnn.kernels import gru, lstm, rnn
+from minirnn.kernels import gru, losses, lstm, optimizers, rnn
 
 
 def rnn_activate(a: Any, h: Any, relu: bool) -> None:
@@ -25,6 +25,17 @@ def lstm_slopes(gates: Any, c_prev: Any, c: Any, da_slope: Any, dc_slope: Any, c
         carry[...] = carried
 
 
+def softmax(logits: Any, targets: Any, p: Any, log_p: Any, V: int, inner: int) -> None:
+    form, positions = (-1, V, inner), (-1, inner)
+    losses.softmax(logits.reshape(form), targets.reshape(positions), 1, p.reshape(form), log_p.reshape(positions))
+
+
+def softmax_back(p: Any, targets: Any, step: Any, dlogits: Any, one_step: bool, V: int, inner: int) -> None:
+    step = step.reshape(()) if one_step else step.reshape(-1, inner)
+    d = losses.softmax_back(p.reshape(-1, V, inner), targets.reshape(-1, inner), 1, step)
+    dlogits[...] = d.reshape(dlogits.shape)
+
+
 TWINS: dict[str, Callable[..., None]] = {
     twin.__name__: twin
     for twin in (
@@ -38,8 +49,13 @@ TWINS: dict[str, Callable[..., None]] = {
         lstm.lstm_gates,
         lstm.lstm_gates_back,
         lstm_slopes,
+        optimizers.adam,
+        optimizers.rmsprop,
+        optimizers.sgd,
         rnn.rnn_back,
         rnn_activate,
         rnn_slopes,
+        softmax,
+        softmax_back,
     )
 }

@@ -1,0 +1,280 @@
+"""What `gpu_vs_torch` measures: tasks as both libraries do them on a device, and the rows, the most telling first.
+
+A *task* builds two contestants from the same weights and the same inputs. A contestant is ``Work``: a training step, or
+a way there and back, for each of several sets of inputs, and the gradient for the first of these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import seq2seq
+import sequences
+import train_step
+from gpu_clocks import HALVES, Place, contest
+from harness import DisagreementError
+from measuring import relative_error
+
+ROTATION = 3  # sets of inputs, in turn: no step finds in a cache what the one before left there
+SHOWN = 4  # steps of the sequence whose dx is compared
+CLOSE = 1e-9  # relative difference between two float64 gradients, which sum up in different orders
+FEW = 2**24  # numbers in a sequence, up to which minirnn's float64 gradient is compared too
+CLASSES = "ieee", "tf32"
+CENTRE = {"H": 256, "B": 64, "T": 128}
+GRID = {"H": (128, 256, 512, 1024), "B": (16, 64, 256), "T": (32, 128, 512)}
+
+Case = dict[str, Any]
+
+
+@dataclass
+class Work:
+    """What a contestant does: ``steps``, one for each set of inputs, and ``gradient()`` of the first as NumPy arrays."""
+
+    steps: list[Callable[[int], Any]]
+    gradient: Callable[[], dict[str, np.ndarray]]
+
+    def step(self, k: int) -> Any:
+        """One step, and what a training loop reads of it: the loss, if there is one."""
+        return read(self.steps[k % len(self.steps)](k))
+
+
+def read(loss: Any) -> Any:
+    return None if loss is None else loss.item()
+
+
+# --- a layer, there and back -----------------------------------------------------------------------------------------
+
+
+def draw(case: Case) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Inputs by name, x first, and the cotangent of the outputs."""
+    random, (layers, T, B, D, H) = np.random.default_rng(1), (case[key] for key in ("layers", "T", "B", "D", "H"))
+    shapes = {"x": (T, B, D), "h_0": (layers, B, H)} | ({"c_0": (layers, B, H)} if case["cell"] == "LSTM" else {})
+    arrays = {name: random.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
+    return arrays, random.standard_normal((T, B, H), dtype=np.float32)
+
+
+def layer_work(case: Case, layer: Any, tensor: Callable, cotangent: Callable, fetch: Callable) -> Work:
+    """The way there and back through a layer of either library, which is told by the last three how to hold arrays."""
+    arrays, dout = draw(case)
+    sets = [
+        ({name: tensor(np.roll(a, k, axis=1)) for name, a in arrays.items()}, cotangent(np.roll(dout, k, axis=1)))
+        for k in range(ROTATION)
+    ]
+    steps = [sequences.stepper(layer, inputs, dout) for inputs, dout in sets]
+
+    def gradient() -> dict[str, np.ndarray]:
+        steps[0](0)
+        found = dict(layer.named_parameters()) | sets[0][0]
+        return {name: fetch(t.grad[:SHOWN] if name == "x" else t.grad) for name, t in found.items()}
+
+    return Work(steps, gradient)
+
+
+def layer_in_minirnn(case: Case, dtype: str, place: Place) -> Work:
+    import minirnn as mr
+
+    layer = getattr(mr.nn, case["cell"])(case["D"], case["H"], case["layers"], dtype=dtype)
+    layer.load_state_dict(weights("layer", case))
+    return layer_work(
+        case,
+        layer,
+        lambda a: mr.Tensor(a, requires_grad=True, dtype=dtype),
+        lambda a: mr.Tensor(a, dtype=dtype).array,
+        mr.to_numpy,
+    )
+
+
+def layer_in_torch(case: Case, dtype: str, place: Place) -> Work:
+    import torch
+
+    kind, device = getattr(torch, dtype), place.torch_device
+    layer = getattr(torch.nn, case["cell"])(case["D"], case["H"], case["layers"])
+    layer.load_state_dict({name: torch.from_numpy(a) for name, a in weights("layer", case).items()})
+    layer.to(device, kind)
+    return layer_work(
+        case,
+        layer,
+        lambda a: torch.from_numpy(np.ascontiguousarray(a)).to(device, kind).requires_grad_(),
+        lambda a: torch.from_numpy(np.ascontiguousarray(a)).to(device, kind),
+        fetched,
+    )
+
+
+# --- whole training steps --------------------------------------------------------------------------------------------
+
+
+def model_work(
+    model: Any, batches: list, stepper: Callable, adam: Any, clip: Callable, fetch: Callable[[Any], np.ndarray]
+) -> Work:
+    """Training steps of a model of either library."""
+    shared = stepper(model, batches[1:], adam, clip)
+    steps = [lambda _, k=k: shared(k) for k in range(len(batches) - 1)]
+
+    def gradient() -> dict[str, np.ndarray]:
+        adam.zero_grad()
+        model.loss(*batches[0])[0].backward()
+        return {name: fetch(p.grad) for name, p in model.named_parameters()}
+
+    return Work(steps, gradient)
+
+
+def minirnn_model(task: str, case: Case, dtype: str) -> Any:
+    import minirnn as mr
+
+    V, H = case["V"], case["H"]
+    if task == "char":
+        return mr.CharLM(V, H, H, case["layers"], seed=1, dtype=dtype)
+    return mr.Seq2Seq(V, V, H, H, attention=case["attention"], feed=case["feed"], seed=1, dtype=dtype)
+
+
+def model_in_minirnn(task: str, case: Case, dtype: str, place: Place) -> Work:
+    import minirnn as mr
+
+    model = minirnn_model(task, case, dtype)
+    model.load_state_dict(weights(task, case))
+    stepper = (train_step if task == "char" else seq2seq).stepper
+    adam = mr.Adam(model.parameters(), lr=1e-3)
+    return model_work(model, list(batches(task, case)), stepper, adam, mr.clip_grad_norm_, mr.to_numpy)
+
+
+def model_in_torch(task: str, case: Case, dtype: str, place: Place) -> Work:
+    import torch
+
+    kind, device = getattr(torch, dtype), place.torch_device
+    if task == "char":
+        model, stepper = train_step.torch_model(case["V"], case["H"], case["layers"]), train_step.stepper
+    else:
+        cell = "ahead" if case["feed"] == "output" else "fused"
+        model = seq2seq.torch_model(case["V"], case["H"], case["attention"], case["feed"], cell)
+        stepper = seq2seq.stepper
+    model.load_state_dict({name: torch.from_numpy(a) for name, a in weights(task, case).items()})
+    model.to(device, kind)
+    turned = [
+        [torch.from_numpy(np.ascontiguousarray(ids.T if task == "char" or k == 0 else ids)).to(device)
+         for k, ids in enumerate(batch)]
+        for batch in batches(task, case)
+    ]  # fmt: skip
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True, capturable=not place.rehearsing)
+    return model_work(model, turned, stepper, adam, torch.nn.utils.clip_grad_norm_, fetched)
+
+
+def batches(task: str, case: Case) -> Iterator[np.ndarray]:
+    """One to check the gradient with, and those to train on."""
+    if task == "char":
+        return train_step.batches(case["V"], case["B"], case["T"], 1 + ROTATION)
+    return seq2seq.batches(case["V"], case["B"], case["T"], 1 + ROTATION)
+
+
+def fetched(gradient: Any) -> np.ndarray:
+    return gradient.double().cpu().numpy()
+
+
+def weights(task: str, case: Case) -> dict[str, np.ndarray]:
+    """What all begin with, whatever their dtype, by name."""
+    import minirnn as mr
+
+    with mr.use_backend("numpy"):
+        if task == "layer":
+            return getattr(mr.nn, case["cell"])(case["D"], case["H"], case["layers"], seed=1).state_dict()
+        return minirnn_model(task, case, "float32").state_dict()
+
+
+# --- one row ---------------------------------------------------------------------------------------------------------
+
+
+def build(row: Case, library: str, dtype: str, place: Place) -> Work:
+    if row["task"] == "layer":
+        return (layer_in_minirnn if library == "minirnn" else layer_in_torch)(row, dtype, place)
+    return (model_in_minirnn if library == "minirnn" else model_in_torch)(row["task"], row, dtype, place)
+
+
+def measure(row: Case, place: Place) -> dict[str, Any]:
+    """The figures of one row; minirnn plays where PyTorch's precision class is one that it has too."""
+    precision, alone = row["precision"], row["precision"] in HALVES
+    found: dict[str, Any] = {"switches": place.set_precision(precision)}
+    exact = build(row, "torch", "float64", place).gradient()
+    works = {} if alone else {"minirnn": build(row, "minirnn", "float32", place)}
+    works["torch"] = build(row, "torch", HALVES.get(precision, "float32"), place)
+    if works.keys() > {"torch"} and row["T"] * row["B"] * row["H"] <= FEW:
+        found["difference"] = relative_error(build(row, "minirnn", "float64", place).gradient(), exact)
+        if not found["difference"] <= CLOSE:
+            raise DisagreementError(f"the float64 gradients of minirnn and PyTorch differ by {found['difference']:.1e}")
+    found["error"] = {name: relative_error(work.gradient(), exact) for name, work in works.items()}
+    peaks = {name: place.peak_mib(name, work.step) for name, work in works.items()}
+    found["peak_mib"] = {name: mib for name, mib in peaks.items() if mib is not None}
+    found["kernels"] = place.kernels(works["torch"].steps[0])
+
+    contestants = {name: (work.step, place.clock(name)) for name, work in works.items()}
+    replay = place.graphed(works["torch"].steps)
+    if replay is not None:
+        contestants["graph"] = (lambda k: read(replay(k))), place.clock("torch")
+    times = contest(contestants)
+    tokens = row["T"] * row["B"]
+    for name, figures in times.items():
+        per_step = {"us_per_step": 1e3 * figures["ms"] / row["T"], "tokens_per_s": 1e3 * tokens / figures["wall_ms"]}
+        found[name] = {**figures, **per_step}
+    if "minirnn" in times and precision in CLASSES:  # what PyTorch does by itself may be another class than CuPy's
+        best = min((name for name in times if name != "minirnn"), key=lambda name: times[name]["ms"])
+        found["best of torch"] = best
+        found["speed"] = times[best]["ms"] / times["minirnn"]["ms"]
+        found["wall speed"] = min(times[name]["wall_ms"] for name in times if name != "minirnn")
+        found["wall speed"] /= times["minirnn"]["wall_ms"]
+    return found
+
+
+# --- all rows --------------------------------------------------------------------------------------------------------
+
+
+def layer(cell: str, H: int, B: int, T: int, layers: int = 1, D: int | None = None) -> Case:
+    return {"task": "layer", "cell": cell, "layers": layers, "T": T, "B": B, "D": D or H, "H": H}
+
+
+def char(V: int, H: int, layers: int, B: int, T: int) -> Case:
+    return {"task": "char", "cell": "LSTM", "layers": layers, "T": T, "B": B, "V": V, "H": H}
+
+
+def translator(V: int, H: int, B: int, T: int, attention: str, feed: str) -> Case:
+    size = {"T": T, "B": B, "V": V, "H": H, "attention": attention, "feed": feed}
+    return {"task": "seq2seq", "cell": "LSTM", "layers": 1, **size}
+
+
+def rows(quick: bool = False) -> list[Case]:
+    """Every row once, the most telling first: whoever has a minute shall learn most from it.
+
+    The training step of the article and a layer of middling size; other models; then the grid, away from its centre;
+    odd sizes and two layers; what PyTorch does unasked, and its half precisions, which minirnn does not have.
+    """
+    cells = "LSTM", "GRU", "RNN"
+    first = [char(65, 128, 2, 16, 50), *(layer(cell, **CENTRE) for cell in cells)]
+    models = [
+        translator(8000, 256, 64, 15, "additive", "output"),
+        translator(8000, 256, 64, 15, "dot", "nothing"),
+        char(65, 512, 2, 64, 100),
+        char(65, 256, 2, 32, 100),
+    ]
+    odd = [layer(cell, 300, 50, 100, D=77) for cell in cells] + [layer(cell, **CENTRE, layers=2) for cell in cells]
+    grid = [layer(cell, **dict(zip(GRID, sizes, strict=True))) for sizes in product(*GRID.values()) for cell in cells]
+    grid = sorted((case for case in grid if case not in first), key=distance)
+    told = [{**case, "precision": kind} for case in first for kind in (*CLASSES, "default")]
+    if quick:
+        return told
+    told += [{**case, "precision": kind} for case in (*models, *odd, *grid) for kind in CLASSES]
+    return told + [{**case, "precision": kind} for case in first for kind in HALVES]
+
+
+def distance(case: Case) -> float:
+    """How far a case is from the centre of the grid, in doublings."""
+    return sum(abs(math.log2(case[key] / CENTRE[key])) for key in CENTRE)
+
+
+def rehearsal() -> list[Case]:
+    """Every task, cell and precision class, tiny."""
+    cases = [char(7, 8, 2, 2, 5), translator(11, 8, 2, 4, "additive", "output"), translator(11, 8, 2, 4, "dot", "nothing")]
+    cases += [layer(cell, 5, 2, 4, layers, D=3) for cell in ("LSTM", "GRU", "RNN") for layers in (1, 2)]
+    kinds = (*CLASSES, "default", "bf16")
+    return [{**case, "precision": kinds[k % len(kinds)]} for k, case in enumerate(cases)]
