@@ -71,7 +71,7 @@ class Place:
         return event_clock(lambda: torch.cuda.Event(enable_timing=True), lambda start, end: start.elapsed_time(end))
 
     def peak_mib(self, library: str, step: Callable[[int], Any]) -> float | None:
-        """What the memory pool of a library has taken from the device after ``step(0)``, all it had given back first."""
+        """What a library's pool has taken from the device after ``step(0)``, what was free given back first."""
         if self.rehearsing:
             return None
         if library == "minirnn":
@@ -106,7 +106,7 @@ class Place:
         return {name: switch.fp32_precision for name, switch in switches.items()}
 
     def graphed(self, steps: list[Callable[[int], Any]]) -> Callable[[int], Any] | None:
-        """CUDA graphs of PyTorch's steps, replayed in turn; each returns what its step returned when it was captured."""
+        """CUDA graphs of PyTorch's steps, replayed in turn; each returns what its step returned while captured."""
         if self.rehearsing:
             return None
         import torch

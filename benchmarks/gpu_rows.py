@@ -33,7 +33,7 @@ Case = dict[str, Any]
 
 @dataclass
 class Work:
-    """What a contestant does: ``steps``, one for each set of inputs, and ``gradient()`` of the first as NumPy arrays."""
+    """What a contestant does: ``steps``, one for each set of inputs, and ``gradient()`` of one, as NumPy arrays."""
 
     steps: list[Callable[[int], Any]]
     gradient: Callable[[], dict[str, np.ndarray]]
@@ -274,7 +274,11 @@ def distance(case: Case) -> float:
 
 def rehearsal() -> list[Case]:
     """Every task, cell and precision class, tiny."""
-    cases = [char(7, 8, 2, 2, 5), translator(11, 8, 2, 4, "additive", "output"), translator(11, 8, 2, 4, "dot", "nothing")]
+    cases = [
+        char(7, 8, 2, 2, 5),
+        translator(11, 8, 2, 4, "additive", "output"),
+        translator(11, 8, 2, 4, "dot", "nothing"),
+    ]
     cases += [layer(cell, 5, 2, 4, layers, D=3) for cell in ("LSTM", "GRU", "RNN") for layers in (1, 2)]
     kinds = (*CLASSES, "default", "bf16")
     return [{**case, "precision": kinds[k % len(kinds)]} for k, case in enumerate(cases)]

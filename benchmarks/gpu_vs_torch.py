@@ -7,9 +7,9 @@
 First the test suite runs with CuPy among its backends, then some of it under compute-sanitizer, then the rows are
 measured, the most telling first, until all are or the hours are over. Each row is one precision class, and the
 float32 switches of PyTorch are set to it one by one; its default is a row of its own. Both libraries compute all
-gradients, from the same weights and rotating inputs, in turn in one process (A B A B), timed by events of the device and
-by the wall. PyTorch plays eagerly and as a CUDA graph; the quicker counts. The error of each float32 gradient to
-PyTorch's float64 one stands beside its time.
+gradients, from the same weights and rotating inputs, in turn in one process (A B A B), timed by events of the device
+and by the wall. PyTorch plays eagerly and as a CUDA graph; the quicker counts. The error of each gradient to PyTorch's
+in float64 stands beside its time.
 
 Rows are measured by workers, one process for each class, which hand in one row after the other. A row that fails, kills
 its worker or never ends is reported as such, and the next ones go to a new worker.

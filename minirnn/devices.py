@@ -15,15 +15,15 @@ REASONS = {  # how the message begins, or what it says -> what it means, and wha
     "cudaErrorInvalidDevice": "there is no device of this number: nvidia-smi lists those there are",
     "cudaErrorDevicesUnavailable": "the device is taken: another process keeps it for itself",
     "cudaErrorSystemDriverMismatch": _MIXED,
-    "cudaErrorCompatNotSupportedOnDevice": "the driver is too old for the CUDA of CuPy on this device: update the driver",
-    "cudaErrorUnsupportedPtxVersion": "the driver is too old for the CUDA of CuPy: update the driver",
+    "cudaErrorCompatNotSupportedOnDevice": "the driver is too old for the CUDA of CuPy on this device: update it",
+    "cudaErrorUnsupportedPtxVersion": "the driver is too old for the CUDA of CuPy: update it",
     "cudaErrorNoKernelImageForDevice": _OLD,
     "invalid value for --gpu-architecture": _OLD,  # the compiler's words for the same
     "cudaErrorMemoryAllocation": _MEMORY,
     "CUDA_ERROR_OUT_OF_MEMORY": _MEMORY,
     "CUBLAS_STATUS_ALLOC_FAILED": _MEMORY,
     "Out of memory allocating": _MEMORY,
-    "Failure finding": "a library of CUDA is missing: pip install 'cupy-cuda12x[ctk]' or 'cupy-cuda13x[ctk]' brings all",
+    "Failure finding": "a library of CUDA is missing: the extra ctk of CuPy's package (cupy-cuda12x[ctk]) brings all",
     "cudaErrorIllegalAddress": _BROKEN,
     "cudaErrorLaunchFailure": _BROKEN,
 }

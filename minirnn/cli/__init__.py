@@ -1,7 +1,7 @@
 """The command line: ``minirnn`` and a verb, each in a file of its own, from ``demo`` to ``doctor``.
 
 Exit codes: 0 all is well, 1 a check failed (a wrong gradient, a diverging run), 2 usage, 3 bad data, 4 a bad
-checkpoint, 5 a backend that cannot be used here, 130 and 143 interrupted by Ctrl-C and SIGTERM, after saving.
+checkpoint, 5 a backend that cannot be used here or fails, 130 and 143 interrupted by Ctrl-C and SIGTERM, after saving.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from importlib import import_module
 from minirnn.arrays import xp_of
 from minirnn.kernels.fused import (
     adam,
+    add_rows,
     gru_candidate,
     gru_candidate_back,
     gru_gates,
@@ -143,16 +144,6 @@ def take_columns(
 
 def check_ids(ids, size, name="ids"):
     """Nothing: a look at device memory would wait for the device. Ids are checked on the host before they travel."""
-
-
-def add_rows(ids, rows, size):
-    """The ``(size, E)`` array whose row ``v`` is the sum of the rows with id ``v``.
-
-    A product with one-hot rows: neither atomic additions, whose order and bits change from call to call, nor a look at
-    how many ids there are, which would wait for the device.
-    """
-    xp = xp_of(ids, rows)
-    return (xp.arange(size).reshape(-1, 1) == ids).astype(rows.dtype) @ rows
 
 
 def turn(

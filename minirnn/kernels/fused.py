@@ -134,7 +134,8 @@ def softmax(logits, targets, axis, p, log_p):
     outer, V, inner = _around(logits, axis)
     columns = min(32, 1 << (inner - 1).bit_length())  # a warp's worth of neighbours, if there are as many
     grid, block = (outer, -(-inner // columns)), (columns, THREADS // columns)
-    launch("losses", "softmax", grid, block, logits, _ids(targets), p, log_p, V, inner)
+    shared = THREADS * p.itemsize
+    launch("losses", "softmax", grid, block, logits, _ids(targets), p, log_p, V, inner, shared=shared)
 
 
 def softmax_back(p, targets, axis, step):
@@ -144,6 +145,19 @@ def softmax_back(p, targets, axis, step):
     given = p, _ids(targets), xp_of(p).ascontiguousarray(step), dlogits, step.ndim == 0, V, inner, p.size
     launch("losses", "softmax_back", (-(-p.size // THREADS),), (THREADS,), *given)
     return dlogits
+
+
+def add_rows(ids, rows, size):
+    """The ``(size, E)`` array whose row ``v`` is the sum of the rows with id ``v``, in the order they came in."""
+    xp, (N, E) = xp_of(ids, rows), rows.shape
+    if (
+        rows.dtype not in REALS
+    ):  # a product with one-hot rows: no atomic addition, and no look at how many ids there are
+        return (xp.arange(size).reshape(-1, 1) == ids).astype(rows.dtype) @ rows
+    total = xp.empty((size, E), rows.dtype)
+    given = _ids(ids), xp.ascontiguousarray(rows), total, N, E, total.size
+    launch("lookups", "add_rows", (-(-total.size // THREADS),), (THREADS,), *given)
+    return total
 
 
 def _around(x, axis):

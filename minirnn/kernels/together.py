@@ -34,14 +34,14 @@ def each(function, arrays):
 
 def _one(arrays):
     """The vector that the arrays are, or None."""
-    first, ends = arrays[0], [a.data.ptr + a.nbytes for a in arrays if home_of(a) == "cupy"]
-    together = len(ends) == len(arrays) and all(a.flags.c_contiguous and a.dtype == first.dtype for a in arrays)
-    if not together or any(end != a.data.ptr for end, a in zip(ends, arrays[1:], strict=False)):
+    first, *others = [a for a in arrays if a.size] or arrays[:1]  # the empty ones lie nowhere
+    alike = all(home_of(a) == "cupy" and a.flags.c_contiguous and a.dtype == first.dtype for a in arrays)
+    if not alike or any(a.data.ptr + a.nbytes != b.data.ptr for a, b in pairwise([first, *others])):
         return None
-    if len(arrays) == 1:
+    if not others:
         return first.reshape(-1)
     memory = first.base  # arrays of different memories may happen to be neighbours
-    if memory is None or any(a.base is not memory for a in arrays) or not memory.flags.c_contiguous:
+    if memory is None or any(a.base is not memory for a in others) or not memory.flags.c_contiguous:
         return None
     start = (first.data.ptr - memory.data.ptr) // first.itemsize
     return memory.reshape(-1)[start : start + sum(a.size for a in arrays)]

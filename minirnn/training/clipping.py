@@ -79,10 +79,8 @@ def _length(vector: Array) -> float:
 
 def _refusal(graded: Iterable[tuple[str, Tensor]]) -> str:
     """What is wrong with the first gradient that is not finite."""
-    for name, p in graded:
-        bad = int((~xp_of(p.grad).isfinite(p.grad)).sum())
-        if bad:
-            break
+    counts = ((name, p, int((~xp_of(p.grad).isfinite(p.grad)).sum())) for name, p in graded)
+    name, p, bad = next(found for found in counts if found[-1])
     return (
         f"the gradient of {name} {p.shape} has {bad} of {p.size} entries that are not finite; the step is refused "
         "(a smaller learning rate or clip norm may help)"

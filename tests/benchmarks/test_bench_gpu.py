@@ -1,4 +1,4 @@
-"""The benchmark for devices, as far as it can be tried without one: its rows, its workers, its table, and its clocks."""
+"""The benchmark for devices, as far as it can be tried without one: its rows, workers, table and clocks."""
 
 import json
 import sys
@@ -61,7 +61,9 @@ def test_the_most_telling_rows_come_first(rows):
     first, found = rows.rows(quick=True), rows.rows()
     assert found[: len(first)] == first and len(first) == 12
     assert (first[0]["task"], first[0]["V"], first[0]["H"], first[0]["B"], first[0]["T"]) == ("char", 65, 128, 16, 50)
-    grid = [row for row in found[len(first) :] if row["precision"] == "tf32" and row["D" if "D" in row else "H"] == row["H"]]
+    grid = [
+        row for row in found[len(first) :] if row["precision"] == "tf32" and row["D" if "D" in row else "H"] == row["H"]
+    ]
     away = [rows.distance(row) for row in grid if row["task"] == "layer" and row["layers"] == 1]
     assert away == sorted(away) and away[-1] == 6  # 1024, 16 or 256, and 32 or 512 from 256, 64, 128
 

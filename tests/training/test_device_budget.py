@@ -6,8 +6,7 @@ Where a number falls, lower it here: a budget that is not tight guards nothing.
 import numpy as np
 import pytest
 
-from minirnn import AdamW, CharLM, RMSprop, SGD, Tensor, TextStream, Trainer, clip_grad_norm_, ops
-from minirnn import Adam as AdamOptimizer
+from minirnn import SGD, Adam, AdamW, CharLM, RMSprop, Tensor, TextStream, Trainer, clip_grad_norm_, ops
 from minirnn.arrays import use_backend
 from minirnn.testing import counting, on_backend, strict_cupy
 
@@ -17,10 +16,10 @@ BUDGET = {"clip": (3, 1), "update": (1, 0), "zero_grad": (0, 0)}
 
 
 def parts_of_a_step():
-    """The launches and waits of each part of the second training step of a character model, whose gradient is clipped."""
+    """Launches and waits of each part of the second training step of a character model; its gradient is clipped."""
     random, found, state = np.random.default_rng(0), {}, None
     lm = CharLM(V, 16, 24, 2)
-    adam = AdamOptimizer(lm.parameters(), lr=2e-3)
+    adam = Adam(lm.parameters(), lr=2e-3)
 
     def part(name, function):
         with counting() as counts:
@@ -79,8 +78,8 @@ def test_a_loss_takes_four_launches_there_and_three_back(axis):
         (lambda p: SGD(p, 0.1), 1),
         (lambda p: SGD(p, 0.1, momentum=0.9), 1),
         (lambda p: RMSprop(p), 1),
-        (lambda p: AdamOptimizer(p), 1),
-        (lambda p: AdamOptimizer(p, weight_decay=0.1), 3),
+        (lambda p: Adam(p), 1),
+        (lambda p: Adam(p, weight_decay=0.1), 3),
         (lambda p: AdamW(p), 2),
     ],
 )

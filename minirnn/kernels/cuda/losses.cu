@@ -4,17 +4,15 @@
 // are neighbours in memory, with blockDim.y threads for each, which share out its V classes.
 #include "elementwise.cuh"
 
-#define THREADS 256
-
 // The result, in every thread of a position, of combining what its threads have; always in the same order.
 template <typename Combine>
 __device__ inline REAL over_the_classes(REAL mine, REAL *shared, Combine combine)
 {
-    __syncthreads();  // nobody reads the results of the last time any more
+    __syncthreads();  // sync: nobody still reads what the last call left
     shared[threadIdx.y * blockDim.x + threadIdx.x] = mine;
-    __syncthreads();
+    __syncthreads();  // sync: all have written
     REAL all = shared[threadIdx.x];
-    for (int y = 1; y < blockDim.y; y++) all = combine(all, shared[y * blockDim.x + threadIdx.x]);
+    for (unsigned y = 1; y < blockDim.y; y++) all = combine(all, shared[y * blockDim.x + threadIdx.x]);
     return all;
 }
 
@@ -26,7 +24,7 @@ extern "C" __global__ void softmax(
     int V,
     int inner)
 {
-    __shared__ REAL shared[THREADS];
+    extern __shared__ REAL shared[];  // one for each thread
     int column = blockIdx.y * blockDim.x + threadIdx.x;
     bool here = column < inner;  // who is beyond the end waits with the others
     long long begin = (long long)blockIdx.x * V * inner + column;

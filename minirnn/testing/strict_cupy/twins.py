@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minirnn.kernels import gru, losses, lstm, optimizers, rnn
+from minirnn.kernels import gru, losses, lstm, numpy, optimizers, rnn
 
 
 def rnn_activate(a: Any, h: Any, relu: bool) -> None:
@@ -36,9 +36,14 @@ def softmax_back(p: Any, targets: Any, step: Any, dlogits: Any, one_step: bool, 
     dlogits[...] = d.reshape(dlogits.shape)
 
 
+def add_rows(ids: Any, rows: Any, total: Any) -> None:
+    total[...] = numpy.add_rows(ids, rows, len(total))
+
+
 TWINS: dict[str, Callable[..., None]] = {
     twin.__name__: twin
     for twin in (
+        add_rows,
         gru.gru_candidate,
         gru.gru_candidate_back,
         gru.gru_gates,

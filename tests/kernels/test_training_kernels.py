@@ -1,0 +1,135 @@
+"""The kernels of losses, look-ups and optimizers: their source, under an emulator, against the twins in NumPy."""
+
+import numpy as np
+import pytest
+
+from minirnn.arrays import asarray, to_numpy
+from minirnn.kernels import cupy, fused, losses, numpy, optimizers
+from minirnn.kernels.launching import DTYPES, REALS, kernels_in, source_of
+from minirnn.testing import cuda_emulator, strict_cupy
+from minirnn.testing.cuda_emulator import emulated
+
+pytestmark = pytest.mark.skipif(bool(cuda_emulator.why_not()), reason=cuda_emulator.why_not())
+DTYPE = np.dtype("float32")
+LEFT_OUT = {"without": None, "seed": 0}
+
+
+@pytest.fixture
+def emulator(monkeypatch):
+    """What is launched on the fake runs under the emulator; yields what else the emulator shall be told."""
+    told = dict(LEFT_OUT)
+
+    def launch(source, kernel, grid, block, *arguments, shared=0):
+        code = source_of(f"{source}.cu")
+        given = [
+            x._a if hasattr(x, "_a") else x if x is None else DTYPES.get(parameter.type, DTYPE).type(x)
+            for x, parameter in zip(arguments, kernels_in(code)[kernel], strict=True)
+        ]
+        emulated(code, (f"-DREAL={REALS[DTYPE]}",)).run(kernel, grid, block, given, shared=shared, **told)
+
+    monkeypatch.setattr(fused, "launch", launch)
+    with strict_cupy():
+        yield told
+
+
+def close(mine, expected):
+    """Whether all but the last bits agree; where one is not finite, the other must be the same."""
+    np.testing.assert_allclose(to_numpy(mine), expected, rtol=2e-6, atol=2e-7)
+
+
+def scores(*shape, seed=0):
+    return (3 * np.random.default_rng(seed).standard_normal(shape)).astype(DTYPE)
+
+
+SHAPES = [((3, 7, 5), 1), ((2, 1, 2), 1), ((4, 300), 1), ((1, 2, 70), 1), ((9, 4), 0), ((2, 3, 11), -1), ((6,), 0)]
+
+
+def case(shape, axis):
+    logits, axis = scores(*shape), axis % len(shape)
+    rest = shape[:axis] + shape[axis + 1 :]
+    return logits, axis, rest, np.random.default_rng(1).integers(0, shape[axis], rest)
+
+
+def softmax_there(logits, targets, axis, rest):
+    p, log_p = asarray(np.zeros_like(logits), backend="cupy"), asarray(np.zeros(rest, DTYPE), backend="cupy")
+    cupy.softmax(asarray(logits, backend="cupy"), asarray(targets, backend="cupy"), axis, p, log_p)
+    return p, log_p
+
+
+def softmax_here(logits, targets, axis, rest):
+    p, log_p = np.zeros_like(logits), np.zeros(rest, DTYPE)
+    losses.softmax(logits, targets, axis, p, log_p[...])
+    return p, log_p
+
+
+@pytest.mark.parametrize(("shape", "axis"), SHAPES)
+@pytest.mark.parametrize("seed", range(3))
+def test_softmax(emulator, shape, axis, seed):
+    emulator["seed"] = seed
+    logits, axis, rest, targets = case(shape, axis)
+    for mine, expected in zip(
+        softmax_there(logits, targets, axis, rest), softmax_here(logits, targets, axis, rest), strict=True
+    ):
+        close(mine, expected)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_softmax_of_what_is_not_finite_is_numpys(emulator, bad):
+    logits, axis, rest, targets = case((2, 5, 3), 1)
+    logits[0, 2, 1] = bad
+    with np.errstate(all="ignore"):
+        expected = softmax_here(logits, targets, axis, rest)
+    for mine, theirs in zip(softmax_there(logits, targets, axis, rest), expected, strict=True):
+        close(mine, theirs)
+
+
+@pytest.mark.parametrize("left_out", [0, 1])
+def test_softmax_needs_each_of_its_barriers(emulator, left_out):
+    logits, axis, rest, targets = case((2, 40, 9), 1)
+    expected, wrong = softmax_here(logits, targets, axis, rest), 0
+    emulator["without"] = left_out
+    for seed in range(12):
+        emulator["seed"] = seed
+        found = softmax_there(logits, targets, axis, rest)
+        wrong += not all(np.allclose(to_numpy(a), b, rtol=1e-4) for a, b in zip(found, expected, strict=True))
+    assert wrong > 0
+
+
+@pytest.mark.parametrize(("shape", "axis"), SHAPES)
+@pytest.mark.parametrize("one", [True, False])
+def test_softmax_back(emulator, shape, axis, one):
+    logits, axis, rest, targets = case(shape, axis)
+    p, _ = softmax_here(logits, targets, axis, rest)
+    step = np.asarray(0.3, DTYPE) if one else scores(*rest, seed=2)
+    given = [asarray(a, backend="cupy") for a in (p, targets, step)]
+    close(cupy.softmax_back(given[0], given[1], axis, given[2]), losses.softmax_back(p, targets, axis, step))
+
+
+@pytest.mark.parametrize(("N", "E", "size"), [(9, 4, 3), (1, 1, 1), (40, 130, 7), (3, 2, 50)])
+def test_add_rows(emulator, N, E, size):
+    ids, rows = np.random.default_rng(3).integers(0, size, N), scores(N, E)
+    mine = cupy.add_rows(asarray(ids, backend="cupy"), asarray(rows, backend="cupy"), size)
+    close(mine, numpy.add_rows(ids, rows, size))
+
+
+STEPS = {
+    "sgd": ([0, 1], (0.1, 0.9)),
+    "sgd without momentum": ([0, 1, None], (0.1, 0.0)),
+    "rmsprop": ([0, 1, 2], (0.1, 0.99, 1e-8)),
+    "adam": ([0, 1, 2, 3], (0.01, 0.9, 0.999, 1 / (1 - 0.999**3) ** 0.5, 1e-8)),
+}
+STEPS["sgd"][0].append(2)
+
+
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("n", [1, 300])
+def test_optimizers(emulator, name, n):
+    which, numbers = STEPS[name]
+    vectors = [None if k is None else abs(scores(n, seed=k)) if k > 1 else scores(n, seed=k) for k in which]
+    there = [None if x is None else asarray(x, backend="cupy") for x in vectors]
+    kernel = name.split()[0]
+    getattr(cupy, kernel)(*there, *numbers)
+    getattr(optimizers, kernel)(*vectors, *numbers)
+    for mine, expected in zip(there, vectors, strict=True):
+        if mine is not None:
+            close(mine, expected)
