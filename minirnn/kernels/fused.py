@@ -150,9 +150,7 @@ def softmax_back(p, targets, axis, step):
 def add_rows(ids, rows, size):
     """The ``(size, E)`` array whose row ``v`` is the sum of the rows with id ``v``, in the order they came in."""
     xp, (N, E) = xp_of(ids, rows), rows.shape
-    if (
-        rows.dtype not in REALS
-    ):  # a product with one-hot rows: no atomic addition, and no look at how many ids there are
+    if rows.dtype not in REALS:  # a product with one-hot rows: without a look at how many ids there are
         return (xp.arange(size).reshape(-1, 1) == ids).astype(rows.dtype) @ rows
     total = xp.empty((size, E), rows.dtype)
     given = _ids(ids), xp.ascontiguousarray(rows), total, N, E, total.size
