@@ -28,6 +28,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,9 @@ def check(name: str, command: list[str], seconds: float) -> dict[str, Any]:
         )
         passed, said = done.returncode == 0, done.stdout
     except subprocess.TimeoutExpired as error:
-        passed, said = False, f"{(error.stdout or b'').decode(errors='replace')}\nnot done after {seconds:.0f} s"
+        heard = error.stdout or b""
+        heard = heard.decode(errors="replace") if isinstance(heard, bytes) else heard
+        passed, said = False, f"{heard}\nnot done after {seconds:.0f} s"
     took = time.monotonic() - began
     return {"check": name, "passed": passed, "seconds": took, "last words": said.strip().splitlines()[-15:]}
 
@@ -146,8 +149,6 @@ def check(name: str, command: list[str], seconds: float) -> dict[str, Any]:
 
 def work(place: Place) -> int:
     """A worker: reads rows from stdin, one JSON object a line, and answers with their figures."""
-    from contextlib import ExitStack, redirect_stdout
-
     from minirnn import use_backend
     from minirnn.testing import strict_cupy
 
@@ -203,7 +204,8 @@ class Worker:
             text=True,
         )
         self.answers: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
@@ -225,7 +227,9 @@ class Worker:
 
     def end(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.listener.join()
+        with suppress(OSError), self.process:  # closes its pipes, what nobody reads any more with them, and waits
+            pass
 
 
 # --- results ---------------------------------------------------------------------------------------------------------

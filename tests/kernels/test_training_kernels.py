@@ -32,9 +32,9 @@ def emulator(monkeypatch):
         yield told
 
 
-def close(mine, expected):
+def close(mine, expected, atol=2e-7):
     """Whether all but the last bits agree; where one is not finite, the other must be the same."""
-    np.testing.assert_allclose(to_numpy(mine), expected, rtol=2e-6, atol=2e-7)
+    np.testing.assert_allclose(to_numpy(mine), expected, rtol=2e-6, atol=atol)
 
 
 def scores(*shape, seed=0):
@@ -109,7 +109,7 @@ def test_softmax_back(emulator, shape, axis, one):
 def test_add_rows(emulator, N, E, size):
     ids, rows = np.random.default_rng(3).integers(0, size, N), scores(N, E)
     mine = cupy.add_rows(asarray(ids, backend="cupy"), asarray(rows, backend="cupy"), size)
-    close(mine, numpy.add_rows(ids, rows, size))
+    close(mine, numpy.add_rows(ids, rows, size), atol=2e-6)  # sums of some numbers near 10
 
 
 STEPS = {

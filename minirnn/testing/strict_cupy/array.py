@@ -143,7 +143,7 @@ class ndarray:  # noqa: N801  # the name is CuPy's
 
     def _view_or_copy(self, a: np.ndarray) -> ndarray:
         """For functions that return a view where the layout allows one, and a copy where not."""
-        return self._view(a) if np.may_share_memory(a, self._a) else launched(a, self._a)
+        return self._view(a) if not a.size or np.may_share_memory(a, self._a) else launched(a, self._a)
 
     # Attributes
 
