@@ -139,7 +139,7 @@ def check(name: str, command: list[str], seconds: float) -> dict[str, Any]:
     except subprocess.TimeoutExpired as error:
         heard = error.stdout or b""
         heard = heard.decode(errors="replace") if isinstance(heard, bytes) else heard
-        passed, said = False, f"{heard}\nnot done after {seconds:.0f} s"
+        passed, said = False, f"{heard.rstrip()}\nnot done after {seconds:.0f} s"
     took = time.monotonic() - began
     return {"check": name, "passed": passed, "seconds": took, "last words": said.strip().splitlines()[-15:]}
 

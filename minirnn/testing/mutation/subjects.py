@@ -28,6 +28,7 @@ from minirnn.rules import combinators, rtrl
 HOMES = ("minirnn.rules", "minirnn.kernels")
 WHOLE = ("minirnn.rules.combinators", "minirnn.rules.rtrl", "minirnn.rules.tangents")  # from the first line to the last
 ON_THE_WAY_THERE = ("affine_cross_entropy",)  # rules that leave no more than a factor for the way back
+WRONG_ALIKE = (*ON_THE_WAY_THERE, "cross_entropy")  # rules both of whose ways go through the same functions
 AROUND_RULES: dict[str, Any] = {
     **{name: getattr(combinators, name) for name in combinators.__all__},
     "rtrl": rtrl.rtrl,
