@@ -140,9 +140,9 @@ def test_out_of_memory_at_any_moment_of_a_step_changes_nothing_and_the_step_can_
 def test_out_of_memory_ends_a_command_with_5(tmp_path, capsys):
     text = tmp_path / "text.txt"
     text.write_text("to be or not to be " * 100)
-    small = "--hidden 4 --embed 3 --seq-len 4 --batch-size 2 --steps 3 --backend cupy".split()
+    small = ["--hidden", "4", "--embed", "3", "--seq-len", "4", "--batch-size", "2", "--steps", "3"]
     with strict_cupy(), failing(at=400):
-        assert main(["train", str(text), "-o", str(tmp_path / "run"), *small]) == 5
+        assert main(["train", str(text), "-o", str(tmp_path / "run"), *small, "--backend", "cupy"]) == 5
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("minirnn: ") and "Out of memory allocating" in said
     assert "the device has no memory left: a smaller batch, shorter sequences or a smaller model need less" in said
