@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from harness import Trial
@@ -22,12 +23,20 @@ QUESTIONS = {  # name: file
     "unrolled": "unrolled",
     "growth": "growth",
     "long_sequences": "long_sequences",
+    "scaling": "scaling",
     "gradient_check": "gradient_check",
     "import": "import_time",
     "roof": "roof",
 }
 
+NEEDS = {"scaling": "mpi4py"}  # packages of extras; who asks everything is not asked what cannot be measured
+
 EFFORT = "steps", "texts", "characters", "times", "repeats"  # of a case: how long is measured, and not what
+
+
+def measurable() -> list[str]:
+    """The questions whose packages are installed."""
+    return [name for name in QUESTIONS if name not in NEEDS or find_spec(NEEDS[name])]
 
 
 @dataclass

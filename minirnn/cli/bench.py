@@ -49,7 +49,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         pairs = 1 if options.quick else options.pairs or harness.Trial.pairs
         answers = suite.Answers(harness.Trial(pairs, torch=options.vs == "torch", note=console.note))
         save(answers, options.file)  # a file that cannot be written is no surprise an hour later
-        for name in options.names or suite.QUESTIONS:
+        for name in options.names or suite.measurable():
             console.say(answers.ask(name, asked_sizes))
             save(answers, options.file)
         console.say(answers.targets())
@@ -77,7 +77,11 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("--plot draws ratios, and there are none without an opponent; give --vs torch, too")
     if options.plot and not options.plot.parent.is_dir():
         raise UsageError(f"--plot: there is no directory {options.plot.parent}")
-    needed = {"torch": ("bench", options.vs), "matplotlib": ("plot", options.plot)}
+    needed = {
+        "torch": ("bench", options.vs),
+        "matplotlib": ("plot", options.plot),
+        "mpi4py": ("mpi", "scaling" in options.names),
+    }
     for package, (extra, asked) in needed.items():
         if asked and find_spec(package) is None:
             raise UsageError(f"{package} is not installed; pip install '.[{extra}]' in the sources of minirnn")

@@ -15,7 +15,21 @@ def rows(benchmark, name, torch=False):
 
 
 def test_the_suite_asks_all_of_them(benchmark):
-    assert sorted(benchmark("suite").QUESTIONS.values()) == sorted(ALONE)
+    assert sorted(benchmark("suite").QUESTIONS.values()) == sorted((*ALONE, "scaling"))
+
+
+def test_processes_that_share_a_batch(benchmark):
+    pytest.importorskip("mpi4py", reason="the extra mpi is not installed")
+    question, found = rows(benchmark, "scaling")
+    table = benchmark("reporting").shown(question.TABLE, found)
+    assert list(table[0]) == list(question.TABLE)
+    assert found[0]["figures"]["two"]["ms"] > 0 and found[0]["bandwidth"] > 0
+
+
+def test_what_cannot_be_measured_is_not_asked(benchmark, monkeypatch):
+    suite = benchmark("suite")
+    monkeypatch.setattr(suite, "find_spec", lambda package: None)
+    assert sorted({*suite.QUESTIONS} - {*suite.measurable()}) == ["scaling"]
 
 
 @pytest.mark.parametrize("name", ALONE)
