@@ -8,6 +8,7 @@ import numpy as np
 
 from minirnn import rules
 from minirnn.arrays import asarray
+from minirnn.explaining import REFUSALS, explain
 from minirnn.tape import Tensor, bare_index, differentiable
 
 # arithmetic, with broadcasting
@@ -107,17 +108,23 @@ def _transpose(x: Tensor, *axes: Any) -> Any:
     return transpose(x, axes=(axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes) or None)
 
 
-def _in_place(name: str) -> Any:
+def _in_place(name: str, sign: str) -> Any:
     def write(self: Tensor, other: Any) -> Tensor:
-        getattr(self.writable(other), name)(self.beside(other))
+        self.written(sign, lambda array, value: getattr(array, name)(value), other)
         return self
 
     return write
 
 
 def _compare(name: str) -> Any:
-    def compare(self: Tensor, other: Any) -> Tensor:
-        return Tensor.around(getattr(self.array, name)(self.beside(other)))
+    def compare(self: Tensor, other: Any) -> Any:
+        other = self.beside(other)
+        try:
+            answer = getattr(self.array, name)(other)
+        except REFUSALS as error:
+            explain(error, name, {"the tensor": self.array, "value": other})
+            raise
+        return answer if answer is NotImplemented else Tensor.around(answer)
 
     return compare
 
@@ -138,7 +145,10 @@ _METHODS = {
     "__neg__": negative,
     "__abs__": abs,
     "__getitem__": _at,
-    **{name: _in_place(name) for name in ("__iadd__", "__isub__", "__imul__", "__itruediv__")},
+    "__iadd__": _in_place("__iadd__", "+="),
+    "__isub__": _in_place("__isub__", "-="),
+    "__imul__": _in_place("__imul__", "*="),
+    "__itruediv__": _in_place("__itruediv__", "/="),
     **{name: _compare(name) for name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__")},
     "__hash__": object.__hash__,  # a tensor stands for itself, whatever its numbers
     "abs": abs,

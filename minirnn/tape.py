@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minirnn.arrays import Array, asarray, home_of, to_numpy, xp_of
+from minirnn.checking.contract import argument_names
+from minirnn.explaining import REFUSALS, explain
 from minirnn.memory import is_sole
 from minirnn.workers import one_blas_thread
 
@@ -256,8 +258,18 @@ class Tensor:
         self.writes[0] += 1
         return self.array
 
+    def written(self, call: str, write: Callable[[Array, Any], Any], value: Any) -> None:
+        """Has ``write(array, value)`` change the array in place; a write that is refused has changed nothing."""
+        array, value = self.writable(value), self.beside(value)
+        try:
+            write(array, value)
+        except REFUSALS as error:
+            self.writes[0] -= 1
+            explain(error, call, {"the tensor": array, "value": value})
+            raise
+
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.writable(value)[bare_index(index)] = self.beside(value)
+        self.written(f"[{index!r}] =", lambda array, value: array.__setitem__(bare_index(index), value), value)
 
     def beside(self, other: Any) -> Any:
         """``other`` as something to write into or to compare with this array: of a tensor its array.
@@ -517,8 +529,13 @@ def differentiable(rule: Callable) -> Callable:
         arrays = [None if t is None else t.array for t in tensors]
         if len({type(a) for a in arrays if a is not None}) > 1:
             xp_of(*arrays)  # raises, naming the places
-        with one_blas_thread():
-            answer = rule(*arrays, **static, wanted=wanted) if selective else rule(*arrays, **static)
+        try:
+            with one_blas_thread():
+                answer = rule(*arrays, **static, wanted=wanted) if selective else rule(*arrays, **static)
+        except REFUSALS as error:
+            names = argument_names(rule, len(arrays))
+            explain(error, name, {**dict(zip(names, arrays, strict=True)), **static})
+            raise
         if not (isinstance(answer, tuple) and len(answer) == 2 and callable(answer[1])):
             raise TypeError(f"a rule returns (output, pullback), but {name!r} returned {type(answer).__name__}")
         output, pullback = answer

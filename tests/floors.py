@@ -4,7 +4,7 @@ import ast
 from graphlib import CycleError, TopologicalSorter
 
 FLOORS = (
-    {"version", "devices", "arrays", "memory", "workers", "kernels", "text"},
+    {"version", "devices", "explaining", "arrays", "memory", "workers", "kernels", "text"},
     {"rules", "checking"},
     {"tape"},
     {"ops"},

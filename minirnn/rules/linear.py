@@ -117,8 +117,9 @@ def embedding(
     ids,  # any shape, integers in [0, V)
 ):
     """The rows of ``weight`` that ``ids`` name, shape ``(*ids.shape, E)``."""
-    V, E = weight.shape
-    kernels = kernels_of(weight)
+    if weight.ndim != 2:
+        raise ValueError(f"embedding needs weight (V, E), got weight {weight.shape}")
+    kernels, (V, E) = kernels_of(weight), weight.shape
     kernels.check_ids(ids, V)
 
     def embedding_pullback(dy):
@@ -136,6 +137,10 @@ def embedding_columns(
     It equals the product of the table with one-hot columns, and its gradient is that product's: for the small
     vocabularies it is meant for, one matrix product beats adding up columns one by one.
     """
+    if table.ndim != 2 or ids.ndim != 2:
+        raise ValueError(
+            f"embedding_columns needs table (F, V) and ids (T, B), got table {table.shape} and ids {ids.shape}"
+        )
     kernels, V, (T, B) = kernels_of(table), table.shape[1], ids.shape
     kernels.check_ids(ids, V)
     ys = kernels.take_columns(table, ids)

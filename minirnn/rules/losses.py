@@ -20,7 +20,7 @@ ROWS = 2**17  # of these the scores in work at a time: they stay in the cache fr
 def mean_squared_error(x, y):
     """The mean of ``(x - y)**2`` over all elements."""
     if x.shape != y.shape or x.size == 0:
-        raise ValueError(f"mean_squared_error needs two arrays of one non-empty shape, got {x.shape} and {y.shape}")
+        raise ValueError(f"mean_squared_error needs x and y of one non-empty shape, got x {x.shape} and y {y.shape}")
     difference = x - y
 
     def mean_squared_error_pullback(dloss):

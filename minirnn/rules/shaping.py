@@ -53,7 +53,7 @@ def broadcast_to(x, *, shape):
 
 def concat(*xs, axis=0):
     """The arrays one after the other along ``axis``."""
-    xp = xp_of(*xs)
+    xp, axis = xp_of(*xs), normalize_axis_index(axis, xs[0].ndim)
     cuts = list(itertools.accumulate(x.shape[axis] for x in xs))[:-1]
 
     def concat_pullback(dy):
@@ -75,7 +75,7 @@ def stack(*xs, axis=0):
 
 def split(x, *, sections, axis=0):
     """``x`` cut along ``axis``: in ``sections`` equal parts, or at the indices listed."""
-    xp = xp_of(x)
+    xp, axis = xp_of(x), normalize_axis_index(axis, x.ndim)
 
     def split_pullback(*dys):
         return (xp.concatenate(dys, axis=axis),)

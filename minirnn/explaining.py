@@ -1,0 +1,57 @@
+"""What an operation below refuses, said of the call above it: which function, what it was given, and why it cannot be.
+
+Most rules leave it to NumPy or CuPy to find that arrays do not fit: whoever checked beforehand would do so at every
+step of every loop. What these say then ("operands could not be broadcast") names neither the function nor an argument.
+So it is said again, once something has failed and there is time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+REFUSALS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # of operations that are given nonsense
+
+
+def explain(error: Exception, call: str, given: Mapping[str, Any]) -> None:
+    """Raises an error that says what ``call`` was given, unless somebody's ``raise`` has explained ``error`` already.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, y = np.zeros(3), np.zeros(4)
+    >>> try:
+    ...     x + y
+    ... except ValueError as error:
+    ...     explain(error, "add", {"x": x, "y": y})
+    Traceback (most recent call last):
+    ...
+    ValueError: add: operands could not be broadcast together with shapes (3,) (4,); got x float64 (3,), y float64 (4,)
+    """
+    if not _was_raised_in_python(error):
+        wrong_type = isinstance(error, (TypeError, AttributeError))
+        kind = TypeError if wrong_type else IndexError if type(error) is IndexError else ValueError
+        listed = ", ".join(f"{name} {_shown(x)}" for name, x in given.items())
+        raise kind(f"{call}: {str(error).strip() or type(error).__name__}; got {listed}") from error
+
+
+def _was_raised_in_python(error: Exception) -> bool:
+    """Whether a ``raise`` outside of NumPy and CuPy made the error, rather than an operation that failed."""
+    import opcode  # only here: it is for the rare mistake
+
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    if at is None:
+        return True
+    home = at.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+    instruction = at.tb_frame.f_code.co_code[at.tb_lasti]
+    return home not in ("numpy", "cupy") and opcode.opname[instruction] == "RAISE_VARARGS"
+
+
+def _shown(x: Any) -> str:
+    """Dtype and shape of an array, and whatever else as Python shows it, if that is short."""
+    if hasattr(x, "dtype") and hasattr(x, "shape"):
+        return f"{x.dtype} {x.shape}"
+    shown = repr(x)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
