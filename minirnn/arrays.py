@@ -219,6 +219,18 @@ def float_dtype(dtype: Any) -> np.dtype:
     return found
 
 
+def not_negative(**integers: Any) -> None:
+    """Refuses what is not an integer from 0 on, naming the first.
+
+    Raises
+    ------
+    ValueError
+    """
+    for name, value in integers.items():
+        if not isinstance(value, (int, np.integer)) or value < 0:
+            raise ValueError(f"{name} must be an integer that is not negative, got {value!r}")
+
+
 def random_generator(seed: int, stream: str = "", step: int = 0) -> np.random.Generator:
     """A random generator that depends on its three coordinates and on nothing else.
 
@@ -247,9 +259,7 @@ def random_generator(seed: int, stream: str = "", step: int = 0) -> np.random.Ge
     """
     import hashlib  # only here: it is among the slowest imports of the standard library
 
-    for name, value in (("seed", seed), ("step", step)):
-        if not isinstance(value, (int, np.integer)) or value < 0:
-            raise ValueError(f"{name} must be an integer that is not negative, got {value!r}")
+    not_negative(seed=seed, step=step)
     key = np.array(
         [int(seed) % 2**64, int.from_bytes(hashlib.blake2b(stream.encode(), digest_size=8).digest(), "little")],
         dtype=np.uint64,

@@ -201,6 +201,12 @@ class Tensor:
             )
         if holds_tensor(data):
             raise TypeError("data must be numbers, got a list of tensors; ops.stack(*tensors) keeps their history")
+        if not isinstance(requires_grad, (bool, np.bool_)):
+            raise TypeError(f"requires_grad must be True or False, got {requires_grad!r}")
+        try:
+            dtype = None if dtype is None else np.dtype(dtype)
+        except TypeError:
+            raise TypeError(f"dtype must be one of NumPy's, got {dtype!r}") from None
         try:
             array = asarray(data, dtype, "cupy" if type(data).__module__.startswith("cupy") else None)
         except (ValueError, TypeError) as error:
@@ -260,6 +266,8 @@ class Tensor:
 
     def written(self, call: str, write: Callable[[Array, Any], Any], value: Any) -> None:
         """Has ``write(array, value)`` change the array in place; a write that is refused has changed nothing."""
+        if value is None:  # which NumPy takes for NaN
+            raise TypeError("value must be numbers, got None")
         array, value = self.writable(value), self.beside(value)
         try:
             write(array, value)
@@ -394,7 +402,7 @@ class Tensor:
                 f"backward() without a cotangent needs a tensor of one element, this one has shape {self.shape}"
             )
         xp = xp_of(self.array)
-        seed = xp.ones(self.shape, self.dtype) if cotangent is None else xp.array(cotangent, dtype=self.dtype)
+        seed = xp.ones(self.shape, self.dtype) if cotangent is None else self._seed(cotangent)
         if seed.shape != self.shape:
             raise ValueError(f"cotangent must have shape {self.shape}, got {seed.shape}")
         leaves, gradients = zip(*pull_back([self], [seed], retain_graph).values(), strict=True)
@@ -408,6 +416,17 @@ class Tensor:
                 leaf.grad = gradients[k]
             else:
                 leaf.grad = xp.array(gradients[k], order="C")
+
+    def _seed(self, cotangent: Any) -> Array:
+        """A cotangent as a fresh array of this tensor's dtype."""
+        xp = xp_of(self.array)
+        try:
+            given = xp.array(cotangent)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"cotangent must be numbers in a rectangular arrangement ({error})") from None
+        if given.dtype.kind not in ("biufc" if self.dtype.kind == "c" else "biuf"):
+            raise TypeError(f"cotangent must be numbers as the tensor's are, {self.dtype}, got dtype {given.dtype}")
+        return given.astype(self.dtype, copy=False)
 
     def to_dot(self) -> str:
         """The graph behind this tensor in the DOT language of Graphviz: boxes are leaves, ellipses are rules."""
@@ -524,7 +543,7 @@ def differentiable(rule: Callable) -> Callable:
 
     @wraps(rule)
     def op(*inputs: Any, **static: Any) -> Any:
-        tensors = lift(inputs)
+        tensors = lift(rule, inputs)
         wanted = tuple(t is not None and t.requires_grad and _recording.get() for t in tensors)
         arrays = [None if t is None else t.array for t in tensors]
         if len({type(a) for a in arrays if a is not None}) > 1:
@@ -564,9 +583,11 @@ def follows_complex(node: Node) -> bool:
     return any(edge is not None and edge.requires_grad and edge.dtype.kind == "c" for edge in node.inputs)
 
 
-def lift(inputs: Sequence[Any]) -> list[Tensor | None]:
+def lift(rule: Callable, inputs: Sequence[Any]) -> list[Tensor | None]:
     """Tensors as they are, arrays copied into tensors, Python numbers in the dtype of the tensors beside them."""
-    lifted: list[Any] = [x if x is None or isinstance(x, (Tensor, *NUMBERS)) else Tensor(x) for x in inputs]
+    lifted: list[Any] = [
+        x if x is None or isinstance(x, (Tensor, *NUMBERS)) else as_tensor(rule, k, x) for k, x in enumerate(inputs)
+    ]
     if not any(isinstance(x, NUMBERS) for x in lifted):
         return lifted
     tensors = [x for x in lifted if isinstance(x, Tensor)]
@@ -574,6 +595,14 @@ def lift(inputs: Sequence[Any]) -> list[Tensor | None]:
     return [
         Tensor.around(asarray(x, np.result_type(*dtypes, x), home)) if isinstance(x, NUMBERS) else x for x in lifted
     ]
+
+
+def as_tensor(rule: Callable, k: int, x: Any) -> Tensor:
+    """A tensor of argument ``k`` of a rule; if none can be made, the error says of which."""
+    try:
+        return Tensor(x)
+    except TypeError as error:
+        raise TypeError(f"{argument_names(rule, k + 1)[k]}: {error}") from None
 
 
 def share_counts(inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> None:

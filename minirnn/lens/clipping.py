@@ -18,6 +18,7 @@ from minirnn.lens.plotting import GREY, LINES, tidy
 from minirnn.lens.recording import Recording
 from minirnn.lens.results import Result, plural
 from minirnn.nn.inputs import positive_number
+from minirnn.tape import Tensor
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,11 @@ def vector_of(entry: Any, k: int) -> np.ndarray:
     """The gradients of step ``k`` as one vector, in float64."""
     if isinstance(entry, Recording):
         entry = entry.gradients
-    arrays = entry.values() if isinstance(entry, Mapping) else [p.grad for p in entry if p.grad is not None]
+    held = list(entry) if isinstance(entry, Iterable) else [entry]
+    if not isinstance(entry, Mapping) and not all(isinstance(p, Tensor) for p in held):
+        kind = type(entry).__name__
+        raise TypeError(f"gradients[{k}] must be a Recording, gradients by name, or parameters, got {kind}")
+    arrays = entry.values() if isinstance(entry, Mapping) else [p.grad for p in held if p.grad is not None]
     parts = [to_numpy(x).ravel().astype(np.float64) for x in arrays]
     g = np.concatenate(parts) if parts else np.zeros(0)
     if not g.size or not np.isfinite(g).all():

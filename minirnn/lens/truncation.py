@@ -18,6 +18,7 @@ import numpy as np
 from minirnn.lens.plotting import GREY, LINES, literal, tidy
 from minirnn.lens.recording import Recording
 from minirnn.lens.results import Reading, number
+from minirnn.nn.inputs import positive
 from minirnn.rules.combinators import truncate
 
 ALL = "all together"
@@ -84,8 +85,8 @@ def truncation(recording: Recording, windows: Iterable[int] | None = None) -> Tr
 
     Raises
     ------
-    ValueError
-        If a window is no positive number of steps.
+    TypeError, ValueError
+        If there is no window, or one is no positive number of steps.
 
     Examples
     --------
@@ -96,7 +97,7 @@ def truncation(recording: Recording, windows: Iterable[int] | None = None) -> Tr
     """
     T = recording.steps
     steps = [n * 10**k for k in range(len(str(T))) for n in (1, 2, 5)]
-    chosen = [n for n in steps if 1.5 * n <= T] + [T] if windows is None else list(windows)
+    chosen = [n for n in steps if 1.5 * n <= T] + [T] if windows is None else _checked(windows)
     found = [recording.gradients_through(partial(truncate, window=window)) for window in chosen]
     names = list(found[0]) if found else []
     cosine, ratio = {}, {}
@@ -107,6 +108,16 @@ def truncation(recording: Recording, windows: Iterable[int] | None = None) -> Tr
         cosine[name] = np.array([cosine_of(x, whole) for x in cut])
         ratio[name] = np.array([over(np.linalg.norm(x), np.linalg.norm(whole)) for x in cut])
     return Truncation(recording.cell, recording.label, np.array(chosen, int), cosine, ratio)
+
+
+def _checked(windows: Any) -> list[int]:
+    if not isinstance(windows, Iterable):
+        raise TypeError(f"windows must be numbers of steps, such as [1, 10, 100], got {windows!r}")
+    chosen = list(windows)
+    if not chosen:
+        raise ValueError("windows must hold at least one number of steps, got none")
+    positive(**{f"windows[{k}]": window for k, window in enumerate(chosen)})
+    return chosen
 
 
 def together(gradients: dict[str, np.ndarray], names: list[str]) -> np.ndarray:

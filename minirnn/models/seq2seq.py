@@ -5,6 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,17 @@ class Seq2Seq(Module):
             self.target_embedding.weight = self.head.weight
         for name, parameter in self.named_parameters():
             parameter.name = name  # what errors call it
+
+    @property
+    def teacher_forcing(self) -> float:
+        """With which probability a token that the decoder reads while training is the true one."""
+        return self._teacher_forcing
+
+    @teacher_forcing.setter
+    def teacher_forcing(self, share: float) -> None:
+        if not isinstance(share, Real) or not 0 <= share <= 1:
+            raise ValueError(f"teacher_forcing must be a number from 0 to 1, got {share!r}")
+        self._teacher_forcing = share
 
     @property
     def source_size(self) -> int:

@@ -80,7 +80,10 @@ def ids_on(backend: str, ids: Any, size: int, name: str = "ids", ndim: int | Non
     IndexError
         If one lies outside ``[0, size)``.
     """
-    found = to_numpy(ids.array if isinstance(ids, Tensor) else ids)
+    try:
+        found = to_numpy(ids.array if isinstance(ids, Tensor) else ids)
+    except ValueError:
+        raise ValueError(f"{name} must be a rectangular array of integers, got rows of different lengths") from None
     if found.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got dtype {found.dtype}")
     if (ndim is not None and found.ndim != ndim) or found.size == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minirnn import ops
-from minirnn.arrays import float_dtype
+from minirnn.arrays import float_dtype, not_negative
 from minirnn.nn.init import normal, uniform_by_fan
 from minirnn.nn.inputs import at_least_0, booleans, floats_like, ids_on, positive, tensor_of
 from minirnn.nn.module import Module, Parameter
@@ -95,6 +95,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, *, seed: int = 0):
         at_least_0(below=1, p=p)
+        not_negative(seed=seed)
         self.p, self.seed = float(p), seed
 
     def forward(self, x: Any) -> Tensor:

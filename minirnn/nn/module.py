@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from minirnn.arrays import Array, asarray, float_dtype
+from minirnn.arrays import Array, asarray, float_dtype, not_negative
 from minirnn.nn.inputs import booleans, numbers
 from minirnn.tape import Tensor, rule_of
 
@@ -125,6 +125,7 @@ class Module:
 
     def seek(self, step: int) -> None:
         """Moves every random stream below to ``step``: the same step draws the same masks, whatever happened before."""
+        not_negative(step=step)
         for _, module in self.named_modules():
             module.draws = step
 

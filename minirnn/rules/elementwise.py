@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
+from numbers import Integral, Real
 
 from numpy.lib.array_utils import normalize_axis_index
 
@@ -211,7 +211,9 @@ def astype(x, *, dtype):
 
     Complex numbers stay complex, in the precision asked for: so a complex step passes through.
     """
-    old = x.dtype
+    old, kind = x.dtype, xp_of(x).dtype(dtype).kind
+    if kind not in "biufc":
+        raise TypeError(f"dtype must be one of numbers, got {dtype!r}")
 
     def astype_pullback(dy):
         return (dy.astype(_of_its_kind(dy, old)),)
@@ -238,8 +240,8 @@ def dropout(x, *, p, seed, stream="dropout", step=0, over=(), first=0):
     ``first`` says which row of a longer ``x`` the first of this one is: a window of a sequence draws the rows that the
     mask of the whole has there, and none before them. That is, ``dropout(x)[k:] = dropout(x[k:], first=k)``.
     """
-    if not 0 <= p <= 1:
-        raise ValueError(f"p must lie between 0 and 1, got {p}")
+    if not isinstance(p, Real) or not 0 <= p <= 1:
+        raise ValueError(f"p must be a number between 0 and 1, got {p!r}")
     if not isinstance(first, Integral) or first < 0:
         raise ValueError(f"first must be an integer that is not negative, got {first!r}")
     p = float(p)  # a scalar of NumPy would make float64 of float32

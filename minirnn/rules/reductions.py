@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 from numpy.lib.array_utils import normalize_axis_index
 
@@ -158,6 +159,8 @@ def layer_norm(
     along = tuple(-1 if k == axis else 1 for k in range(x.ndim))
     others = tuple(k for k in range(x.ndim) if k != axis)
     n = x.shape[axis]
+    if not isinstance(eps, Real) or not 0 <= eps < math.inf:
+        raise ValueError(f"eps must be a number from 0, got {eps!r}")
     if weight.shape != (n,) or bias.shape != (n,):
         got = f"got x {x.shape}, weight {weight.shape}, bias {bias.shape}"
         raise ValueError(f"layer_norm needs x (...) of length F along axis {axis}, weight (F,) and bias (F,); {got}")

@@ -110,6 +110,8 @@ def _names_nothing_twice(part):
 
 def take(x, ids, *, axis=0):
     """The slices ``ids`` (integers of any shape) of ``x`` along ``axis``."""
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"ids must be integers, got dtype {ids.dtype}")
     y, getitem_pullback = getitem(x, index=(slice(None),) * normalize_axis_index(axis, x.ndim) + (ids,))
 
     def take_pullback(dy):

@@ -52,6 +52,8 @@ class TextStream:
     ------
     DataError
         If the text is too short (with settings that would fit), or has unknown characters that are refused.
+    TypeError
+        If ``lanes`` is neither True nor False, or the text no str.
     ValueError
         If a setting is not a positive integer, or the seed negative.
 
@@ -88,6 +90,8 @@ class TextStream:
         self.seq_len = integer_of("seq_len", seq_len, least=1)
         self.batch_size = integer_of("batch_size", batch_size, least=1)
         self.seed = integer_of("seed", seed, least=0)
+        if not isinstance(lanes, bool):
+            raise TypeError(f"lanes must be True or False, got {lanes!r}")
         self.lanes = lanes
         self.vocabulary = Vocabulary.from_text(text) if vocabulary is None else vocabulary
         self.ids = self.vocabulary.encode(text, unknown)

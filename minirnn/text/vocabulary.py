@@ -46,7 +46,7 @@ class Vocabulary:
     characters: str
 
     def __post_init__(self) -> None:
-        codes = code_points(self.characters)
+        codes = code_points(self.characters, "characters")
         if not codes.size:
             raise DataError("a vocabulary needs at least one character, got an empty text")
         halves = np.flatnonzero((codes >= 0xD800) & (codes <= 0xDFFF))
@@ -165,7 +165,7 @@ class Vocabulary:
         return code_points(self.characters)[ids.astype(np.int64)].tobytes().decode("utf-32-le")
 
 
-def code_points(text: str) -> np.ndarray:
+def code_points(text: str, name: str = "text") -> np.ndarray:
     """The Unicode code points of a text, one number per character (half of a surrogate pair counts as one).
 
     Raises
@@ -174,7 +174,7 @@ def code_points(text: str) -> np.ndarray:
         If ``text`` is not a str.
     """
     if not isinstance(text, str):
-        raise TypeError(f"text must be a str, got {type(text).__name__}")
+        raise TypeError(f"{name} must be a str, got {type(text).__name__}")
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from minirnn.arrays import not_negative
 from minirnn.models import CharLM, Seq2Seq
+from minirnn.nn.inputs import booleans, positive
 from minirnn.training.atomic import previous_path, write_atomically
 from minirnn.training.callbacks import Callback
 from minirnn.training.claiming import claim, release
@@ -190,10 +192,9 @@ class Checkpoint(Callback):
         overwrite: bool = False,
         config: str = "",
     ):
-        if every is not None and (not isinstance(every, int) or every < 1):
-            raise ValueError(f"every must be a positive integer, got {every!r}")
-        if not isinstance(keep, int) or keep < 0:
-            raise ValueError(f"keep must be an integer that is not negative, got {keep!r}")
+        positive(every=1 if every is None else every)
+        not_negative(keep=keep)
+        booleans(resume=resume, overwrite=overwrite)
         if resume and overwrite:
             raise ValueError("give resume or overwrite, not both")
         self.directory, self.every, self.keep = Path(directory), every, keep

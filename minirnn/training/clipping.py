@@ -33,6 +33,8 @@ def distinct(parameters: Iterable[Tensor]) -> list[Tensor]:
     """
     if isinstance(parameters, Tensor):  # its rows would be copies
         raise TypeError("parameters must be a list of tensors, got one tensor; put it into a list")
+    if not isinstance(parameters, Iterable):
+        raise TypeError(f"parameters must be a list of tensors, got {type(parameters).__name__}")
     found = list({id(p): p for p in parameters}.values())
     for k, p in enumerate(found):
         if not isinstance(p, Tensor):

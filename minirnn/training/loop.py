@@ -35,7 +35,7 @@ from minirnn.training.clipping import (
 from minirnn.training.data_parallel import Alone
 from minirnn.training.first_bad import first_not_finite
 from minirnn.training.optimizers import Adam, Optimizer
-from minirnn.training.schedules import Plateau, Schedule
+from minirnn.training.schedules import Plateau, Schedule, check_functions
 
 _BOOKS = ("step", "best", "improved", "refused", "finished", "epoch_sum", "since_record")
 VOCABULARIES = {"vocabulary": "vocab_size", "source_vocabulary": "source_size", "target_vocabulary": "target_size"}
@@ -106,6 +106,7 @@ class Trainer:
         limits = {"clip_norm": clip_norm, "clip_value": clip_value}
         positive_number(**{name: limit for name, limit in limits.items() if limit is not None})
         positive(log_every=log_every)
+        check_functions(schedule=schedule, teacher_forcing=teacher_forcing)
         if validation is not None and val_split:
             raise ValueError(f"give val_split or validation, not both; got val_split {val_split}")
         for one in (stream, *([] if validation is None else [validation])):

@@ -8,10 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from minirnn.nn.inputs import at_least_0, positive, positive_number
 
 Schedule = Callable[[int], float]
+
+
+def check_functions(**functions: Any) -> None:
+    """Refuses what is neither ``None`` nor a function of the step, naming the first.
+
+    Raises
+    ------
+    TypeError
+    """
+    for name, function in functions.items():
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} must be a function of the step, got {function!r}")
 
 
 def step_decay(every: int, gamma: float = 0.1) -> Schedule:
@@ -58,6 +71,7 @@ def warmup(steps: int, then: Schedule | None = None) -> Schedule:
     [0.25, 0.5, 0.75, 1.0, 1.0, 0.5]
     """
     positive(steps=steps)
+    check_functions(then=then)
 
     def factor(step: int) -> float:
         if step < steps:
