@@ -32,7 +32,7 @@ def explain(error: Exception, call: str, given: Mapping[str, Any]) -> None:
         wrong_type = isinstance(error, (TypeError, AttributeError))
         kind = TypeError if wrong_type else IndexError if type(error) is IndexError else ValueError
         listed = ", ".join(f"{name} {_shown(x)}" for name, x in given.items())
-        raise kind(f"{call}: {str(error).strip() or type(error).__name__}; got {listed}") from error
+        raise kind(f"{call}: {str(error).strip() or type(error).__name__}; got {listed or 'nothing'}") from error
 
 
 def _was_raised_in_python(error: Exception) -> bool:

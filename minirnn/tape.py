@@ -318,7 +318,15 @@ class Tensor:
         return np.array(to_numpy(self.array))
 
     def item(self) -> float:
-        """The number in a tensor of one element."""
+        """The number in a tensor of one element.
+
+        Raises
+        ------
+        ValueError
+            If it has more or fewer.
+        """
+        if self.size != 1:
+            raise ValueError(f"a number is in a tensor of one element, this one has shape {self.shape}")
         return self.array.item()
 
     def detach(self) -> Tensor:
@@ -328,15 +336,17 @@ class Tensor:
         return tensor
 
     def __float__(self) -> float:
-        return float(self.array.item())
+        return float(self.item())
 
     def __int__(self) -> int:
-        return int(self.array.item())
+        return int(self.item())
 
     def __bool__(self) -> bool:
-        return bool(self.array.item())
+        return bool(self.item())
 
     def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("a tensor without axes, of shape (), has no length and no rows")
         return len(self.array)
 
     def __iter__(self) -> Iterator[Tensor]:

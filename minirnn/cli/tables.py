@@ -126,7 +126,7 @@ PAIRS = Table(
         ),
         "bookkeeping": BOOKKEEPING,
     },
-    (LENGTH, CLIPPING, ("pairs", "generated"), ("valid", "val_split")),
+    (LENGTH, CLIPPING, ("pairs", "generated"), ("valid", "val_split"), ("generated", "val_split")),
 )
 
 SCHEDULES_HELP = """schedules of the learning rate:

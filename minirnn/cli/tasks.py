@@ -181,9 +181,13 @@ class Pairs(Task):
     def check(self, settings: Mapping[str, Any]) -> None:
         if settings["pairs"] is None and settings["generated"] is None:
             raise UsageError("name the pairs to train on: minirnn train-seq2seq TSV -o DIR, or --generated NAME")
-        rivals = {"TSV or --generated": ("pairs", "generated"), "--valid or --val-split": ("valid", "val_split")}
+        rivals = {
+            "TSV or --generated": ("pairs", "generated"),
+            "--valid or --val-split": ("valid", "val_split"),
+            "--val-split or --generated, which has pairs of its own to validate on": ("generated", "val_split"),
+        }
         for words, (one, other) in rivals.items():
-            if settings[one] and settings[other]:
+            if settings[one] is not None and settings[other] is not None:
                 raise UsageError(f"give {words}, not both")
         if settings["units"] == "bpe" and settings["vocab_size"] < 260:
             raise UsageError(f"--vocab-size must be at least 260 for byte pairs, got {settings['vocab_size']}")

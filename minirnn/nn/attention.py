@@ -145,8 +145,10 @@ class Attention(Module):
         return contexts.swapaxes(1, 2), weights.swapaxes(1, 2)
 
 
-def real_part(memory: Tensor, lengths: Any) -> tuple[Tensor, Array | None]:
+def real_part(memory: Tensor, lengths: Any, name: str = "memory") -> tuple[Tensor, Array | None]:
     """The memory ``(S, F, B)`` with zeros past the end of each column, and the mask ``(S, B)`` of what is real."""
+    if memory.shape[0] == 0:
+        raise ValueError(f"{name} must have at least one word, got none")
     if lengths is None:
         return memory, None
     S, _, B = memory.shape

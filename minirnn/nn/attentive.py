@@ -249,6 +249,8 @@ class AttentiveDecoder(Module):
         """
         like, rnn = self.weight_out, self.rnn
         x = floats_like(like, x, "x", ("T", "B", rnn.input_size))
+        if x.shape[0] == 0:
+            raise ValueError("x must have at least one step, got none")
         B, H = x.shape[1], rnn.hidden_size
         memory = floats_like(like, memory, "memory", ("S", B, self.attention.memory_size))
         memory, mask = real_part(memory.swapaxes(1, 2), lengths)

@@ -88,7 +88,7 @@ class MultiHeadAttention(Module):
         query = floats_like(like, query, "query", ("T", "B", E))
         key = floats_like(like, key, "key", ("S", query.shape[1], E))
         value = floats_like(like, value, "value", (*key.shape[:2], E))
-        key, mask = real_part(key.swapaxes(1, 2), lengths)
+        key, mask = real_part(key.swapaxes(1, 2), lengths, "key")
         value, _ = real_part(value.swapaxes(1, 2), lengths)
         heads = []
         for k, xs in enumerate((query.swapaxes(1, 2), key, value)):

@@ -165,15 +165,16 @@ class Trainer:
         DivergenceError
             After many refused steps in a row.
         """
+        lr = self.base_lr * (self.schedule(self.step) if self.schedule else 1.0)
+        if not 0 <= lr < math.inf:
+            raise DivergenceError(f"the schedule made the learning rate {lr} at step {self.step}")
+        if self.teacher_forcing is not None:
+            self.model.teacher_forcing = self.teacher_forcing(self.step)
+        self.optimizer.lr = lr
         epoch, k = divmod(self.step, self.training.batches_per_epoch)
         inputs, targets = self.training.batch(epoch, k)
         state = self.state if self.training.carries_state and k > 0 else None
         self.model.train()
-        self.optimizer.lr = self.base_lr * (self.schedule(self.step) if self.schedule else 1.0)
-        if not 0 <= self.optimizer.lr < math.inf:
-            raise DivergenceError(f"the schedule made the learning rate {self.optimizer.lr} at step {self.step}")
-        if self.teacher_forcing is not None:
-            self.model.teacher_forcing = self.teacher_forcing(self.step)
         sizes = f"inputs {inputs.shape}, {sum(p.size for p in self.optimizer.parameters):,} parameters"
         refusal: NonFiniteGradientError | None = None
         with device_errors(f"step {self.step + 1} ({sizes})"):

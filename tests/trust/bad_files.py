@@ -40,7 +40,7 @@ NO_TEXT = {  # files that hold no text, whoever reads them
     "empty": b"",
     "only a byte order mark": b"\xef\xbb\xbf",
     "a NUL": b"to be\0 or not",
-    "UTF-16": "to be".encode("utf-16-le").join([b"\xff\xfe", b""]),
+    "UTF-16": b"\xff\xfet\0o\0",
     "UTF-16, big-endian": b"\xfe\xff\0t\0o",
     "Latin-1": "être\tou\n".encode("latin-1"),
     "a character cut short": "to be ê".encode()[:-1],
@@ -163,7 +163,7 @@ def checkpoints() -> dict[str, bytes]:
         for why, array in (
             ("missing", None),
             ("turned round", arrays[weight].T),
-            ("without axes", np.float32(1).reshape(())),
+            ("without axes", np.array(1, "float32")),
             ("of integers", arrays[weight].astype(int)[:1]),
             ("of booleans", arrays[weight] > 0),
         ):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,11 @@ from minirnn import (
     CharLM,
     DivergenceError,
     NonFiniteGradientError,
+    PairStream,
     RMSprop,
     Seq2Seq,
     TextStream,
+    TokenVocabulary,
     Trainer,
     Vocabulary,
     beam_search,
@@ -33,9 +34,8 @@ from minirnn import (
     nn,
     ops,
     sampler,
-    translate,
 )
-from minirnn.decoding import penalised, probabilities
+from minirnn.decoding import probabilities
 from minirnn.training import Plateau, linear
 
 WRONG = {"NaN": math.nan, "infinite": math.inf, "minus infinity": -math.inf}
@@ -173,18 +173,23 @@ def settings() -> Iterator[Call]:
 
 
 def models() -> Iterator[Call]:
-    """A run that cannot go on: every step of it is refused, and the parameters are those of before."""
+    """A run whose schedule makes a rate that none can be: no step is taken, and all is as before it."""
     stream = TextStream("to be or not to be " * 3, 3, 2)
-    for why, rate in (("NaN", math.nan), ("infinite", math.inf), ("negative", -1.0)):
-        bad = Bad(why, lambda step, rate=rate: rate, DivergenceError, shown=str(rate), named="schedule")
-        yield Call("Trainer.train_step", partial(_stepped, stream), {"schedule": lambda step: 1.0}, {"schedule": [bad]}, partial(CharLM, stream.vocabulary, 2, 3))
 
+    def stepped(trainer: Trainer, **functions: Any) -> None:
+        own = {name: getattr(trainer, name) for name in functions}
+        vars(trainer).update(functions)
+        try:
+            trainer.train_step()
+        finally:
+            vars(trainer).update(own)
 
-def _stepped(stream: TextStream, lm: CharLM, schedule: Any) -> None:
-    before = lm.training, lm.draws
-    trainer = Trainer(lm, stream, schedule=schedule)
-    try:
-        trainer.train_step()
-    finally:
-        lm.train(before[0])
-        lm.seek(before[1])
+    rates = {**WRONG, "negative": -1.0}
+    bad = [Bad(why, lambda step, rate=rate: rate, DivergenceError, shown=str(0.5 * rate)) for why, rate in rates.items()]
+    run = lambda: Trainer(CharLM(stream.vocabulary, 2, 3), stream, lr=0.5)  # noqa: E731
+    yield Call("Trainer.train_step", stepped, {"schedule": lambda step: 1.0}, {"schedule": bad}, run)
+    bad = [Bad(why, lambda step, share=share: share, shown=str(share)) for why, share in {**WRONG, "two": 2.0}.items()]
+    model = partial(Seq2Seq, *[TokenVocabulary.learn(["a b c"], "words")] * 2, 2, 3)
+    pairs = lambda: PairStream([("a b", "c")] * 3, model().source_vocabulary, model().target_vocabulary)  # noqa: E731
+    run = lambda: Trainer(model(), pairs())  # noqa: E731
+    yield Call("Trainer.train_step", stepped, {"teacher_forcing": lambda step: 0.5}, {"teacher_forcing": bad}, run)
