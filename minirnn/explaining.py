@@ -10,7 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-REFUSALS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # of operations that are given nonsense
+REFUSALS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)  # of operations that are given nonsense
 
 
 def explain(error: Exception, call: str, given: Mapping[str, Any]) -> None:

@@ -11,16 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import bad_files
-from badness import Bad, Call
+from badness import Bad, Call, Refused
 
 from minirnn.cli import main
 
 TEXT = "the cat sat on the mat; a dog ate the rat.\n" * 20
 SMALL = ["--backend=numpy", "--hidden=4", "--embed=2", "--seq-len=10", "--batch-size=4", "--val-split=0.1"]
-
-
-class Refused(Exception):  # noqa: N818  # an outcome, not an error of the tests
-    """What a command line ended with: not 0, and one line."""
 
 
 class Usage(Refused):
@@ -48,14 +44,18 @@ def command(folder: Path, *words: str, **changed: str | None) -> None:
         line.append(changed.pop(word[1:-1]) if word.startswith("<") else word)
     flags = {name: value for name, value in changed.items() if value is not None}
     for name, value in flags.items():
-        line += [f"--{name.replace('_', '-')}", value] if not value.startswith("-") else [f"--{name}={value}".replace("_", "-")]
+        line += (
+            [f"--{name.replace('_', '-')}", value]
+            if not value.startswith("-")
+            else [f"--{name}={value}".replace("_", "-")]
+        )
     line = [re.sub("^@", f"{folder}/", word) for word in line]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(line)
     if code:
         said = err.getvalue()
-        if said.count("\n") != 1 or not said.startswith("minirnn: ") or out.getvalue():
+        if said.count("\n") != 1 or not said.startswith("minirnn: ") or out.getvalue() or "mistake in minirnn" in said:
             raise RuntimeError(f"exit code {code} and not one line: {said!r}, {out.getvalue()!r}")
         raise KINDS.get(code, RuntimeError)(said.strip())
 
@@ -65,7 +65,7 @@ def folder() -> Path:
     """A directory with a text, pairs, a model and configs; what a command line would write, it would write here."""
     place = bad_files.models()
     (place / "text.txt").write_text(TEXT)
-    (place / "pairs.tsv").write_text("a b\tb a\n" * 9)
+    (place / "pairs.tsv").write_text("".join(f"w{k} b\tb w{k}\n" for k in range(40)))
     (place / "one column.tsv").write_text("a b\n")
     (place / "binary.txt").write_bytes(b"a\0b")
     (place / "short.txt").write_text("abc")
@@ -118,18 +118,24 @@ def calls() -> Iterator[Call]:
         "keep": {"negative": "-1"},
         "log_every": {"zero": "0"},
     }
-    bad = {name: [Bad(why, value, Usage, shown=value[:20]) for why, value in values.items()] for name, values in flags.items()}
-    bad["hiden"] = [Bad("no such flag", "3", Usage)]
+    bad = {
+        name: [Bad(why, value, Usage, shown=value[:12]) for why, value in values.items()]
+        for name, values in flags.items()
+    }
+    bad["hiden"] = [Bad("no such flag", "3", Usage, shown="unrecognized")]
     good: dict[str, Any] = {"text": "@text.txt"}
     texts = {"missing": "@missing.txt", "binary": "@binary.txt", "too short": "@short.txt", "a directory": "@"}
-    bad["text"] = [Bad(why, value, BadData, shown=value[1:], named="text") for why, value in texts.items()]
-    bad["config"] = [Bad(why, f"@{why}.toml", Usage, shown=why) for why in (*CONFIGS, "missing")]
-    yield Call("minirnn train", train, good, bad, folder)
+    bad["text"] = [
+        Bad(why, value, BadData, shown=value[1:] if why != "too short" else "3 characters", named="text")
+        for why, value in texts.items()
+    ]
+    bad["config"] = [Bad(why, f"@{why}.toml", Usage, shown=why, named="config") for why in (*CONFIGS, "missing")]
+    yield Call("minirnn train", train, good, typed(bad), folder)
     generate = partial(_named, "generate", "<run>", "--length=3")
     bad = {
         "temperature": [Bad("negative", "-1", Usage), Bad("infinite", "inf", Usage)],
         "top_k": [Bad("negative", "-1", Usage)],
-        "top_p": [Bad("zero", "0", Usage, named="top"), Bad("above one", "1.5", Usage, named="top_p")],
+        "top_p": [Bad("zero", "0", Usage), Bad("above one", "1.5", Usage, shown="1.5", named="top_p")],
         "length": [Bad("negative", "-1", Usage)],
         "num": [Bad("zero", "0", Usage)],
         "unknown": [Bad("unknown", "guess", Usage)],
@@ -141,23 +147,31 @@ def calls() -> Iterator[Call]:
             Bad("a text", "@text.txt", BadCheckpoint, shown="not a minirnn checkpoint", named="text"),
         ],
     }
-    yield Call("minirnn generate", generate, {"run": "@good.npz"}, bad, folder)
-    pairs = partial(_named, "train-seq2seq", "<pairs>", "-o", "@new", *SMALL[:3], "--batch-size=2", "--units=words", "--dry-run")
+    yield Call("minirnn generate", generate, {"run": "@good.npz"}, typed(bad), folder)
+    pairs = partial(
+        _named, "train-seq2seq", "<pairs>", "-o", "@new", *SMALL[:3], "--batch-size=2", "--units=words", "--dry-run"
+    )
     bad = {
         "attention": [Bad("unknown", "rapt", Usage)],
         "feed": [Bad("unknown", "cake", Usage)],
         "units": [Bad("unknown", "bits", Usage)],
         "vocab_size": [Bad("too small", "4", Usage)],
-        "teacher_forcing": [Bad("above one", "1.5", Usage), Bad("text", "often", Usage), Bad("three", "1:0.5:0", Usage)],
+        "teacher_forcing": [
+            Bad("above one", "1.5", Usage),
+            Bad("text", "often", Usage),
+            Bad("three", "1:0.5:0", Usage),
+        ],
         "label_smoothing": [Bad("one", "1", Usage)],
         "generated": [Bad("besides a file", "dates", Usage, shown="TSV"), Bad("unknown", "tales", Usage)],
         "valid": [Bad("missing", "@missing.tsv", BadData, shown="missing.tsv", named="missing")],
         "pairs": [Bad("one column", "@one column.tsv", BadData, shown="line 1", named="column")],
     }
-    yield Call("minirnn train-seq2seq", pairs, {"pairs": "@pairs.tsv"}, bad, folder)
-    split = partial(_named, "train-seq2seq", "--generated=dates", "-o", "@new", *SMALL[:3], "--units=chars", "--dry-run")
+    yield Call("minirnn train-seq2seq", pairs, {"pairs": "@pairs.tsv"}, typed(bad), folder)
+    split = partial(
+        _named, "train-seq2seq", "--generated=dates", "-o", "@new", *SMALL[:3], "--units=chars", "--dry-run"
+    )
     bad = {"val_split": [Bad("besides --generated, which brings its own", "0.2", Usage, shown="--generated")]}
-    yield Call("minirnn train-seq2seq --generated", split, {}, bad, folder)
+    yield Call("minirnn train-seq2seq --generated", split, {}, typed(bad), folder)
     evaluate = partial(_named, "evaluate", "<run>", "<data>")
     bad = {
         "data": [
@@ -166,16 +180,29 @@ def calls() -> Iterator[Call]:
         ],
         "generated": [Bad("besides data", "dates", Usage, shown="DATA")],
     }
-    yield Call("minirnn evaluate", evaluate, {"run": "@good.npz", "data": "@seen.txt"}, bad, _with_seen)
+    yield Call("minirnn evaluate", evaluate, {"run": "@good.npz", "data": "@seen.txt"}, typed(bad), _with_seen)
     check = partial(_named, "gradcheck", "<rule>", "--seed=1")
     bad = {
-        "rule": [Bad("unknown", "tanhh", Usage)],
+        "rule": [Bad("unknown", "tanhh", Usage, named="rule")],
         "method": [Bad("unknown", "magic", Usage)],
         "html": [Bad("another ending", "@x.png", Usage, shown="x.png")],
     }
-    yield Call("minirnn gradcheck", check, {"rule": "tanh"}, bad, folder)
-    bad = {"verb": [Bad("unknown", "frobnicate", Usage, named="invalid choice"), Bad("none", None, Usage, named="command")]}
+    yield Call("minirnn gradcheck", check, {"rule": "tanh"}, typed(bad), folder)
+    bad = {
+        "verb": [
+            Bad("unknown", "frobnicate", Usage, named="invalid choice"),
+            Bad("none", None, Usage, shown="", named="command"),
+        ]
+    }
     yield Call("minirnn", lambda verb: command(folder(), *([] if verb is None else [verb])), {"verb": "--version"}, bad)
+
+
+def typed(bad: dict[str, list[Bad]]) -> dict[str, list[Bad]]:
+    """The cases of each flag, which the message must name as it is typed."""
+    return {
+        name: [case if case.named else case._replace(named=f"--{name.replace('_', '-')}") for case in cases]
+        for name, cases in bad.items()
+    }
 
 
 def _named(*words: Any, **changed: Any) -> None:

@@ -23,9 +23,7 @@ from minirnn import (
     CheckpointError,
     DataError,
     RunDirectoryError,
-    Seq2Seq,
     TextStream,
-    TokenVocabulary,
     fit,
     load,
     read_pairs,
@@ -76,26 +74,35 @@ def room() -> Path:
     return folder
 
 
+LONG_END = "x" * 300
 UNREADABLE = {
     "missing": "does not exist",
     "a folder": "directory",
     "a link to nothing": "does not exist",
     "a link to itself": "cannot be read",
     "a name of a NUL\0": "cannot be read",
-    "a name too long " + "x" * 300: "cannot be read",
+    "a name too long " + LONG_END: "cannot be read",
 }
 
 
 def calls() -> Iterator[Call]:
-    unreadable = [Bad(why[:20].rstrip("\0"), why, DataError, shown=said, named=repr(why)[1:13]) for why, said in UNREADABLE.items()]
+    unreadable = [
+        Bad(why[:20].rstrip("\0"), why, DataError, shown=said, named=why.split("\0")[0].removesuffix(LONG_END).strip())
+        for why, said in UNREADABLE.items()
+    ]
     texts = [*unreadable, *(Bad(name, name, DataError, shown=name, named=name) for name in NO_TEXT)]
     yield Call("read_text", lambda folder, path: read_text(folder / path), {"path": "text"}, {"path": texts}, room)
-    pairs = [*texts, *(Bad(name, name, DataError, shown=name, named="line" if name != "empty" else name) for name in NO_PAIRS)]
+    pairs = [
+        *texts,
+        *(Bad(name, name, DataError, shown=name, named="line" if name != "empty" else name) for name in NO_PAIRS),
+    ]
     yield Call("read_pairs", lambda folder, path: read_pairs(folder / path), {"path": "pairs"}, {"path": pairs}, room)
     bad = [Bad(name, name, CheckpointError, shown=name, named=name) for name in checkpoints() if name != "good.npz"]
     yield Call("load", lambda folder, path: load(folder / path), {"path": "good.npz"}, {"path": bad}, models)
     kinds = [Bad("of another kind", "seq2seq", CheckpointError), Bad("unknown", "painter", CheckpointError)]
-    yield Call("load", lambda folder, kind: load(folder / "good.npz", kind), {"kind": "char_lm"}, {"kind": kinds}, models)
+    yield Call(
+        "load", lambda folder, kind: load(folder / "good.npz", kind), {"kind": "char_lm"}, {"kind": kinds}, models
+    )
     yield from runs()
 
 
@@ -117,7 +124,7 @@ def checkpoints() -> dict[str, bytes]:
 
         files = {"good.npz": good, "empty.npz": b"", "text.npz": TEXT.encode(), "zip.npz": b"PK\5\6" + bytes(18)}
         files |= {f"cut at {share}.npz": good[: int(len(good) * share)] for share in (0.1, 0.5, 0.9)}
-        files |= {f"without its last byte.npz": good[:-1], "with a byte more.npz": good + b"\0"}
+        files |= {"without its last byte.npz": good[:-1], "with a byte more.npz": good + b"\0"}
         for share in (0.01, 0.3, 0.6, 0.9, 0.999):
             place = int(len(good) * share)
             files[f"a bit flipped at {share}.npz"] = good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :]
@@ -167,7 +174,9 @@ def checkpoints() -> dict[str, bytes]:
             ("of integers", arrays[weight].astype(int)[:1]),
             ("of booleans", arrays[weight] > 0),
         ):
-            changed = {**arrays, weight: array} if array is not None else {n: a for n, a in arrays.items() if n != weight}
+            changed = (
+                {**arrays, weight: array} if array is not None else {n: a for n, a in arrays.items() if n != weight}
+            )
             files[f"a weight {why}.npz"] = sealed(changed, meta)
         files["a weight too many.npz"] = sealed({**arrays, "model/tail.weight": arrays[weight]}, meta)
         return files
@@ -199,7 +208,9 @@ def finished() -> Path:
         "without a run": lambda path: save(CharLM(_stream().vocabulary, 2, 3), path / "last.npz"),
         "with a folder in it": lambda path: ((path / "last.npz").unlink(), (path / "last.npz").mkdir()),
         "only the one before": lambda path: (path / "last.npz").rename(path / "last.previous.npz"),
-        "with a log of nonsense": lambda path: (path / "log.jsonl").write_bytes(b"{" * len((path / "log.jsonl").read_bytes())),
+        "with a log of nonsense": lambda path: (path / "log.jsonl").write_bytes(
+            b"{\n" * ((path / "log.jsonl").stat().st_size // 2)
+        ),
     }.items():
         shutil.copytree(folder / "good", folder / name)
         spoil(folder / name)
@@ -227,8 +238,20 @@ def runs() -> Iterator[Call]:
         Bad("a model alone", "without a run", CheckpointError, shown="last.npz", named="without a run"),
         Bad("a file", "a file", RunDirectoryError, shown="directory", named="a file"),
         Bad("a folder in it", "with a folder in it", RunDirectoryError, shown="last.npz", named="with a folder in it"),
-        Bad("no last.npz", "only the one before", RunDirectoryError, shown="last.previous.npz", named="only the one before"),
-        Bad("nonsense in the log", "with a log of nonsense", CheckpointError, shown="line 1", named="with a log of nonsense"),
+        Bad(
+            "no last.npz",
+            "only the one before",
+            RunDirectoryError,
+            shown="last.previous.npz",
+            named="only the one before",
+        ),
+        Bad(
+            "nonsense in the log",
+            "with a log of nonsense",
+            CheckpointError,
+            shown="line 1",
+            named="with a log of nonsense",
+        ),
     ]
     yield Call("Checkpoint(resume=True)", run, good, {"directory": bad}, finished)
     taken = [Bad("of another run", "good", RunDirectoryError, shown="another run", named="good")]

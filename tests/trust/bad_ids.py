@@ -8,7 +8,19 @@ from functools import partial
 import numpy as np
 from badness import Bad, Call, f32
 
-from minirnn import CharLM, DataError, Seq2Seq, Tagger, TextStream, TokenVocabulary, Vocabulary, beam_search, nn, ops, rules
+from minirnn import (
+    CharLM,
+    DataError,
+    Seq2Seq,
+    Tagger,
+    TextStream,
+    TokenVocabulary,
+    Vocabulary,
+    beam_search,
+    nn,
+    ops,
+    rules,
+)
 
 V = 7
 GOOD = np.array([[1, 2, 3], [4, 5, 6]])
@@ -45,17 +57,56 @@ def missing(error: type[Exception] = TypeError) -> list[Bad]:
 
 
 def calls() -> Iterator[Call]:
-    yield Call("nn.Embedding", lambda layer, ids: layer(ids), {"ids": GOOD}, {"ids": [*outside(V), *strange(), *missing()]}, partial(nn.Embedding, V, 2))
+    yield Call(
+        "nn.Embedding",
+        lambda layer, ids: layer(ids),
+        {"ids": GOOD},
+        {"ids": [*outside(V), *strange(), *missing()]},
+        partial(nn.Embedding, V, 2),
+    )
     bad = {name: [*outside(V), *strange(), *missing()] for name in ("inputs", "targets")}
-    yield Call("CharLM.loss", lambda lm, **ids: lm.loss(**ids), {"inputs": GOOD, "targets": GOOD}, bad, partial(CharLM, V, 2, 3))
-    yield Call("CharLM", lambda lm, ids: lm(ids), {"ids": GOOD}, {"ids": [*outside(V), *strange(), *ragged()]}, partial(CharLM, V, 2, 3))
+    yield Call(
+        "CharLM.loss",
+        lambda lm, **ids: lm.loss(**ids),
+        {"inputs": GOOD, "targets": GOOD},
+        bad,
+        partial(CharLM, V, 2, 3),
+    )
+    yield Call(
+        "CharLM",
+        lambda lm, ids: lm(ids),
+        {"ids": GOOD},
+        {"ids": [*outside(V), *strange(), *ragged()]},
+        partial(CharLM, V, 2, 3),
+    )
     bad = {"ids": [*outside(V), *strange(), *ragged()], "tags": [*outside(V), *strange(), *ragged()]}
-    yield Call("Tagger.loss", lambda tagger, **ids: tagger.loss(**ids), {"ids": GOOD, "tags": GOOD}, bad, partial(Tagger, V, V, 2, 3))
-    inside = [Bad("PAD inside", spoiled(GOOD[:, ::-1], 0)[:, ::-1], shown="row 1"), Bad("nothing but PAD", GOOD * [[0], [1]], shown="row 0")]
+    yield Call(
+        "Tagger.loss",
+        lambda tagger, **ids: tagger.loss(**ids),
+        {"ids": GOOD, "tags": GOOD},
+        bad,
+        partial(Tagger, V, V, 2, 3),
+    )
+    inside = [
+        Bad("PAD inside", spoiled(GOOD[:, ::-1], 0)[:, ::-1], shown="row 1"),
+        Bad("nothing but PAD", GOOD * [[0], [1]], shown="row 0"),
+    ]
     bad = {name: [*outside(V), *strange(), *inside, *ragged()] for name in ("sources", "targets")}
-    yield Call("Seq2Seq.loss", lambda model, **ids: model.loss(**ids), {"sources": GOOD, "targets": GOOD}, bad, partial(Seq2Seq, V, V, 2, 3))
+    yield Call(
+        "Seq2Seq.loss",
+        lambda model, **ids: model.loss(**ids),
+        {"sources": GOOD, "targets": GOOD},
+        bad,
+        partial(Seq2Seq, V, V, 2, 3),
+    )
     bad = [*outside(V), *strange(), *(case._replace(shown="") for case in inside)]
-    yield Call("beam_search", lambda model, sources: beam_search(model, sources, max_length=2), {"sources": GOOD}, {"sources": [*bad, *ragged(TypeError)]}, partial(Seq2Seq, V, V, 2, 3))
+    yield Call(
+        "beam_search",
+        lambda model, sources: beam_search(model, sources, max_length=2),
+        {"sources": GOOD},
+        {"sources": [*bad, *ragged(TypeError)]},
+        partial(Seq2Seq, V, V, 2, 3),
+    )
     yield from operations()
     yield from vocabularies()
 
@@ -65,12 +116,29 @@ def ragged(error: type[Exception] = ValueError) -> list[Bad]:
 
 
 def operations() -> Iterator[Call]:
-    yield Call("ops.embedding", lambda ids: ops.embedding(f32(V, 2), ids), {"ids": GOOD}, {"ids": [*outside(V), *strange()]})
-    yield Call("rules.embedding_columns", lambda ids: rules.embedding_columns(f32(2, V), ids), {"ids": GOOD}, {"ids": [*outside(V), *strange()]})
+    yield Call(
+        "ops.embedding", lambda ids: ops.embedding(f32(V, 2), ids), {"ids": GOOD}, {"ids": [*outside(V), *strange()]}
+    )
+    yield Call(
+        "rules.embedding_columns",
+        lambda ids: rules.embedding_columns(f32(2, V), ids),
+        {"ids": GOOD},
+        {"ids": [*outside(V), *strange()]},
+    )
     flat = GOOD.reshape(-1)
-    yield Call("ops.cross_entropy", lambda targets: ops.cross_entropy(f32(6, V), targets), {"targets": flat}, {"targets": [*outside(V, good=flat), *strange(good=flat)]})
+    yield Call(
+        "ops.cross_entropy",
+        lambda targets: ops.cross_entropy(f32(6, V), targets),
+        {"targets": flat},
+        {"targets": [*outside(V, good=flat), *strange(good=flat)]},
+    )
     bad = {"targets": [*outside(V, good=flat), *strange(good=flat)]}
-    yield Call("ops.affine_cross_entropy", lambda targets: ops.affine_cross_entropy(f32(2, 6), f32(V, 2), None, targets), {"targets": flat}, bad)
+    yield Call(
+        "ops.affine_cross_entropy",
+        lambda targets: ops.affine_cross_entropy(f32(2, 6), f32(V, 2), None, targets),
+        {"targets": flat},
+        bad,
+    )
     yield Call("ops.take", lambda ids: ops.take(f32(V, 2), ids), {"ids": GOOD}, {"ids": [*outside(V)[1:4], *strange()]})
 
 
@@ -81,9 +149,24 @@ def vocabularies() -> Iterator[Call]:
         ("TokenVocabulary", TokenVocabulary.learn(["a b c"], "words"), 7),
     ):
         bad = [*outside(size, DataError, row), *strange(ValueError, row)]
-        yield Call(f"{name}.decode", vocabulary.decode, {"ids": row}, {"ids": [*bad, Bad("two axes", GOOD, shown="(2, 3)")]})
-    known = {"text": [Bad("unseen", "abx", DataError, shown="'x' at position 2"), Bad("no text", 3, TypeError, shown="int"), Bad("bytes", b"ab", TypeError, shown="bytes")]}
+        yield Call(
+            f"{name}.decode", vocabulary.decode, {"ids": row}, {"ids": [*bad, Bad("two axes", GOOD, shown="(2, 3)")]}
+        )
+    known = {
+        "text": [
+            Bad("unseen", "abx", DataError, shown="'x' at position 2"),
+            Bad("no text", 3, TypeError, shown="int"),
+            Bad("bytes", b"ab", TypeError, shown="bytes"),
+        ]
+    }
     yield Call("Vocabulary.encode", Vocabulary("abc").encode, {"text": "cab"}, known)
-    yield Call("TextStream", lambda text: TextStream(text, 2, 1, vocabulary=Vocabulary("abc")), {"text": "cabcab"}, known)
-    twice = [Bad("a character twice", "aba", DataError, shown="'a'"), Bad("none", "", DataError, shown="", named="character"), Bad("half a pair", "a\ud800", DataError, shown="characters[1]"), Bad("no text", 7, TypeError, shown="int")]
+    yield Call(
+        "TextStream", lambda text: TextStream(text, 2, 1, vocabulary=Vocabulary("abc")), {"text": "cabcab"}, known
+    )
+    twice = [
+        Bad("a character twice", "aba", DataError, shown="'a'"),
+        Bad("none", "", DataError, shown="", named="character"),
+        Bad("half a pair", "a\ud800", DataError, shown="characters[1]"),
+        Bad("no text", 7, TypeError, shown="int"),
+    ]
     yield Call("Vocabulary", Vocabulary, {"characters": "abc"}, {"characters": twice})

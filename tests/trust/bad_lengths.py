@@ -39,18 +39,39 @@ def of(T: int, B: int, **form: Any) -> list[Bad]:
 def calls() -> Iterator[Call]:
     xs = f32(T, B, 2)
     for kind in (nn.RNN, nn.LSTM, nn.GRU):
-        run = lambda layer, lengths: layer(xs, lengths=lengths)  # noqa: E731
+        run = lambda layer, lengths: layer(xs, lengths=lengths)
         yield Call(f"nn.{kind.__name__}", run, {"lengths": [T] * B}, {"lengths": of(T, B)}, partial(kind, 2, 2))
-    read = lambda layer, lengths: layer(xs, xs, lengths)  # noqa: E731
+    read = lambda layer, lengths: layer(xs, xs, lengths)
     yield Call("nn.Attention", read, {"lengths": [T] * B}, {"lengths": of(T, B)}, partial(nn.Attention, 2, 2))
-    write = lambda layer, lengths: layer(xs, xs, lengths=lengths)  # noqa: E731
-    yield Call("nn.AttentiveDecoder", write, {"lengths": [T] * B}, {"lengths": of(T, B)}, partial(nn.AttentiveDecoder, 2, 2, 2))
-    look = lambda layer, lengths: layer(xs, xs, xs, lengths)  # noqa: E731
-    yield Call("nn.MultiHeadAttention", look, {"lengths": [T] * B}, {"lengths": of(T, B)}, partial(nn.MultiHeadAttention, 2, 1))
-    yield Call("nn.unpad_sequences", lambda lengths: nn.unpad_sequences(xs, lengths), {"lengths": [T] * B}, {"lengths": of(T, B)})
+    write = lambda layer, lengths: layer(xs, xs, lengths=lengths)
+    yield Call(
+        "nn.AttentiveDecoder", write, {"lengths": [T] * B}, {"lengths": of(T, B)}, partial(nn.AttentiveDecoder, 2, 2, 2)
+    )
+    look = lambda layer, lengths: layer(xs, xs, xs, lengths)
+    yield Call(
+        "nn.MultiHeadAttention", look, {"lengths": [T] * B}, {"lengths": of(T, B)}, partial(nn.MultiHeadAttention, 2, 1)
+    )
+    yield Call(
+        "nn.unpad_sequences",
+        lambda lengths: nn.unpad_sequences(xs, lengths),
+        {"lengths": [T] * B},
+        {"lengths": of(T, B)},
+    )
     ids = np.ones((B, T), int)
-    yield Call("Tagger", lambda tagger, lengths: tagger(ids, lengths), {"lengths": [T] * B}, {"lengths": of(T, B)}, partial(Tagger, 3, 3, 2, 2))
-    yield Call("Tagger.predict", lambda tagger, lengths: tagger.predict(ids, lengths), {"lengths": [T] * B}, {"lengths": of(T, B)[:3]}, partial(Tagger, 3, 3, 2, 2))
+    yield Call(
+        "Tagger",
+        lambda tagger, lengths: tagger(ids, lengths),
+        {"lengths": [T] * B},
+        {"lengths": of(T, B)},
+        partial(Tagger, 3, 3, 2, 2),
+    )
+    yield Call(
+        "Tagger.predict",
+        lambda tagger, lengths: tagger.predict(ids, lengths),
+        {"lengths": [T] * B},
+        {"lengths": of(T, B)[:3]},
+        partial(Tagger, 3, 3, 2, 2),
+    )
     yield from documents()
     yield from texts()
     yield from pieces()
@@ -67,12 +88,21 @@ def documents() -> Iterator[Call]:
     cases = [Bad(why, np.array(lengths), shown="") for why, lengths in bad.items()]
     cases += [Bad("floats", np.array(good, float), TypeError, shown="float64"), Bad("None", None, TypeError, shown="")]
     layer = partial(nn.HierarchicalPooling, 2, 3)
-    yield Call("nn.HierarchicalPooling", lambda layer, lengths: layer(words, lengths), {"lengths": np.array(good)}, {"lengths": cases}, layer)
+    yield Call(
+        "nn.HierarchicalPooling",
+        lambda layer, lengths: layer(words, lengths),
+        {"lengths": np.array(good)},
+        {"lengths": cases},
+        layer,
+    )
 
 
 def texts() -> Iterator[Call]:
     short = "to be or not to be"
-    bad = [Bad("too short for a batch", short[:5], DataError, shown="5"), Bad("one too short", short[:6], DataError, shown="6")]
+    bad = [
+        Bad("too short for a batch", short[:5], DataError, shown="5"),
+        Bad("one too short", short[:6], DataError, shown="6"),
+    ]
     yield Call("TextStream", lambda text: TextStream(text, 3, 2), {"text": short}, {"text": bad})
     one = TextStream(short, 3, 2)
     bad = [Bad("holds out too little", 0.05, DataError), Bad("leaves too little", 0.9, DataError)]
@@ -80,23 +110,50 @@ def texts() -> Iterator[Call]:
     words = TokenVocabulary.learn(["a b c"], "words")
     pairs = [("a b", "c"), ("a", "b c")]
     bad = [Bad("leaves nothing", 1, DataError, shown="1", named="tokens")]
-    yield Call("PairStream", lambda max_length: PairStream(pairs, words, words, max_length=max_length), {"max_length": 2}, {"max_length": bad})
+    yield Call(
+        "PairStream",
+        lambda max_length: PairStream(pairs, words, words, max_length=max_length),
+        {"max_length": 2},
+        {"max_length": bad},
+    )
     bad = [Bad("holds out nothing", 0.01, DataError), Bad("leaves nothing", 0.99, DataError)]
-    yield Call("PairStream.split", lambda val_split: PairStream(pairs, words, words).split(val_split), {"val_split": 0.5}, {"val_split": bad})
+    yield Call(
+        "PairStream.split",
+        lambda val_split: PairStream(pairs, words, words).split(val_split),
+        {"val_split": 0.5},
+        {"val_split": bad},
+    )
     bad = [Bad("zero", 0), Bad("negative", -1), Bad("half", 1.5)]
     yield Call("novel_ngram_share", lambda n: novel_ngram_share("abc", "abcd", n), {"n": 2}, {"n": bad})
     bad = [Bad("too few", ["a"] * 3, shown="3"), Bad("too many", ["a"] * 5, shown="5")]
     recording = lens.specimen("gru", hidden=2, seq_len=4)
-    yield Call("lens.step", lambda tokens: lens.step(recording, tokens=tokens), {"tokens": list("abcd")}, {"tokens": bad})
-    bad = [Bad("too few", f32(1, 4), shown="(1, 4)"), Bad("too many", f32(3, 4), shown="(3, 4)"), Bad("one row", f32(4), shown="(4,)")]
-    yield Call("sampler(seed=[1, 2])", lambda logits: sampler(seed=[1, 2])(logits), {"logits": f32(2, 4)}, {"logits": bad})
+    yield Call(
+        "lens.step", lambda tokens: lens.step(recording, tokens=tokens), {"tokens": list("abcd")}, {"tokens": bad}
+    )
+    bad = [
+        Bad("too few", f32(1, 4), shown="(1, 4)"),
+        Bad("too many", f32(3, 4), shown="(3, 4)"),
+        Bad("one row", f32(4), shown="(4,)"),
+    ]
+    yield Call(
+        "sampler(seed=[1, 2])", lambda logits: sampler(seed=[1, 2])(logits), {"logits": f32(2, 4)}, {"logits": bad}
+    )
 
 
 def pieces() -> Iterator[Call]:
     rule = combinators.truncate
     xs, h, W = f32(T, 2, 1), f32(2, 1), f32(2, 2)
     bad = [Bad("zero", 0), Bad("negative", -2), Bad("half", 2.5), Bad("text", "2"), Bad("None", None)]
-    yield Call("rules.combinators.truncate", lambda window: rule(rules.rnn, window)(xs, h, W), {"window": 2}, {"window": bad})
-    yield Call("rules.combinators.checkpoint", lambda every: combinators.checkpoint(rules.rnn, every)(xs, h, W), {"every": 2}, {"every": [case for case in bad if case.value is not None]})
+    yield Call(
+        "rules.combinators.truncate", lambda window: rule(rules.rnn, window)(xs, h, W), {"window": 2}, {"window": bad}
+    )
+    yield Call(
+        "rules.combinators.checkpoint",
+        lambda every: combinators.checkpoint(rules.rnn, every)(xs, h, W),
+        {"every": 2},
+        {"every": [case for case in bad if case.value is not None]},
+    )
     sections = [Bad("no divisor", 3), Bad("negative", -1), Bad("half", 2.5)]
-    yield Call("ops.split", lambda sections: ops.split(f32(4), sections=sections), {"sections": 2}, {"sections": sections})
+    yield Call(
+        "ops.split", lambda sections: ops.split(f32(4), sections=sections), {"sections": 2}, {"sections": sections}
+    )

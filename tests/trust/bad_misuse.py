@@ -16,9 +16,7 @@ from minirnn import (
     CharLM,
     Checkpoint,
     DataError,
-    PairStream,
     Seq2Seq,
-    Tagger,
     Tensor,
     TextStream,
     TokenVocabulary,
@@ -34,9 +32,7 @@ from minirnn import (
     lens,
     nn,
     no_grad,
-    ops,
     rules,
-    stream_characters,
     translate,
 )
 from minirnn.checking import GradcheckError
@@ -123,7 +119,13 @@ def tape() -> Iterator[Call]:
         "np.sum": (lambda w: np.sum(np.asarray(w)), TypeError, ".data or .numpy()"),
     }
     yield way("Tensor as an array", "gradient", lambda w: None, arrays, w)
-    yield way("Tensor.__dlpack__", "gradient", lambda w: None, {"with a history": (lambda w: w.__dlpack__(), BufferError, ".detach()")}, w)
+    yield way(
+        "Tensor.__dlpack__",
+        "gradient",
+        lambda w: None,
+        {"with a history": (lambda w: w.__dlpack__(), BufferError, ".detach()")},
+        w,
+    )
     items = {
         "item of two": (lambda w: w.item(), ValueError, "(2,)"),
         "float of two": (float, ValueError, "(2,)"),
@@ -141,10 +143,16 @@ def tape() -> Iterator[Call]:
         "floats": (lambda x: x[np.array([0.5])], IndexError, "float64"),
     }
     yield way("Tensor[...]", "index", lambda x: x[0], indices, plain)
-    yield way("Tensor[...] =", "tensor", lambda x: None, {
-        "outside": (lambda x: x.__setitem__(5, 1.0), IndexError, "[5]"),
-        "a float": (lambda x: x.__setitem__(0.5, 1.0), IndexError, "[0.5]"),
-    }, plain)
+    yield way(
+        "Tensor[...] =",
+        "tensor",
+        lambda x: None,
+        {
+            "outside": (lambda x: x.__setitem__(5, 1.0), IndexError, "[5]"),
+            "a float": (lambda x: x.__setitem__(0.5, 1.0), IndexError, "[0.5]"),
+        },
+        plain,
+    )
 
 
 def _with_grad(t: Tensor) -> Tensor:
@@ -166,7 +174,12 @@ def rules_of_ones_own() -> Iterator[Call]:
         "returns nothing": (lambda x: None, TypeError, "NoneType"),
     }
     for why, (rule, error, shown) in shapes.items():
-        yield Call("differentiable", lambda rule: differentiable(rule)(x), {"rule": rules.tanh}, {"rule": [Bad(why, rule, error, shown=shown, named="output")]})
+        yield Call(
+            "differentiable",
+            lambda rule: differentiable(rule)(x),
+            {"rule": rules.tanh},
+            {"rule": [Bad(why, rule, error, shown=shown, named="output")]},
+        )
     pullbacks = {
         "returns an array": (lambda dy: dy, TypeError, "tuple"),
         "returns too few": (lambda dy: (), TypeError, "0 cotangents"),
@@ -175,11 +188,23 @@ def rules_of_ones_own() -> Iterator[Call]:
         "returns another shape": (lambda dy: (dy[:1],), TypeError, "(1,)"),
     }
     for why, (pullback, error, shown) in pullbacks.items():
-        pull = lambda pullback: differentiable(lambda x: (x * 1, pullback))(Tensor(x, requires_grad=True)).sum().backward()  # noqa: E731
-        yield Call("backward through a rule", pull, {"pullback": lambda dy: (dy,)}, {"pullback": [Bad(why, pullback, error, shown=shown)]})
-        check = lambda pullback: gradcheck(lambda x: (x * 1, pullback), [x])  # noqa: E731
+        pull = lambda pullback: (
+            differentiable(lambda x: (x * 1, pullback))(Tensor(x, requires_grad=True)).sum().backward()
+        )
+        yield Call(
+            "backward through a rule",
+            pull,
+            {"pullback": lambda dy: (dy,)},
+            {"pullback": [Bad(why, pullback, error, shown=shown)]},
+        )
+        check = lambda pullback: gradcheck(lambda x: (x * 1, pullback), [x])
         shown = {"tuple": "", "0 cotangents": "", "2 cotangents": "", "None": "None", "(1,)": "(1,)"}[shown]
-        yield Call("gradcheck", check, {"pullback": lambda dy: (dy,)}, {"pullback": [Bad(why, pullback, GradcheckError, shown=shown, named="gradient" if shown else "pullback")]})
+        yield Call(
+            "gradcheck",
+            check,
+            {"pullback": lambda dy: (dy,)},
+            {"pullback": [Bad(why, pullback, GradcheckError, shown=shown, named="gradient" if shown else "pullback")]},
+        )
     wrong = {
         "twice as large": lambda x: (x * x, lambda dy: (4 * x * dy,)),
         "writes into its input": lambda x: (np.multiply(x, x, out=x), lambda dy: (2 * x * dy,)),
@@ -190,10 +215,25 @@ def rules_of_ones_own() -> Iterator[Call]:
         Bad("NumPy's function", lambda t: np.tanh(t), TypeError, shown="np.tanh", named="NumPy"),
         Bad("returns a number", lambda t: 3.0, TypeError, shown="float", named="tensor"),
     ]
-    yield Call("gradcheck", lambda function: gradcheck(function, [Tensor(x)]), {"function": lambda t: t.tanh()}, {"function": functions})
-    outputs = [Bad("two outputs", lambda t: (t.sum(), t.sum()), shown="one output", named="Hessian"), Bad("many numbers", lambda t: t * t, shown="(3,)", named="Hessian")]
-    yield Call("hvp", lambda function: hvp(function, [x], [x]), {"function": lambda t: (t * t).sum()}, {"function": outputs})
-    yield Call("ops.stack", lambda data: Tensor(data), {"data": [1.0]}, {"data": [Bad("a list of tensors", [Tensor(1.0), Tensor(2.0)], TypeError, shown="ops.stack")]})
+    yield Call(
+        "gradcheck",
+        lambda function: gradcheck(function, [Tensor(x)]),
+        {"function": lambda t: t.tanh()},
+        {"function": functions},
+    )
+    outputs = [
+        Bad("two outputs", lambda t: (t.sum(), t.sum()), shown="one output", named="Hessian"),
+        Bad("many numbers", lambda t: t * t, shown="(3,)", named="Hessian"),
+    ]
+    yield Call(
+        "hvp", lambda function: hvp(function, [x], [x]), {"function": lambda t: (t * t).sum()}, {"function": outputs}
+    )
+    yield Call(
+        "ops.stack",
+        lambda data: Tensor(data),
+        {"data": [1.0]},
+        {"data": [Bad("a list of tensors", [Tensor(1.0), Tensor(2.0)], TypeError, shown="ops.stack")]},
+    )
 
 
 def options() -> Iterator[Call]:
@@ -231,34 +271,169 @@ def company() -> Iterator[Call]:
     text = "to be or not to be "
     stream = TextStream(text, 3, 2)
     lm = partial(CharLM, stream.vocabulary, 2, 3)
-    bad = [Bad("of another alphabet", TextStream("ab" * 9, 3, 2), named="vocabulary", shown="2"), Bad("in another order", TextStream(text, 3, 2, vocabulary=Vocabulary(stream.vocabulary.characters[::-1])), named="vocabulary", shown="another")]
+    bad = [
+        Bad("of another alphabet", TextStream("ab" * 9, 3, 2), named="vocabulary", shown="2"),
+        Bad(
+            "in another order",
+            TextStream(text, 3, 2, vocabulary=Vocabulary(stream.vocabulary.characters[::-1])),
+            named="vocabulary",
+            shown="another",
+        ),
+    ]
     yield Call("Trainer", lambda lm, stream: Trainer(lm, stream), {"stream": stream}, {"stream": bad}, lm)
     yield Call("fit", lambda lm, stream: fit(lm, stream, steps=1), {"stream": stream}, {"stream": bad}, lm)
-    yield Call("Trainer", lambda lm, validation: Trainer(lm, stream, validation=validation), {"validation": stream}, {"validation": bad}, lm)
-    yield Call("Trainer", lambda lm, optimizer: Trainer(lm, stream, optimizer=optimizer), {"optimizer": None}, {"optimizer": [Bad("of another model", Adam(lm().parameters()), shown="")]}, lm)
-    yield Call("Trainer", lambda lm, val_split: Trainer(lm, stream, validation=stream, val_split=val_split), {"val_split": 0.0}, {"val_split": [Bad("besides validation", 0.5, shown="0.5")]}, lm)
-    yield Call("generate", lambda lm: generate(lm, "to", 2), {"lm": lm()}, {"lm": [Bad("without a vocabulary", CharLM(7, 2, 3), shown="vocabulary"), Bad("no model", None, shown="vocabulary"), Bad("a layer", nn.Linear(2, 3), shown="vocabulary")]})
-    yield Call("generate", lambda prompt: generate(lm(), prompt, 2), {"prompt": "to"}, {"prompt": [Bad("unseen", "xyz", DataError, named="text", shown="'x'"), Bad("bytes", b"to", TypeError, named="text", shown="bytes"), Bad("a number", 3, TypeError, named="text", shown="int"), Bad("unseen in one", ["to", "x"], DataError, named="prompt 1", shown="'x'"), Bad("a number in one", ["to", 3], TypeError, named="text", shown="int")]})
+    yield Call(
+        "Trainer",
+        lambda lm, validation: Trainer(lm, stream, validation=validation),
+        {"validation": stream},
+        {"validation": bad},
+        lm,
+    )
+    yield Call(
+        "Trainer",
+        lambda lm, optimizer: Trainer(lm, stream, optimizer=optimizer),
+        {"optimizer": None},
+        {"optimizer": [Bad("of another model", Adam(lm().parameters()), shown="")]},
+        lm,
+    )
+    yield Call(
+        "Trainer",
+        lambda lm, val_split: Trainer(lm, stream, validation=stream, val_split=val_split),
+        {"val_split": 0.0},
+        {"val_split": [Bad("besides validation", 0.5, shown="0.5")]},
+        lm,
+    )
+    yield Call(
+        "generate",
+        lambda lm: generate(lm, "to", 2),
+        {"lm": lm()},
+        {
+            "lm": [
+                Bad("without a vocabulary", CharLM(7, 2, 3), shown="vocabulary"),
+                Bad("no model", None, shown="vocabulary"),
+                Bad("a layer", nn.Linear(2, 3), shown="vocabulary"),
+            ]
+        },
+    )
+    yield Call(
+        "generate",
+        lambda prompt: generate(lm(), prompt, 2),
+        {"prompt": "to"},
+        {
+            "prompt": [
+                Bad("unseen", "xyz", DataError, named="text", shown="'x'"),
+                Bad("bytes", b"to", TypeError, named="text", shown="bytes"),
+                Bad("a number", 3, TypeError, named="text", shown="int"),
+                Bad("unseen in one", ["to", "x"], DataError, named="prompt 1", shown="'x'"),
+                Bad("a number in one", ["to", 3], TypeError, named="text", shown="int"),
+            ]
+        },
+    )
     words = TokenVocabulary.learn(["a b"], "words")
     model = partial(Seq2Seq, words, words, 2, 3)
-    yield Call("translate", lambda model: translate(model, ["a"], max_length=2), {"model": model()}, {"model": [Bad("without vocabularies", Seq2Seq(6, 6, 2, 3), shown="source_vocabulary"), Bad("a language model", lm(), shown="source_vocabulary"), Bad("None", None, shown="source_vocabulary")]})
-    yield Call("translate", lambda texts: translate(model(), texts, max_length=2), {"texts": ["a"]}, {"texts": [Bad("one text", "a", TypeError, shown="str"), Bad("a number", 3, TypeError, shown="int"), Bad("bytes", [b"a"], TypeError, shown="bytes", named="texts[0]")]})
+    yield Call(
+        "translate",
+        lambda model: translate(model, ["a"], max_length=2),
+        {"model": model()},
+        {
+            "model": [
+                Bad("without vocabularies", Seq2Seq(6, 6, 2, 3), shown="source_vocabulary"),
+                Bad("a language model", lm(), shown="source_vocabulary"),
+                Bad("None", None, shown="source_vocabulary"),
+            ]
+        },
+    )
+    yield Call(
+        "translate",
+        lambda texts: translate(model(), texts, max_length=2),
+        {"texts": ["a"]},
+        {
+            "texts": [
+                Bad("one text", "a", TypeError, shown="str"),
+                Bad("a number", 3, TypeError, shown="int"),
+                Bad("bytes", [b"a"], TypeError, shown="bytes", named="texts[0]"),
+            ]
+        },
+    )
     deaf = Seq2Seq(words, words, 2, 3, attention="none")
-    yield Call("translate", lambda replace_unknown: translate(deaf, ["a"], max_length=2, replace_unknown=replace_unknown), {"replace_unknown": False}, {"replace_unknown": [Bad("without attention", True, shown="attend")]})
-    yield Call("beam_search", lambda coverage_penalty: beam_search(deaf, [[4]], max_length=2, coverage_penalty=coverage_penalty), {"coverage_penalty": 0.0}, {"coverage_penalty": [Bad("without attention", 0.5)]})
-    yield Call("TokenVocabulary.learn", lambda texts: TokenVocabulary.learn(texts, "words"), {"texts": ["a"]}, {"texts": [Bad("one text", "a b", TypeError, shown="str"), Bad("numbers", [3], TypeError, shown="int", named="texts[0]")]})
+    yield Call(
+        "translate",
+        lambda replace_unknown: translate(deaf, ["a"], max_length=2, replace_unknown=replace_unknown),
+        {"replace_unknown": False},
+        {"replace_unknown": [Bad("without attention", True, shown="attend")]},
+    )
+    yield Call(
+        "beam_search",
+        lambda coverage_penalty: beam_search(deaf, [[4]], max_length=2, coverage_penalty=coverage_penalty),
+        {"coverage_penalty": 0.0},
+        {"coverage_penalty": [Bad("without attention", 0.5)]},
+    )
+    yield Call(
+        "TokenVocabulary.learn",
+        lambda texts: TokenVocabulary.learn(texts, "words"),
+        {"texts": ["a"]},
+        {
+            "texts": [
+                Bad("one text", "a b", TypeError, shown="str"),
+                Bad("numbers", [3], TypeError, shown="int", named="texts[0]"),
+            ]
+        },
+    )
     yield Call("generated", generated, {"name": "dates"}, {"name": [Bad("unknown", "fairy tales"), Bad("a number", 3)]})
-    plain = [Bad("no dict", [], DataError, shown="[]"), Bad("no units", {}, DataError, shown="{}"), Bad("unknown units", {"units": "bits"}, DataError, shown="bits"), Bad("numbers", {"units": "words", "tokens": [1]}, DataError, shown="[1]", named="tokens"), Bad("twice", {"units": "words", "tokens": ["a", "a"]}, DataError, shown="'a'", named="tokens"), Bad("merges of nothing", {"units": "bpe", "merges": [["ab", "c"]]}, DataError, shown="'ab'", named="merges[0]"), Bad("more keys", {"units": "words", "tokens": ["a"], "x": 1}, DataError, shown="tokens")]
-    yield Call("TokenVocabulary.from_plain", TokenVocabulary.from_plain, {"plain": words.to_plain()}, {"plain": [case if case.named else case._replace(named="vocabulary") for case in plain]})
+    plain = [
+        Bad("no dict", [], DataError, shown="[]"),
+        Bad("no units", {}, DataError, shown="{}"),
+        Bad("unknown units", {"units": "bits"}, DataError, shown="bits"),
+        Bad("numbers", {"units": "words", "tokens": [1]}, DataError, shown="[1]", named="tokens"),
+        Bad("twice", {"units": "words", "tokens": ["a", "a"]}, DataError, shown="'a'", named="tokens"),
+        Bad("merges of nothing", {"units": "bpe", "merges": [["ab", "c"]]}, DataError, shown="'ab'", named="merges[0]"),
+        Bad("more keys", {"units": "words", "tokens": ["a"], "x": 1}, DataError, shown="tokens"),
+    ]
+    yield Call(
+        "TokenVocabulary.from_plain",
+        TokenVocabulary.from_plain,
+        {"plain": words.to_plain()},
+        {"plain": [case if case.named else case._replace(named="vocabulary") for case in plain]},
+    )
 
 
 def instruments() -> Iterator[Call]:
     xs = f32(4, 1, 2)
-    total = lambda out: out.sum()  # noqa: E731
+    total = lambda out: out.sum()
     for why, model in (("without recurrence", nn.Linear(2, 3)), ("zoneout", nn.GRU(2, 3, zoneout=0.1))):
-        yield Call("lens.record", lambda function: lens.record(function, xs, loss=total), {"function": nn.RNN(2, 3)}, {"function": [Bad(why, model, shown="", named="recording" if why[0] == "w" else "zoneout")]})
-    losses = [Bad("none", None, shown="loss="), Bad("of many numbers", lambda out: out, shown="one number"), Bad("of nothing", lambda out: Tensor(1.0), shown="no parameter"), Bad("a number", lambda out: 3.0, shown="one number")]
+        yield Call(
+            "lens.record",
+            lambda function: lens.record(function, xs, loss=total),
+            {"function": nn.RNN(2, 3)},
+            {"function": [Bad(why, model, shown="", named="recording" if why[0] == "w" else "zoneout")]},
+        )
+    losses = [
+        Bad("none", None, shown="loss="),
+        Bad("of many numbers", lambda out: out, shown="one number"),
+        Bad("of nothing", lambda out: Tensor(1.0), shown="no parameter"),
+        Bad("a number", lambda out: 3.0, shown="one number"),
+    ]
     yield Call("lens.record", lambda loss: lens.record(nn.RNN(2, 3), xs, loss=loss), {"loss": total}, {"loss": losses})
     pairs = lens.record(nn.LSTM(2, 3), f32(4, 2, 2), loss=total)
-    yield Call("lens.step", lambda recording: lens.step(recording), {"recording": lens.specimen("lstm", hidden=2, seq_len=3)}, {"recording": [Bad("of two sequences", pairs, shown="2"), Bad("with peepholes", lens.record(nn.LSTM(2, 3, peepholes=True), xs, loss=total), shown="peepholes")]})
-    yield Call("lens.plot", lambda result: None if result is None else lens.plot(result), {"result": None}, {"result": [Bad("no result", 3, TypeError, shown="3"), Bad("a list of words", ["flow"], TypeError, shown="flow")]})
+    yield Call(
+        "lens.step",
+        lambda recording: lens.step(recording),
+        {"recording": lens.specimen("lstm", hidden=2, seq_len=3)},
+        {
+            "recording": [
+                Bad("of two sequences", pairs, shown="2"),
+                Bad("with peepholes", lens.record(nn.LSTM(2, 3, peepholes=True), xs, loss=total), shown="peepholes"),
+            ]
+        },
+    )
+    yield Call(
+        "lens.plot",
+        lambda result: None if result is None else lens.plot(result),
+        {"result": None},
+        {
+            "result": [
+                Bad("no result", 3, TypeError, shown="3"),
+                Bad("a list of words", ["flow"], TypeError, shown="flow"),
+            ]
+        },
+    )

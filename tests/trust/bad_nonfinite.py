@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -66,10 +67,21 @@ def calls() -> Iterator[Call]:
 def gradients() -> Iterator[Call]:
     for take, option in ((clip_grad_norm_, {"max_norm": 1.0}), (clip_grad_value_, {"clip_value": 1.0})):
         bad = planted(f32(2, 3), NonFiniteGradientError, shown="1 of 6", named="gradient of w")
-        everywhere = Bad("all of it", np.full((2, 3), np.nan), NonFiniteGradientError, shown="6 of 6", named="gradient of w")
-        yield Call(take.__name__, partial(_clipped, take, option), {"grad": f32(2, 3)}, {"grad": [*bad, everywhere]}, _two)
-    gradient = [case._replace(value=[{"w": case.value}], named="gradient of step 0", shown="finite") for case in planted(f32(3))]
-    yield Call("lens.clipping", lambda gradients: lens.clipping(gradients, max_norm=1.0), {"gradients": [{"w": f32(3)}]}, {"gradients": gradient})
+        everywhere = Bad(
+            "all of it", np.full((2, 3), np.nan), NonFiniteGradientError, shown="6 of 6", named="gradient of w"
+        )
+        yield Call(
+            take.__name__, partial(_clipped, take, option), {"grad": f32(2, 3)}, {"grad": [*bad, everywhere]}, _two
+        )
+    gradient = [
+        case._replace(value=[{"w": case.value}], named="gradient of step 0", shown="finite") for case in planted(f32(3))
+    ]
+    yield Call(
+        "lens.clipping",
+        lambda gradients: lens.clipping(gradients, max_norm=1.0),
+        {"gradients": [{"w": f32(3)}]},
+        {"gradients": gradient},
+    )
 
 
 def _two() -> tuple[nn.Parameter, nn.Parameter]:
@@ -90,13 +102,33 @@ def _clipped(take: Any, option: dict[str, float], both: tuple[nn.Parameter, nn.P
 def scores() -> Iterator[Call]:
     for settings in ({}, {"temperature": 0.0}, {"top_k": 2}, {"top_p": 0.5}):
         said = ", ".join(f"{name}={value}" for name, value in settings.items())
-        yield Call(f"sampler({said})", lambda logits, settings=settings: sampler(**settings)(logits), {"logits": f32(5)}, {"logits": planted(f32(5))})
-    yield Call("sampler(seed=[1, 2])", lambda logits: sampler(seed=[1, 2])(logits), {"logits": f32(2, 5)}, {"logits": planted(f32(2, 5))})
+        yield Call(
+            f"sampler({said})",
+            lambda logits, settings=settings: sampler(**settings)(logits),
+            {"logits": f32(5)},
+            {"logits": planted(f32(5))},
+        )
+    yield Call(
+        "sampler(seed=[1, 2])",
+        lambda logits: sampler(seed=[1, 2])(logits),
+        {"logits": f32(2, 5)},
+        {"logits": planted(f32(2, 5))},
+    )
     yield Call("probabilities", probabilities, {"logits": f32(5)}, {"logits": planted(f32(5))})
     lm = partial(CharLM, Vocabulary("abc"), 2, 3)
     for name in lm().state_dict():
         good = lm().state_dict()[name]
-        yield Call(f"generate, {name}", partial(_generated, name), {name: good}, {name: [case._replace(named="logits", shown="finite") for case in [Bad("NaN", np.full_like(good, np.nan))]]}, lm)
+        yield Call(
+            f"generate, {name}",
+            partial(_generated, name),
+            {name: good},
+            {
+                name: [
+                    case._replace(named="logits", shown="finite") for case in [Bad("NaN", np.full_like(good, np.nan))]
+                ]
+            },
+            lm,
+        )
     model = partial(Seq2Seq, 6, 6, 2, 3)
     for name in model().state_dict():
         good = model().state_dict()[name]
@@ -115,38 +147,56 @@ def _searched(name: str, model: Seq2Seq, **weight: Any) -> None:
         beam_search(model, [[4, 5]], max_length=3)
 
 
-class _holding:
-    """A model with another weight, which is put back at the end."""
-
-    def __init__(self, model: nn.Module, weights: dict[str, Any]):
-        self.model, self.weights = model, weights
-
-    def __enter__(self) -> None:
-        own = dict(self.model.named_parameters())
-        self.before = {name: (own[name], own[name].array, own[name].writes) for name in self.weights}
-        for name, array in self.weights.items():
-            own[name].array = array
-
-    def __exit__(self, *exc: object) -> None:
-        for parameter, array, writes in self.before.values():
-            parameter.array, parameter.writes = array, writes
+@contextmanager
+def _holding(model: nn.Module, weights: dict[str, Any]) -> Iterator[None]:
+    """A model with other weights, and at the end with its own again."""
+    parameters = {name: p for name, p in model.named_parameters() if name in weights}
+    before = {name: p.array for name, p in parameters.items()}
+    try:
+        for name, p in parameters.items():
+            p.array = weights[name]
+        yield
+    finally:
+        for name, p in parameters.items():
+            p.array = before[name]
 
 
 def checks() -> Iterator[Call]:
     x = np.arange(1.0, 4.0)
     for method in ("auto", "complex", "central", "forward", "richardson"):
         bad = [case._replace(value=[case.value], named="input", shown="finite") for case in planted(x)]
-        yield Call(f"gradcheck(method={method!r})", lambda inputs, method=method: gradcheck(ops.tanh, inputs, method=method), {"inputs": [x]}, {"inputs": bad[: 3 if method == "auto" else 1]})
-    square = lambda x: (x * x).sum()  # noqa: E731
+        yield Call(
+            f"gradcheck(method={method!r})",
+            lambda inputs, method=method: gradcheck(ops.tanh, inputs, method=method),
+            {"inputs": [x]},
+            {"inputs": bad[: 3 if method == "auto" else 1]},
+        )
+    square = lambda x: (x * x).sum()
     bad = [case._replace(value=[case.value], shown="finite") for case in planted(x)]
-    yield Call("hvp", lambda inputs: hvp(square, inputs, [x]), {"inputs": [x]}, {"inputs": [case._replace(named="input") for case in bad]})
-    yield Call("hvp", lambda vectors: hvp(square, [x], vectors), {"vectors": [x]}, {"vectors": [case._replace(named="vector") for case in bad]})
+    yield Call(
+        "hvp",
+        lambda inputs: hvp(square, inputs, [x]),
+        {"inputs": [x]},
+        {"inputs": [case._replace(named="input") for case in bad]},
+    )
+    yield Call(
+        "hvp",
+        lambda vectors: hvp(square, [x], vectors),
+        {"vectors": [x]},
+        {"vectors": [case._replace(named="vector") for case in bad]},
+    )
     bad = [Bad("log of 0", [np.array([0.0, 1.0])], shown="finite", named="output 0")]
     yield Call("gradcheck", lambda inputs: gradcheck(_quiet_log, inputs), {"inputs": [x]}, {"inputs": bad})
     layer = nn.Linear(2, 3)
     for name, good in layer.state_dict().items():
         huge = Bad("beyond float32", good.astype("float64") + 1e300, shown="1e+300")
-        yield Call("Module.load_state_dict", lambda layer, **state: layer.load_state_dict({**layer.state_dict(), **state}), {name: good}, {name: [huge]}, partial(nn.Linear, 2, 3))
+        yield Call(
+            "Module.load_state_dict",
+            lambda layer, **state: layer.load_state_dict({**layer.state_dict(), **state}),
+            {name: good},
+            {name: [huge]},
+            partial(nn.Linear, 2, 3),
+        )
 
 
 def _quiet_log(x: np.ndarray) -> Any:
@@ -163,9 +213,17 @@ def settings() -> Iterator[Call]:
         yield Call(kind.__name__, lambda kind=kind, **options: kind([w], 0.1, **options), {}, {name: numbers()})
     stream = TextStream("to be or not to be", 3, 2)
     own = {name: numbers() for name in ("lr", "clip_norm", "val_split")}
-    yield Call("Trainer", lambda lm, **options: Trainer(lm, stream, **options), {}, own, partial(CharLM, stream.vocabulary, 2, 3))
+    yield Call(
+        "Trainer",
+        lambda lm, **options: Trainer(lm, stream, **options),
+        {},
+        own,
+        partial(CharLM, stream.vocabulary, 2, 3),
+    )
     yield Call("nn.Dropout", nn.Dropout, {}, {"p": numbers()})
-    yield Call("nn.LSTM", partial(nn.LSTM, 2, 3), {}, {"dropout": numbers(), "zoneout": numbers(), "forget_bias": numbers()})
+    yield Call(
+        "nn.LSTM", partial(nn.LSTM, 2, 3), {}, {"dropout": numbers(), "zoneout": numbers(), "forget_bias": numbers()}
+    )
     yield Call("linear", linear, {"end": 0.5, "steps": 9}, {"end": numbers(), "start": numbers()})
     yield Call("Plateau", Plateau, {}, {"gamma": numbers()})
     yield Call("lens.specimen", partial(lens.specimen, hidden=2, seq_len=3), {}, {"radius": numbers()})
@@ -185,11 +243,13 @@ def models() -> Iterator[Call]:
             vars(trainer).update(own)
 
     rates = {**WRONG, "negative": -1.0}
-    bad = [Bad(why, lambda step, rate=rate: rate, DivergenceError, shown=str(0.5 * rate)) for why, rate in rates.items()]
-    run = lambda: Trainer(CharLM(stream.vocabulary, 2, 3), stream, lr=0.5)  # noqa: E731
+    bad = [
+        Bad(why, lambda step, rate=rate: rate, DivergenceError, shown=str(0.5 * rate)) for why, rate in rates.items()
+    ]
+    run = lambda: Trainer(CharLM(stream.vocabulary, 2, 3), stream, lr=0.5)
     yield Call("Trainer.train_step", stepped, {"schedule": lambda step: 1.0}, {"schedule": bad}, run)
     bad = [Bad(why, lambda step, share=share: share, shown=str(share)) for why, share in {**WRONG, "two": 2.0}.items()]
     model = partial(Seq2Seq, *[TokenVocabulary.learn(["a b c"], "words")] * 2, 2, 3)
-    pairs = lambda: PairStream([("a b", "c")] * 3, model().source_vocabulary, model().target_vocabulary)  # noqa: E731
-    run = lambda: Trainer(model(), pairs())  # noqa: E731
+    pairs = lambda: PairStream([("a b", "c")] * 3, model().source_vocabulary, model().target_vocabulary)
+    run = lambda: Trainer(model(), pairs())
     yield Call("Trainer.train_step", stepped, {"teacher_forcing": lambda step: 0.5}, {"teacher_forcing": bad}, run)

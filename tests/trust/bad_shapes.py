@@ -9,8 +9,21 @@ from typing import Any
 import numpy as np
 from badness import Bad, Call, f32, misshapen
 
-from minirnn import SGD, CharLM, Seq2Seq, Tagger, Tensor, beam_search, clip_grad_norm_, clip_grad_value_, hvp, nn, ops
-from minirnn import rules, sampler
+from minirnn import (
+    SGD,
+    CharLM,
+    Seq2Seq,
+    Tagger,
+    Tensor,
+    beam_search,
+    clip_grad_norm_,
+    clip_grad_value_,
+    hvp,
+    nn,
+    ops,
+    rules,
+    sampler,
+)
 from minirnn.decoding import probabilities
 
 T, S, B, D, H, V = 5, 6, 4, 2, 3, 7
@@ -107,7 +120,10 @@ def attention() -> Iterator[Call]:
         lambda: nn.AttentiveDecoder(D, H, H + 1),
     )
     good = {"query": f32(T, B, H), "key": f32(S, B, H), "value": f32(S, B, H)}
-    bad = {name: misshapen(x, [2] if name == "query" else [0, 1, 2] if name == "value" else [1, 2]) for name, x in good.items()}
+    bad = {
+        name: misshapen(x, [2] if name == "query" else [0, 1, 2] if name == "value" else [1, 2])
+        for name, x in good.items()
+    }
     yield Call("nn.MultiHeadAttention", call, good, bad, lambda: nn.MultiHeadAttention(H, H))
     words = f32(2, S, B, D)
     yield Call(
@@ -184,7 +200,9 @@ def parameters() -> Iterator[Call]:
 def elementwise() -> Iterator[Call]:
     for name in ("add", "subtract", "multiply", "divide", "power", "maximum", "minimum"):
         op = getattr(ops, name)
-        yield Call(f"ops.{name}", op_of(op), {"x": f32(2, 3) + 2, "y": f32(3) + 2}, {"x": misshapen(f32(2, 3), [1], "-+T")})
+        yield Call(
+            f"ops.{name}", op_of(op), {"x": f32(2, 3) + 2, "y": f32(3) + 2}, {"x": misshapen(f32(2, 3), [1], "-+T")}
+        )
     good = {"condition": f32(2, 3) > 0, "x": f32(3), "y": f32(2, 1)}
     bad = {name: misshapen(x, [x.ndim - 1 if name != "y" else 0], "-+T") for name, x in good.items()}
     yield Call("ops.where", op_of(ops.where), good, bad)
@@ -240,7 +258,12 @@ def axes() -> Iterator[Call]:
 
 def products() -> Iterator[Call]:
     good = {"x": f32(2, 3), "y": f32(3, 4)}
-    yield Call("ops.matmul", op_of(ops.matmul), good, {name: misshapen(x, [1 - k], "-+T") for k, (name, x) in enumerate(good.items())})
+    yield Call(
+        "ops.matmul",
+        op_of(ops.matmul),
+        good,
+        {name: misshapen(x, [1 - k], "-+T") for k, (name, x) in enumerate(good.items())},
+    )
     good = {"x": f32(T, D, B), "W": f32(H, D), "b": f32(H)}
     bad = {"x": misshapen(good["x"], [1], "-+T"), "W": misshapen(good["W"], [0, 1]), "b": misshapen(good["b"], [0])}
     yield Call("ops.affine", op_of(ops.affine), good, bad)
@@ -252,7 +275,11 @@ def products() -> Iterator[Call]:
     good = {"queries": f32(T, H, B), "keys": f32(S, H, B)}
     bad = {"queries": misshapen(good["queries"], [1, 2]), "keys": misshapen(good["keys"], [1, 2])}
     yield Call("ops.dot_scores", op_of(ops.dot_scores), good, bad)
-    bad = {"queries": misshapen(good["queries"], [1, 2]), "keys": misshapen(good["keys"], [1, 2]), "v": misshapen(f32(H), [0])}
+    bad = {
+        "queries": misshapen(good["queries"], [1, 2]),
+        "keys": misshapen(good["keys"], [1, 2]),
+        "v": misshapen(f32(H), [0]),
+    }
     yield Call("ops.additive_scores", op_of(ops.additive_scores), {**good, "v": f32(H)}, bad)
     good = {"scores": f32(T, S, B), "mask": np.ones((S, B), bool)}
     yield Call("ops.attention_weights", op_of(ops.attention_weights), good, {"mask": misshapen(good["mask"], [0, 1])})
@@ -260,7 +287,11 @@ def products() -> Iterator[Call]:
     bad = {"weights": misshapen(good["weights"], [1, 2]), "values": misshapen(good["values"], [0, 2])}
     yield Call("ops.attention_contexts", op_of(ops.attention_contexts), good, bad)
     good = {"x": f32(T, D, B), "weight": f32(B), "bias": f32(B)}
-    bad = {"x": misshapen(good["x"], [2], "-+T"), "weight": misshapen(good["weight"], [0]), "bias": misshapen(good["bias"], [0])}
+    bad = {
+        "x": misshapen(good["x"], [2], "-+T"),
+        "weight": misshapen(good["weight"], [0]),
+        "bias": misshapen(good["bias"], [0]),
+    }
     yield Call("ops.layer_norm", op_of(ops.layer_norm), good, bad)
 
 
@@ -271,7 +302,13 @@ def losses() -> Iterator[Call]:
     fixed = {"logits": [0, 1], "targets": [0], "weights": [0], "mask": [0]}
     bad = {name: misshapen(x, fixed[name]) for name, x in good.items()}
     yield Call("ops.cross_entropy", op_of(ops.cross_entropy), good, bad)
-    good = {"xs": f32(T, D, B), "W": f32(V, D), "b": f32(V), "targets": np.ones((T, B), int), "mask": np.ones((T, B), bool)}
+    good = {
+        "xs": f32(T, D, B),
+        "W": f32(V, D),
+        "b": f32(V),
+        "targets": np.ones((T, B), int),
+        "mask": np.ones((T, B), bool),
+    }
     fixed = {"xs": [0, 1, 2], "W": [1], "b": [0], "targets": [0, 1], "mask": [0, 1]}
     bad = {name: misshapen(x, fixed[name]) for name, x in good.items()}
     yield Call("ops.affine_cross_entropy", op_of(ops.affine_cross_entropy), good, bad)
@@ -281,7 +318,11 @@ def recurrences() -> Iterator[Call]:
     """The rules themselves, without a tape: the first file that many read."""
     gates = {"rnn": 1, "lstm": 4, "gru": 3}
     for name, G in gates.items():
-        good = {"a": f32(T, G * H, B), "h": f32(H, B)} | ({"c": f32(H, B)} if name == "lstm" else {}) | {"W_hh": f32(G * H, H)}
+        good = (
+            {"a": f32(T, G * H, B), "h": f32(H, B)}
+            | ({"c": f32(H, B)} if name == "lstm" else {})
+            | {"W_hh": f32(G * H, H)}
+        )
         for rule, a in ((f"{name}_step", good["a"][0]), (name, good["a"])):
             given = {**good, "a": a}
             bad = {part: misshapen(x, [x.ndim - 1, x.ndim - 2]) for part, x in given.items()}
@@ -317,25 +358,63 @@ def tensors() -> Iterator[Call]:
         "hvp",
         lambda vectors: hvp(lambda x: (x * x * x).sum(), [np.arange(3.0)], vectors),
         {"vectors": [np.arange(3.0)]},
-        {"vectors": [Bad("too long", [np.arange(4.0)], shown="(4,)", named="vector"), Bad("too many", [np.arange(3.0)] * 2, shown="2")]},
+        {
+            "vectors": [
+                Bad("too long", [np.arange(4.0)], shown="(4,)", named="vector"),
+                Bad("too many", [np.arange(3.0)] * 2, shown="2"),
+            ]
+        },
     )
 
 
 def models() -> Iterator[Call]:
     ids = np.array([[1, 2, 3], [4, 5, 6]])
     bad = {"inputs": misshapen(ids, [0, 1]), "targets": misshapen(ids, [0, 1])}
-    yield Call("CharLM.loss", lambda lm, **ids: lm.loss(**ids), {"inputs": ids, "targets": ids}, bad, lambda: CharLM(V, D, H))
+    yield Call(
+        "CharLM.loss", lambda lm, **ids: lm.loss(**ids), {"inputs": ids, "targets": ids}, bad, lambda: CharLM(V, D, H)
+    )
     states = {"h_0": f32(1, 2, H), "c_0": f32(1, 2, H)}
     bad = {name: misshapen(h, [0, 1, 2]) for name, h in states.items()}
     yield Call("CharLM", lambda lm, h_0, c_0: lm(ids, (h_0, c_0)), states, bad, lambda: CharLM(V, D, H))
     bad = {"ids": misshapen(ids), "tags": misshapen(ids, [0, 1])}
-    yield Call("Tagger.loss", lambda tagger, ids, tags: tagger.loss(ids, tags), {"ids": ids, "tags": ids}, bad, lambda: Tagger(V, V, D, H))
-    rows = {"sources": [Bad("one more row", ids[[0, 0, 1]], shown="3 and 2")], "targets": [Bad("one more row", ids[[0, 0, 1]], shown="2 and 3")]}
+    yield Call(
+        "Tagger.loss",
+        lambda tagger, ids, tags: tagger.loss(ids, tags),
+        {"ids": ids, "tags": ids},
+        bad,
+        lambda: Tagger(V, V, D, H),
+    )
+    rows = {
+        "sources": [Bad("one more row", ids[[0, 0, 1]], shown="3 and 2")],
+        "targets": [Bad("one more row", ids[[0, 0, 1]], shown="2 and 3")],
+    }
     bad = {name: [*rows[name], *misshapen(ids, free="T")] for name in rows}
-    yield Call("Seq2Seq.loss", lambda model, **ids: model.loss(**ids), {"sources": ids, "targets": ids}, bad, lambda: Seq2Seq(V, V, D, H))
-    yield Call("beam_search", lambda model, sources: beam_search(model, sources), {"sources": ids}, {"sources": misshapen(ids, free="T")}, lambda: Seq2Seq(V, V, D, H))
-    yield Call("sampler(seed=[0, 1])", lambda logits: sampler(seed=[0, 1])(logits), {"logits": f32(2, V)}, {"logits": misshapen(f32(2, V), [0])})
-    yield Call("probabilities", lambda logits: probabilities(logits), {"logits": f32(2, V)}, {"logits": [Bad("three axes", f32(1, 2, V), shown="(1, 2, 7)"), Bad("no axis", np.float32(1), shown="()")]})
+    yield Call(
+        "Seq2Seq.loss",
+        lambda model, **ids: model.loss(**ids),
+        {"sources": ids, "targets": ids},
+        bad,
+        lambda: Seq2Seq(V, V, D, H),
+    )
+    yield Call(
+        "beam_search",
+        lambda model, sources: beam_search(model, sources),
+        {"sources": ids},
+        {"sources": misshapen(ids, free="T")},
+        lambda: Seq2Seq(V, V, D, H),
+    )
+    yield Call(
+        "sampler(seed=[0, 1])",
+        lambda logits: sampler(seed=[0, 1])(logits),
+        {"logits": f32(2, V)},
+        {"logits": misshapen(f32(2, V), [0])},
+    )
+    yield Call(
+        "probabilities",
+        lambda logits: probabilities(logits),
+        {"logits": f32(2, V)},
+        {"logits": [Bad("three axes", f32(1, 2, V), shown="(1, 2, 7)"), Bad("no axis", np.float32(1), shown="()")]},
+    )
 
 
 def call(layer: Any, **inputs: Any) -> Any:

@@ -34,6 +34,10 @@ SECONDS = 1.0  # that a refusal may take, of this process: others may be waited 
 SHORT = 30  # characters of a value that its message must show
 
 
+class Refused(Exception):  # noqa: N818  # an outcome, not an error of the tests
+    """What a command line ended with: no exception, but an exit code other than 0 and one line that explains it."""
+
+
 class Bad(NamedTuple):
     """A value that must be refused, and what its error must be like."""
 
@@ -131,7 +135,7 @@ def faults_of(error: Exception, argument: str, shown: str) -> Iterator[str]:
         yield f"does not name {argument}: {text}"
     if shown not in text:
         yield f"does not show {shown}: {text}"
-    if not was_raised_here(error):
+    if not isinstance(error, Refused) and not was_raised_here(error):
         yield f"was not raised by minirnn: {text}"
 
 

@@ -45,7 +45,9 @@ def lines(*separators: str) -> st.SearchStrategy[bytes]:
 
 def toml() -> st.SearchStrategy[bytes]:
     """Bytes, and lines of a key that there is and a value of any kind."""
-    values = st.sampled_from(["1", "-1", "0", "nan", "inf", "1e400", "true", '"a"', "[]", "{}", "1979-05-27", "'" + "9" * 40 + "'"])
+    values = st.sampled_from(
+        ["1", "-1", "0", "nan", "inf", "1e400", "true", '"a"', "[]", "{}", "1979-05-27", "'" + "9" * 40 + "'"]
+    )
     rows = st.lists(st.tuples(st.sampled_from(KEYS), values), max_size=4, unique_by=lambda row: row[0])
     return st.binary(max_size=40) | rows.map(lambda rows: "\n".join(" = ".join(row) for row in rows).encode())
 
@@ -53,7 +55,9 @@ def toml() -> st.SearchStrategy[bytes]:
 def vocabularies() -> st.SearchStrategy[Any]:
     """Whatever JSON can say, and what looks like a vocabulary."""
     entries = st.lists(st.text(max_size=3) | st.lists(st.text(max_size=3), max_size=3) | st.none(), max_size=5)
-    near = st.fixed_dictionaries({"units": st.sampled_from(["words", "chars", "bpe"])}, optional={"tokens": entries, "merges": entries})
+    near = st.fixed_dictionaries(
+        {"units": st.sampled_from(["words", "chars", "bpe"])}, optional={"tokens": entries, "merges": entries}
+    )
     return plain() | near
 
 
@@ -84,14 +88,20 @@ def readers(folder: Path) -> dict[str, Reader]:
     values = st.dictionaries(st.sampled_from(sorted(meta)), plain(), min_size=1, max_size=2)
     config = st.dictionaries(st.sampled_from(sorted(meta["model"])), plain(), min_size=1, max_size=2)
     return {
-        "load, bytes": Reader(from_file(load), CheckpointError, st.binary(max_size=60) | spliced.filter(lambda b: b != good)),
-        "load, under a good seal": Reader(sealed, CheckpointError, values | config.map(lambda c: {"model": {**meta["model"], **c}})),
+        "load, bytes": Reader(
+            from_file(load), CheckpointError, st.binary(max_size=60) | spliced.filter(lambda b: b != good)
+        ),
+        "load, under a good seal": Reader(
+            sealed, CheckpointError, values | config.map(lambda c: {"model": {**meta["model"], **c}})
+        ),
         "read_text": Reader(from_file(read_text), DataError, lines(" ")),
         "read_pairs": Reader(from_file(read_pairs), DataError, lines("\t")),
         "a config of train": Reader(from_file(CHARACTERS.read_config), UsageError, toml()),
         "a config of train-seq2seq": Reader(from_file(PAIRS.read_config), UsageError, toml()),
         "TokenVocabulary.from_plain": Reader(TokenVocabulary.from_plain, DataError, vocabularies()),
-        "CharLM.vocabulary_from_plain": Reader(CharLM(3, 2, 3).vocabulary_from_plain, (DataError, TypeError, ValueError), plain()),
+        "CharLM.vocabulary_from_plain": Reader(
+            CharLM(3, 2, 3).vocabulary_from_plain, (DataError, TypeError, ValueError), plain()
+        ),
     }
 
 

@@ -51,7 +51,9 @@ def test_a_good_error_is_none():
     ]
     assert not [
         case.failure
-        for case in Call("nn.Linear", nn.Linear, {"in_features": 1, "out_features": 1}, {"in_features": [Bad("no", 0)]}).tried()
+        for case in Call(
+            "nn.Linear", nn.Linear, {"in_features": 1, "out_features": 1}, {"in_features": [Bad("no", 0)]}
+        ).tried()
         if case.failure
     ]
 
@@ -66,7 +68,10 @@ def test_a_change_is_found():
 
 
 def test_a_good_value_that_is_refused_is_found():
-    assert "good arguments" in [case.what for case in Call("f", nn.Linear, {"in_features": 0}, {"x": [Bad("no", 1)]}).tried()][-1]
+    assert (
+        "good arguments"
+        in [case.what for case in Call("f", nn.Linear, {"in_features": 0}, {"x": [Bad("no", 1)]}).tried()][-1]
+    )
 
 
 def test_an_operation_that_fails_is_no_raise():
