@@ -88,7 +88,7 @@ def test_cross_entropy_names_a_bad_target():
 
 def test_mean_squared_error_refuses_shapes_that_do_not_fit():
     for x, y in ((X, X[0]), (np.ones(0), np.ones(0))):
-        with pytest.raises(ValueError, match="mean_squared_error needs two arrays of one non-empty shape, got"):
+        with pytest.raises(ValueError, match="mean_squared_error needs x and y of one non-empty shape, got"):
             rules.mean_squared_error(x, y)
 
 
