@@ -1,0 +1,72 @@
+"""The CUDA sources compile for an H100 as CuPy will compile them there, and what is in registers stays there.
+
+Neither a device nor a driver is needed, but the compiler that CuPy loads: ``pip install nvidia-cuda-nvrtc-cu12``.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+from minirnn.kernels.launching import kernels_in, options, source_of
+
+pytest.importorskip("cupy", reason="CuPy is not installed")
+from cupy.cuda import compiler
+from cupy_backends.cuda.libs import nvrtc
+
+REGISTERS = {  # of a thread, at most: in float32, in float64. With 32 all the threads run that an H100 can hold
+    "rnn_activate": (16, 24),
+    "rnn_slopes": (16, 16),
+    "rnn_back": (16, 16),
+    "lstm_gates": (32, 40),
+    "lstm_slopes": (32, 40),
+    "lstm_gates_back": (24, 24),
+    "gru_gates": (32, 32),
+    "gru_reset": (24, 24),
+    "gru_candidate": (24, 24),
+    "gru_slopes": (24, 32),
+    "gru_gates_back": (24, 24),
+    "gru_candidate_back": (24, 24),
+    "gru_reset_back": (24, 24),
+}
+
+
+def why_not() -> str:
+    try:
+        nvrtc.getVersion()
+    except Exception as error:  # of whoever looks for the library
+        return f"NVRTC is not installed: {type(error).__name__}"
+    return ""
+
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "it is")
+
+
+def compiled(name: str, real: str) -> tuple[bytes, str]:
+    """Machine code for compute capability 9.0, and what the compiler says of it."""
+    log = io.StringIO()
+    told = (*options(real), "-ftz=true", "--device-as-default-execution-space", "-arch=sm_90", "--ptxas-options=-v")
+    program = compiler._NVRTCProgram(source_of(f"{name}.cu"), f"{name}.cu", (), (), method="cubin")
+    return program.compile(told, log)[0], log.getvalue()
+
+
+@pytest.mark.parametrize("real", ["float", "double"])
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+def test_a_source_compiles_without_a_word_and_spills_nothing(name, real):
+    code, log = compiled(name, real)
+    assert code.startswith(b"\x7fELF")
+    assert "warning" not in log
+    used = dict(re.findall(r"Compiling entry function '(\w+)'.*?Used (\d+) registers", log, re.DOTALL))
+    spills = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
+    assert set(used) == set(kernels_in(source_of(f"{name}.cu")))
+    assert spills == [("0", "0", "0")] * len(used)
+    for kernel, registers in used.items():
+        assert int(registers) <= REGISTERS[kernel][real == "double"], kernel
+
+
+def test_what_the_compiler_refuses_is_an_error():
+    program = compiler._NVRTCProgram("__global__ void f(REAL *x) { }", "f.cu", (), (), method="cubin")
+    with pytest.raises(compiler.CompileException, match="REAL"):
+        program.compile(("-arch=sm_90",), None)
