@@ -14,26 +14,26 @@ Key = tuple[str, str, str, str]  # place, line, operator, change
 
 REASONS = {
     "how many steps are prepared at once is a matter of speed: any number gives the same slopes": """
+        kernels.numpy.run
+            return max(1, RUN // max(1, numbers))
+                calls: max(1, RUN // max(1, numbers)) -> 1
+                constants: 1 -> 2
+                calls: max(1, numbers) -> 1
+                constants: 1 -> 2 (2)
         rules.gru.gru
-            for t, gates_t, dgates_t in steps_back(T, gates[:1].size, slopes):
+            for t, gates_t, dgates_t in steps_back(T, kernels.run(gates[:1].size), slopes):
                 bounds: :1 -> 1:
                 constants: 1 -> 2
                 constants: 1 -> 0
         rules.lstm.lstm
-            for t, da_t, dc_slope, carry in steps_back(T, 5 * H * B, slopes):
+            for t, da_t, dc_slope, carry in steps_back(T, kernels.run(5 * H * B), slopes):
                 factors: 5 * H * B -> (5 * H)
                 factors: 5 * H * B -> B
                 factors: 5 * H -> 5
                 factors: 5 * H -> H
                 constants: 5 -> 6
-        rules.recurrence.steps_back
-            run = max(1, RUN // max(1, numbers))
-                calls: max(1, RUN // max(1, numbers)) -> 1
-                constants: 1 -> 2
-                calls: max(1, numbers) -> 1
-                constants: 1 -> 2 (2)
         rules.rnn.rnn
-            for t, da_t in steps_back(T, H * B, slopes):
+            for t, da_t in steps_back(T, kernels.run(H * B), slopes):
                 factors: H * B -> H
                 factors: H * B -> B
     """,
