@@ -1,5 +1,7 @@
 // The GRU with reset_after over a sequence, there and back, each in one launch: the first equations (1) to (4) of
 // rules/gru.py. Who owns what, what travels, and why nobody waits for ever stands in sequence.cuh.
+#include "elementwise.cuh"
+#include "gru.cuh"
 #include "sequence.cuh"
 
 // Forward. A quad is one unit, its rows those of r, z, s_n and one of zeros, and what travels is h. Lane 8 * row + b has
@@ -35,7 +37,7 @@ extern "C" __global__ void __launch_bounds__(512, 1) gru_sequence(
         const float r = __shfl_sync(~0u, lane_has, b), z = __shfl_sync(~0u, lane_has, 8 + b);
         const float n = tanhf(a_x + r * __shfl_sync(~0u, lane_has, 16 + b));  // (3), in the last row
         if (is_ours && gates) gates[(t * 4 + row) * step + here] = row < 3 ? lane_has : n;
-        if (is_ours && row == 3) send(hs + t * step + here, n + z * (h_prev - n));  // (4)
+        if (is_ours && row == 3) send(hs + t * step + here, gru_unit(z, n, h_prev));  // (4)
     });
 }
 
@@ -68,17 +70,18 @@ extern "C" __global__ void __launch_bounds__(512, 1) gru_sequence_back(
         const long long here = is_ours ? (long long)unit * B + column : 0, now = t * step + here;
         const float *gate = gates + t * 4 * step + here;
         const float r = gate[0], z = gate[step], s_n = gate[2 * step], n = gate[3 * step];
-        const float h_prev = hs[now], dh_loss = dhs[now], kept = dh[here];
+        const float slope_n = gru_slope_n(z, n), slope_z = gru_slope_z(z, n, hs[now]);
+        const float dh_loss = dhs[now], kept = dh[here];
         const float dh_next = s ? kept + sum() : kept;  // (4, 1)
         if (is_ours && s == T) dh[here] = dh_next;
         if (is_ours && s < T) {
-            const float dh_t = dh_next + dh_loss;               // h_t is read twice
-            const float da_n = dh_t * (1 - z) * (1 - n * n);  // (4, 3)
-            dh[here] = dh_t * z;                              // (4)
+            const float dh_t = dh_next + dh_loss;  // h_t is read twice
+            const float da_n = dh_t * slope_n;    // (4, 3)
+            dh[here] = dh_t * z;                  // (4)
             float *sent = dgates + t * 4 * step + here;
-            send(sent, da_n * r);                                             // (3)
-            send(sent + step, da_n * s_n * r * (1 - r));                      // (3, 2)
-            send(sent + 2 * step, dh_t * (h_prev - n) * z * (1 - z));         // (4, 2)
+            send(sent, da_n * r);                         // (3)
+            send(sent + step, da_n * s_n * r * (1 - r));  // (3, 2)
+            send(sent + 2 * step, dh_t * slope_z);        // (4, 2)
             sent[3 * step] = da_n;
         }
     });

@@ -1,5 +1,7 @@
 // The LSTM over a sequence, there and back, each in one launch: equations (1) to (4) of rules/lstm.py, without peepholes
 // and projection. Who owns what, what travels, and why nobody waits for ever stands in sequence.cuh.
+#include "elementwise.cuh"
+#include "lstm.cuh"
 #include "sequence.cuh"
 
 // Forward. A quad is one unit, its rows i f g o, and what travels is h. So lane 8 * gate + b finds the pre-activation of
@@ -46,7 +48,7 @@ extern "C" __global__ void __launch_bounds__(512, 1) lstm_sequence(
 
 // Backward. A quad is four units, its rows are columns of W_hh, and what travels is da: a step back needs all 4H rows of
 // it. A lane has one unit and one column: it undoes (4), (3) and (2) there, and the sum over the da of this step is what
-// the step asks of h_prev. Step s goes back through t = T - 1 - s; the last one only finishes dh of h_0.
+// the step asks of h_prev. The slopes wait for nobody, and are computed before. Step s goes back through t = T - 1 - s; the last one only finishes dh of h_0.
 extern "C" __global__ void __launch_bounds__(512, 1) lstm_sequence_back(
     float *da,           // (T, 4H, B), the mailbox
     const float *W_hh,   // (4H, H)
@@ -73,19 +75,21 @@ extern "C" __global__ void __launch_bounds__(512, 1) lstm_sequence_back(
         const bool is_ours = unit < H && column < B;
         const long long here = is_ours ? (long long)unit * B + column : 0, now = t * step + here;
         const float *gate = gates + t * 4 * step + here;
-        const float i = gate[0], f = gate[step], g = gate[2 * step], o = gate[3 * step];
-        const float c_prev = cs[now], c = cs[now + step], dh_loss = dhs[now], dc_next = dc[here];
+        const float dh_loss = dhs[now], dc_next = dc[here];
+        float s_i, s_f, s_g, s_o, dc_slope, carry;
+        lstm_unit_slopes(gate[0], gate[step], gate[2 * step], gate[3 * step], 0, 0, 0, cs[now], cs[now + step],
+                         s_i, s_f, s_g, s_o, dc_slope, carry);
         const float dh_next = s ? sum() : dh[here];  // (1)
         if (is_ours && s == T) dh[here] = dh_next;
         if (is_ours && s < T) {
-            const float dh_t = dh_next + dh_loss, tanh_c = tanhf(c);     // h_t is read twice
-            const float dc_t = dc_next + dh_t * o * (1 - tanh_c * tanh_c);  // (4)
-            dc[here] = dc_t * f;                                        // (3)
+            const float dh_t = dh_next + dh_loss;           // h_t is read twice
+            const float dc_t = dc_next + dh_t * dc_slope;  // (4)
+            dc[here] = dc_t * carry;                        // (3)
             float *sent = da + t * 4 * step + here;
-            send(sent, dc_t * g * i * (1 - i));                   // (3, 2)
-            send(sent + step, dc_t * c_prev * f * (1 - f));       // (3, 2)
-            send(sent + 2 * step, dc_t * i * (1 - g * g));        // (3, 2)
-            send(sent + 3 * step, dh_t * tanh_c * o * (1 - o));   // (4, 2)
+            send(sent, dc_t * s_i);             // (3, 2)
+            send(sent + step, dc_t * s_f);      // (3, 2)
+            send(sent + 2 * step, dc_t * s_g);  // (3, 2)
+            send(sent + 3 * step, dh_t * s_o);  // (4, 2)
         }
     });
 }

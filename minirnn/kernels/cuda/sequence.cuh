@@ -117,6 +117,3 @@ __device__ void each_step(
             __syncthreads();  // sync: the columns have been read, and others may come
         }
 }
-
-// sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: nothing overflows
-__device__ __forceinline__ float sigmoid(float x) { return 0.5f * tanhf(0.5f * x) + 0.5f; }

@@ -103,11 +103,11 @@ class Emulated:
             shared memory.
         """
         guarded = {k: _Guarded(x) for k, x in enumerate(arguments) if isinstance(x, np.ndarray)}
-        values = [
-            ctypes.c_void_p(guarded[k].address if k in guarded else None) if k in guarded or x is None else _c_number(x)
+        values = [  # as CUDA is: the address of every argument, which for an array is an address itself
+            np.array(x) if isinstance(x, np.generic) else np.array(guarded[k].address if k in guarded else 0, np.uintp)
             for k, x in enumerate(arguments)
         ]
-        pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
+        pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
         function = self._library[f"emulated_{kernel}"]
         function.restype = ctypes.c_char_p
         failure = function(
@@ -151,10 +151,6 @@ class _Guarded:
 
     def give_back(self) -> None:
         self.array.reshape(-1).view(np.uint8)[...] = self.inner
-
-
-def _c_number(x: np.generic) -> Any:
-    return np.ctypeslib.as_ctypes_type(x.dtype)(x.item())
 
 
 class _Dim3(ctypes.Structure):
