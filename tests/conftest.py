@@ -102,3 +102,13 @@ def _global_state() -> dict[str, Any]:
         "error handling": np.geterr(),
         "module cupy": sys.modules.get("cupy"),
     }
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Prints what the campaigns of trust have tried."""
+    reports = (report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome))
+    counts = [value for report in reports for name, value in report.user_properties if name == "campaign"]
+    if counts:
+        terminalreporter.section("campaigns, quick part")
+    for line in sorted(counts):
+        terminalreporter.write_line(line)

@@ -5,8 +5,9 @@ from counting import Tried, campaigns, failures
 
 
 @pytest.mark.parametrize("name", campaigns())
-def test_campaign(name):
+def test_campaign(name, record_property):
     tried, wrong = failures(campaigns()[name](long=False, seed=0))
+    record_property("campaign", f"{name}: {tried:,} cases, {len(wrong):,} failures")
     assert tried
     assert not wrong, "\n".join(f"{case.what}: {case.failure}" for case in wrong)
 
