@@ -95,6 +95,15 @@ def test_only_the_mutator_compiles_and_only_that(tmp_path):
     )
 
 
+def test_only_the_emulator_starts_a_compiler_and_it_opens_no_network(tmp_path):
+    for file in ("testing/cuda_emulator/__init__.py", "testing/laws.py"):
+        plant(tmp_path, file, "import subprocess, ctypes, socket")
+    assert sorted(banned_constructs(tmp_path)) == [
+        "testing.cuda_emulator.__init__ imports socket",
+        *(f"testing.laws imports {name}" for name in ("ctypes", "socket", "subprocess")),
+    ]
+
+
 @pytest.mark.parametrize(
     "text",
     ["import cupy", "x = xp.float32", "x = y.astype('float64')", "x = zeros(3, device=cuda)", "import numpy as np"],

@@ -21,7 +21,7 @@ SIZES = [(4, 5, 9), (1, 6, 2), (3, 1, 1), (2, 33, 17)]  # T, H, B: odd ones, one
 
 
 def kernels_of(cell):
-    return emulated(source_of(f"{cell}_sequence.cu"), ("-DREAL=float", "-DPATIENCE=100000"))
+    return emulated(source_of(f"{cell}_sequence.cu"), ("-DREAL=float", "-DPATIENCE=30000"))
 
 
 def example(cell, T, H, B, seed=0):
@@ -140,11 +140,12 @@ def test_a_nan_ends_the_wait_of_nobody(cell):
     sizes = (3, 5, 9)
     inputs, dys = example(cell, *sizes), cotangents(cell, *sizes)
     worst = np.array([EMPTY], np.uint32).view(np.float32)[0]
+    row = {"lstm": 12, "gru": 14, "rnn": 0}[cell]  # one of tanh, which leaves a NaN its bits; sigmoid turns its sign
 
     def spoilt(name):
-        """Inputs and cotangents, with that number in one place of one of them."""
+        """Inputs and cotangents, with that number in a row of one of them."""
         given = {k: np.array(x, np.float32) for k, x in inputs.items()} | {"dhs": np.array(dys[0], np.float32)}
-        given[name].reshape(-1)[7] = worst
+        given[name][..., row if name == "a_xs" else 0, :] = worst
         return given, [given.pop("dhs"), *dys[1:]]
 
     for name in ("a_xs", "h_0", "W_hh", "dhs"):
