@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import os
 import subprocess
 import sys
@@ -71,6 +72,25 @@ def test_outside_the_context_cupy_is_not_the_fake():
 def test_submodules_of_a_real_cupy_are_out_of_reach(cp):
     with pytest.raises(ImportError):
         __import__("cupy.cutensor")
+
+
+def test_the_product_that_adds_has_to_be_imported(cp):
+    assert not hasattr(cp, "cublas")
+    gemm = importlib.import_module("cupy.cublas").gemm
+    a, b, c = (np.random.default_rng(0).normal(size=shape) for shape in ((3, 4), (4, 2), (3, 2)))
+    out = cp.asarray(c)
+    with counting() as counts:
+        assert gemm("N", "N", cp.asarray(a), cp.asarray(b), out=out, alpha=2.0, beta=0.5) is out
+        found = gemm("T", "N", cp.asarray(a.T.copy()), cp.asarray(b))
+    np.testing.assert_allclose(out.get(), 2 * a @ b + 0.5 * c, rtol=1e-14)
+    np.testing.assert_allclose(found.get(), a @ b, rtol=1e-14)
+    assert counts.launches == 5  # three of them uploads
+    garbage = gemm(
+        "N", "N", cp.asarray(a), cp.asarray(b), out=cp.empty((3, 2))
+    )  # holds nan, which beta=0 does not read
+    np.testing.assert_array_equal(garbage.get(), found.get())
+    with pytest.raises(RuntimeError, match="INVALID_VALUE"):
+        gemm("N", "N", cp.empty((3, 0)), cp.empty((0, 2)))
 
 
 # The boundary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 import sys
@@ -9,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from minirnn.testing.strict_cupy.linalg import cublas
 from minirnn.testing.strict_cupy.module import Generator, fake
 
 real = pytest.importorskip("cupy", reason="CuPy is not installed")
@@ -138,6 +140,16 @@ def test_raw_kernels_take_what_cupys_take():
     assert "grid, block, args, \\*, shared_mem=0" in real.RawKernel.__call__.__doc__
     assert [p.name for p in parameters(fake.RawKernel.__call__)] == ["self", "grid", "block", "args", "shared_mem"]
     assert hasattr(real.RawKernel, "max_dynamic_shared_size_bytes") and hasattr(real.RawModule, "get_function")
+
+
+def test_the_product_that_adds_takes_what_cupys_takes():
+    theirs = importlib.import_module("cupy.cublas").gemm
+    assert [(p.name, p.default) for p in parameters(cublas.gemm)] == [(p.name, p.default) for p in parameters(theirs)]
+    refused = ((HOST[0], HOST), (HOST, HOST.T.astype("d")), (HOST, HOST), (HOST.astype("i4"), HOST.T.astype("i4")))
+    for a, b in refused:
+        mine = complaint(lambda: cublas.gemm("N", "N", fake.asarray(a), fake.asarray(b)))  # noqa: B023  # called at once
+        assert mine == complaint(lambda: theirs("N", "N", real_array(a), real_array(b)))  # noqa: B023  # called at once
+        assert mine.startswith(("AssertionError", "TypeError"))
 
 
 def test_what_is_asked_of_an_array_before_a_launch():

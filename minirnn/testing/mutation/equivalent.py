@@ -37,6 +37,17 @@ REASONS = {
                 factors: H * B -> H
                 factors: H * B -> B
     """,
+    "on the host a loop reads any layout: only what device kernels read has to be brought into order": """
+        rules.gru.gru
+            dhs, back = kernels.in_order(dhs, dtype), way_back(W_hh, B, dtype)
+                calls: kernels.in_order(dhs, dtype) -> dhs
+        rules.lstm.lstm
+            dhs, recur_back = kernels.in_order(dhs, dtype), kernels.product(W_hh.T, B)
+                calls: kernels.in_order(dhs, dtype) -> dhs
+        rules.rnn.rnn
+            dhs, recur_back = kernels.in_order(dhs, dtype), kernels.product(W_hh.T, B)
+                calls: kernels.in_order(dhs, dtype) -> dhs
+    """,
     "what is worth a thread or a block of rows is a matter of speed: any pieces give the same numbers": """
         rules.losses.affine_cross_entropy
             loss, n = 0, max(1, ROWS // V)
