@@ -32,10 +32,12 @@ REASONS = {
                 factors: 5 * H -> 5
                 factors: 5 * H -> H
                 constants: 5 -> 6
+                calls: kernels.run(5 * H * B) -> (5 * H * B)
         rules.rnn.rnn
             for t, da_t in steps_back(T, kernels.run(H * B), slopes):
                 factors: H * B -> H
                 factors: H * B -> B
+                calls: kernels.run(H * B) -> (H * B)
     """,
     "on the host a loop reads any layout: only what device kernels read has to be brought into order": """
         rules.gru.gru
