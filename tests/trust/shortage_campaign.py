@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from itertools import product
+from linecache import getline
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -51,8 +52,16 @@ class Lines:
             sys.settrace(before)
 
     def ends(self) -> list[int]:
-        """Where each distinct line of what reads and writes files was run first, and where last."""
-        numbered = [(place, n) for n, place in enumerate(self.seen, 1) if any(part in place[0] for part in READING)]
+        """Where each distinct line of what reads and writes files was run first, and where last.
+
+        Not ``with`` lines: Python is in one again when its block is left, between the block and the cleaning up, and
+        takes no memory there.
+        """
+        numbered = [
+            (place, n)
+            for n, place in enumerate(self.seen, 1)
+            if any(part in place[0] for part in READING) and not getline(*place).lstrip().startswith("with ")
+        ]
         return sorted({*dict(numbered).values(), *dict(reversed(numbered)).values()})
 
 
