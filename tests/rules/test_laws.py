@@ -36,5 +36,7 @@ def test_a_pullback_is_named_after_its_rule(name, data):
 @pytest.mark.parametrize("name", RULES)
 @given(data=st.data())
 def test_the_laws_hold(backend, name, data):
+    """Numbers judge NumPy; elsewhere the law that all is as on NumPy judges, on the same draws and for less."""
     inputs, static = here(data.draw(RULES[name]))
-    check_laws(getattr(rules, name), inputs, static, without=NOT_MEANT.get(name, ()))
+    by_numbers = () if backend is np else ("gradients_match_numbers", "every_subset_of_outputs")
+    check_laws(getattr(rules, name), inputs, static, without=(*by_numbers, *NOT_MEANT.get(name, ())))

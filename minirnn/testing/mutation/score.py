@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,9 +101,10 @@ def killer(mutant: Mutant) -> str:
 
 
 def _check_rules(mutant: Mutant) -> None:
-    for rule, inputs, static in _trials(mutant):
+    loaded: dict[tuple[str, bool], Callable] = {}  # one world for all examples
+    for rule, inputs, static in _trials(mutant, loaded):
         check_rule(rule, inputs, static, max_entries=2)
-    for rule, inputs, static in _trials(mutant):
+    for rule, inputs, static in _trials(mutant, loaded):
         check_laws(rule, inputs, static, without=(*SEEN_BEFORE, *NOT_MEANT.get(rule.__name__, ())))
         original = getattr(rules, rule.__name__)  # the law on complex numbers asks nothing of who takes none any more
         assert complex_arguments(rule, inputs, static) == complex_arguments(original, inputs, static)
@@ -111,12 +112,14 @@ def _check_rules(mutant: Mutant) -> None:
             np.testing.assert_allclose(rule(*inputs, **static)[0], original(*inputs, **static)[0], rtol=1e-12)
 
 
-def _trials(mutant: Mutant) -> Iterator[tuple[Any, ...]]:
+def _trials(mutant: Mutant, loaded: dict[tuple[str, bool], Callable]) -> Iterator[tuple[Any, ...]]:
     """The rules that the mutant is part of, each with every example, in turn as a whole and in pieces."""
     for name in (name for name in mutant.subject.rules if name not in AROUND_RULES):
         for k, (inputs, static) in enumerate([*examples(name), *FAR_AWAY.get(name, ())]):
-            rule = with_workers(2, load(mutant, name, PIECES)) if k % 2 else load(mutant, name)
-            yield rule, inputs, static
+            way = name, k % 2 == 1
+            if way not in loaded:
+                loaded[way] = with_workers(2, load(mutant, name, PIECES)) if k % 2 else load(mutant, name)
+            yield loaded[way], inputs, static
 
 
 def listed_but_dead(found: Iterable[Score]) -> set[Key]:
