@@ -13,6 +13,7 @@ from minirnn.testing.example_inputs import EXAMPLES, examples
 from minirnn.testing.mutation import __main__ as command
 from minirnn.testing.mutation import equivalent, score
 from minirnn.testing.mutation.around_rules import check_around_rules
+from minirnn.testing.mutation.equivalent import EQUIVALENT
 from minirnn.testing.mutation.hand_written import with_workers
 from minirnn.testing.mutation.mutants import Mutant, load, load_around, mutants_of
 from minirnn.testing.mutation.operators import OPERATORS
@@ -34,8 +35,13 @@ def mutants_with(place, change):
 
 @pytest.mark.parametrize("module", sorted({s.module for s in subjects()}))
 def test_no_mutant_lives_but_those_that_are_listed(module):
-    """And the list is exact: none that is there is killed, or is no more. By module, for the workers to share."""
-    found = [score.score_of(s) for s in subjects() if s.module == module]
+    """And the list is exact: none that is there is no more, or is killed. By module, for the workers to share.
+
+    Those that live take longest, as all is tried on them: here it is one for each reason, and by the command all.
+    """
+    one_of_each = {reason: key for key, reason in EQUIVALENT.items()}.values()
+    believed = EQUIVALENT.keys() - set(one_of_each)
+    found = [score.score_of(s, believed) for s in subjects() if s.module == module]
     assert [str(mutant) for s in found for mutant in s.survivors] == []
     assert listed_but_dead(found) == set()
     noticed = sum(len(s.by_check) + len(s.by_law) for s in found)
@@ -43,7 +49,7 @@ def test_no_mutant_lives_but_those_that_are_listed(module):
 
 
 def test_the_list_of_equivalents_names_places_that_are_there():
-    assert {key[0] for key in equivalent.EQUIVALENT} <= {s.place for s in subjects()}
+    assert {key[0] for key in EQUIVALENT} <= {s.place for s in subjects()}
 
 
 def test_there_are_many_of_every_kind():
