@@ -1,7 +1,10 @@
 """What the architecture tests ask of source files, as functions of a folder that answer in words."""
 
 import ast
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
+
+parsed = cache(ast.parse)  # several questions are asked of one house
 
 FLOORS = (
     {"version", "devices", "explaining", "arrays", "memory", "workers", "kernels", "text"},
@@ -59,7 +62,7 @@ DEVICES = {"cupy", "cuda", "device", "Device", "numpy", "np"}
 def modules(house):
     """Dotted name below the house, and syntax tree, of every file."""
     for path in sorted(house.rglob("*.py")):
-        yield ".".join(path.relative_to(house).with_suffix("").parts), ast.parse(path.read_text(encoding="utf-8"))
+        yield ".".join(path.relative_to(house).with_suffix("").parts), parsed(path.read_text(encoding="utf-8"))
 
 
 def imports(name, tree, names):
