@@ -114,8 +114,8 @@ def test_refuses_bad_characters(characters, reason):
 def test_refuses_a_misspelt_policy_and_what_is_no_text():
     with pytest.raises(ValueError, match='unknown must be "error", "skip" or "replace", got \'ignore\''):
         Vocabulary("a").encode("a", unknown="ignore")
-    for call in (Vocabulary, Vocabulary("a").encode):
-        with pytest.raises(TypeError, match="text must be a str, got bytes"):
+    for name, call in {"characters": Vocabulary, "text": Vocabulary("a").encode}.items():
+        with pytest.raises(TypeError, match=f"{name} must be a str, got bytes"):
             call(b"a")
 
 
