@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
+from numbers import Integral
 
 from numpy.lib.array_utils import normalize_axis_index
 
@@ -240,8 +240,8 @@ def dropout(x, *, p, seed, stream="dropout", step=0, over=(), first=0):
     ``first`` says which row of a longer ``x`` the first of this one is: a window of a sequence draws the rows that the
     mask of the whole has there, and none before them. That is, ``dropout(x)[k:] = dropout(x[k:], first=k)``.
     """
-    if not isinstance(p, Real) or not 0 <= p <= 1:
-        raise ValueError(f"p must be a number between 0 and 1, got {p!r}")
+    if not 0 <= p <= 1:
+        raise ValueError(f"p must lie between 0 and 1, got {p}")
     if not isinstance(first, Integral) or first < 0:
         raise ValueError(f"first must be an integer that is not negative, got {first!r}")
     p = float(p)  # a scalar of NumPy would make float64 of float32

@@ -150,5 +150,5 @@ def test_pullbacks_keep_masks_and_factors_and_no_more():
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
 def test_a_p_that_is_no_probability_is_refused(p):
-    with pytest.raises(ValueError, match=f"p must be a number between 0 and 1, got {p}"):
+    with pytest.raises(ValueError, match=f"p must lie between 0 and 1, got {p}"):
         rules.dropout(X, p=p, seed=0)

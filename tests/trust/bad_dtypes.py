@@ -180,7 +180,12 @@ def operations() -> Iterator[Call]:
             f"ops.{name}",
             lambda x, name=name: getattr(ops, name)(x),
             {"x": x},
-            {"x": [case._replace(shown="", named="array" if case.value is None and name != "softmax" else "x") for case in bad]},
+            {
+                "x": [
+                    case._replace(shown="", named="array" if case.value is None and name != "softmax" else "x")
+                    for case in bad
+                ]
+            },
         )
     yield Call(
         "ops.where",

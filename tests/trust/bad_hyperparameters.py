@@ -140,7 +140,7 @@ def layers() -> Iterator[Call]:
     )
     x = f32(2, 3)
     drop = {
-        "p": bad({"negative": -0.1, "above one": 1.5, "NaN": math.nan, "text": "0.1"}),
+        "p": bad({"negative": -0.1, "above one": 1.5, "NaN": math.nan}) + bad({"text": "0.1"}, TypeError),
         "seed": bad(SEED),
         "first": bad(SEED),
         "step": bad(SEED),
