@@ -110,7 +110,7 @@ def test_a_bias_of_another_length_than_the_batch_is_told_by_its_shape():
 
 
 @pytest.mark.parametrize("name", bug_zoo.BUGS)
-@settings(max_examples=15)  # of sizes; five draws of one size stand above
+@settings(max_examples=settings().max_examples // 3)  # of sizes: five draws of one size stand above
 @given(inputs=some.lstm_arguments(H=(2, 3)))
 def test_no_draw_of_the_required_setting_lets_a_bug_live(name, inputs):
     with pytest.raises(GradcheckError):
