@@ -38,8 +38,8 @@ BANNED_IN = {
 }
 # The mutator runs the library's own source with one place changed; nothing else reaches it, and only tests call it.
 MAY_CALL = {"testing.mutation.mutants": {"exec", "compile"}}
-# Of the banned modules, by file. The emulator has g++ compile the library's own CUDA sources, and calls what comes of it:
-# nothing but the fake device and tests reaches it.
+# Of the banned modules, by file. The emulator has g++ compile the library's own CUDA sources, and calls what comes of
+# it: nothing but the fake device and tests reaches it.
 MAY_IMPORT = {"testing.cuda_emulator.__init__": {"subprocess", "ctypes"}}
 MAY_IMPORT_BY_NAME = {"cli.bench", "cli.doctor"}  # names from tables of their own
 MAKE_RULES = {"combinators", "rtrl"}  # files of rules/ whose functions return rules
