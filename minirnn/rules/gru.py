@@ -239,7 +239,7 @@ def gru(
             return gates[run], dgates[run]
 
         done = plain and kernels.in_one_launch("gru_sequence_back", dgates, W_hh, dhs, gates, h_prevs, dh)
-        run = kernels.run(kept * H * B)
+        run = kernels.run(gates[:1].size)
         for t, gates_t, dgates_t in steps_back(0 if done else T, run, slopes):  # only here time runs backward
             if probe is not None:
                 probe("dh", t, dh + dhs[t])  # h_t is read twice

@@ -22,12 +22,12 @@ REASONS = {
                 calls: max(1, numbers) -> 1
                 constants: 1 -> 2 (2)
         rules.gru.gru
-            for t, gates_t, dgates_t in steps_back(T, kernels.run(gates[:1].size), slopes):
+            run = kernels.run(gates[:1].size)
                 bounds: :1 -> 1:
                 constants: 1 -> 2
                 constants: 1 -> 0
         rules.lstm.lstm
-            for t, da_t, dc_slope, carry in steps_back(T, kernels.run(5 * H * B), slopes):
+            run = kernels.run(5 * H * B)
                 factors: 5 * H * B -> (5 * H)
                 factors: 5 * H * B -> B
                 factors: 5 * H -> 5
@@ -35,7 +35,7 @@ REASONS = {
                 constants: 5 -> 6
                 calls: kernels.run(5 * H * B) -> (5 * H * B)
         rules.rnn.rnn
-            for t, da_t in steps_back(T, kernels.run(H * B), slopes):
+            for t, da_t in steps_back(0 if done else T, kernels.run(H * B), slopes):
                 factors: H * B -> H
                 factors: H * B -> B
                 calls: kernels.run(H * B) -> (H * B)
