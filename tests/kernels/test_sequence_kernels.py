@@ -9,7 +9,7 @@ import pytest
 
 from minirnn import rules
 from minirnn.kernels import sequences
-from minirnn.kernels.launching import source_of
+from minirnn.kernels.launching import options, source_of
 from minirnn.kernels.sequences import EMPTY, KERNELS, LANES, StalledError, check_stalled, plan, use_whole_sequences
 from minirnn.testing import counting, cuda_emulator, strict_cupy
 from minirnn.testing.cuda_emulator import emulated
@@ -21,7 +21,7 @@ SIZES = [(4, 5, 9), (1, 6, 2), (3, 1, 1), (2, 33, 17)]  # T, H, B: odd ones, one
 
 
 def kernels_of(cell):
-    return emulated(source_of(f"{cell}_sequence.cu"), ("-DREAL=float", "-DPATIENCE=30000"))
+    return emulated(source_of(f"{cell}_sequence.cu"), options("float"))
 
 
 def example(cell, T, H, B, seed=0):
@@ -175,6 +175,7 @@ def test_every_wait_is_marked():
 def cp(monkeypatch):
     with strict_cupy() as cupy:
         monkeypatch.setitem(cupy.cuda.Device.attributes, "MultiProcessorCount", 2)
+        monkeypatch.setattr(sequences, "WARPS", 2)
         yield cupy
 
 

@@ -25,6 +25,7 @@
 #define __forceinline__ inline
 #define __restrict__
 #define __launch_bounds__(...)
+#define PATIENCE 30000  // how often a kernel looks for what others should have sent, before it gives up
 
 using std::max;
 using std::min;
