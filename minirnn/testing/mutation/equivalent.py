@@ -22,23 +22,47 @@ REASONS = {
                 calls: max(1, numbers) -> 1
                 constants: 1 -> 2 (2)
         rules.gru.gru
-            run = kernels.run(gates[:1].size)
-                bounds: :1 -> 1:
-                constants: 1 -> 2
-                constants: 1 -> 0
+            run = kernels.run(kept * H * B)
+                calls: kernels.run(kept * H * B) -> (kept * H * B)
+                factors: kept * H * B -> (kept * H)
+                factors: kept * H * B -> B
+                factors: kept * H -> kept
+                factors: kept * H -> H
         rules.lstm.lstm
             run = kernels.run(5 * H * B)
+                calls: kernels.run(5 * H * B) -> (5 * H * B)
                 factors: 5 * H * B -> (5 * H)
                 factors: 5 * H * B -> B
                 factors: 5 * H -> 5
                 factors: 5 * H -> H
                 constants: 5 -> 6
-                calls: kernels.run(5 * H * B) -> (5 * H * B)
         rules.rnn.rnn
             for t, da_t in steps_back(0 if done else T, kernels.run(H * B), slopes):
                 factors: H * B -> H
                 factors: H * B -> B
                 calls: kernels.run(H * B) -> (H * B)
+    """,
+    "on the host all steps are never one launch: what its kernels are given is tried on the fake device": """
+        rules.gru.gru
+            for t, gates_t, dgates_t in steps_back(0 if done else T, run, slopes):
+                conditions: 0 if done else T -> T
+                constants: 0 -> 1
+        rules.lstm.lstm
+            done = plain and kernels.in_one_launch("lstm_ … ence_back", da, W_hh, dhs, gates, cs, dh, dc)
+                names: dh -> dc
+                names: dc -> dh
+                times: dc -> dc_prev
+            for t, da_t, dc_slope, carry in steps_back(0 if done else T, run, slopes):
+                conditions: 0 if done else T -> T
+                constants: 0 -> 1
+        rules.rnn.rnn
+            done = plain and kernels.in_one_launch("rnn_sequence_back", da, W_hh, dhs, hs[1:], dh)
+                bounds: 1: -> :1
+                constants: 1 -> 2
+                constants: 1 -> 0
+            for t, da_t in steps_back(0 if done else T, kernels.run(H * B), slopes):
+                conditions: 0 if done else T -> T
+                constants: 0 -> 1
     """,
     "on the host a loop reads any layout: only what device kernels read has to be brought into order": """
         rules.gru.gru
