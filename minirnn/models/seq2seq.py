@@ -86,6 +86,7 @@ class Seq2Seq(Module):
     """
 
     KIND = "seq2seq"  # what its checkpoints are of
+    _teacher_forcing: float
 
     def __init__(
         self,
