@@ -54,5 +54,5 @@ def test_a_gradient_of_zero_has_no_direction():
 
 @pytest.mark.parametrize("window", [0, -1, 2.5])
 def test_impossible_windows_are_refused(window):
-    with pytest.raises(ValueError, match=f"window must be a positive number of steps, got {window}"):
+    with pytest.raises(ValueError, match=rf"windows\[0\] must be a positive integer, got {window}"):
         lens.truncation(recorded(layer_of("gru")), [window])

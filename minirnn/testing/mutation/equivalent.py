@@ -22,12 +22,10 @@ REASONS = {
                 calls: max(1, numbers) -> 1
                 constants: 1 -> 2 (2)
         rules.gru.gru
-            run = kernels.run(kept * H * B)
-                calls: kernels.run(kept * H * B) -> (kept * H * B)
-                factors: kept * H * B -> (kept * H)
-                factors: kept * H * B -> B
-                factors: kept * H -> kept
-                factors: kept * H -> H
+            run = kernels.run(gates[:1].size)
+                bounds: :1 -> 1:
+                constants: 1 -> 2
+                constants: 1 -> 0
         rules.lstm.lstm
             run = kernels.run(5 * H * B)
                 calls: kernels.run(5 * H * B) -> (5 * H * B)

@@ -89,7 +89,7 @@ def broken_cupy(status: int, devices: int = 1, driver: int = 12090) -> Iterator[
 @contextmanager
 def _standing_in(module: ModuleType) -> Iterator[None]:
     replaced = {name: sys.modules.pop(name) for name in list(sys.modules) if _belongs_to_cupy(name)}
-    sys.modules.update({"cupy": module, "cupy.cublas": cublas})
+    sys.modules.update({"cupy": module, "cupy.cublas": cublas})  # type: ignore[dict-item]  # a class that stands for one
     try:
         yield
     finally:
