@@ -148,15 +148,20 @@ def _seal(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> memoryvi
         if not isinstance(array, np.ndarray) or array.dtype.newbyteorder("<").str not in _DTYPES:
             found = getattr(array, "dtype", type(array).__name__)
             raise TypeError(f"arrays[{name!r}] must be a NumPy array of bool, int, uint or float, got {found}")
-    with zipfile.ZipFile(file := io.BytesIO(), "w") as archive:
-        for name, array in {_META: np.frombuffer(_to_json(meta), np.uint8), **arrays}.items():
-            member = zipfile.ZipInfo(f"{name}.npy")  # dated 1980-01-01, whatever the clock says
-            member.create_system = 3  # and made under Unix, wherever it was
-            member.file_size = array.nbytes  # tells zipfile which members need the 64-bit form
-            with archive.open(member, "w") as stream:
-                little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-                np.lib.format.write_array(stream, little, version=(1, 0), allow_pickle=False)
-        archive.comment = _TAG + bytes(_DIGEST)
+    try:
+        with zipfile.ZipFile(file := io.BytesIO(), "w") as archive:
+            for name, array in {_META: np.frombuffer(_to_json(meta), np.uint8), **arrays}.items():
+                member = zipfile.ZipInfo(f"{name}.npy")  # dated 1980-01-01, whatever the clock says
+                member.create_system = 3  # and made under Unix, wherever it was
+                member.file_size = array.nbytes  # tells zipfile which members need the 64-bit form
+                with archive.open(member, "w") as stream:
+                    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+                    np.lib.format.write_array(stream, little, version=(1, 0), allow_pickle=False)
+            archive.comment = _TAG + bytes(_DIGEST)
+    except ValueError as error:
+        if isinstance(error.__context__, MemoryError):  # zipfile says that a member is unfinished, and not why
+            raise error.__context__ from None
+        raise
     blob = file.getbuffer()
     blob[-_DIGEST:] = hashlib.sha256(blob[:-_DIGEST]).hexdigest().encode()
     return blob
