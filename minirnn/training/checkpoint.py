@@ -214,6 +214,13 @@ class Checkpoint(Callback):
             raise RunDirectoryError(
                 f"another process trains in {self.directory}; wait until it has ended, or use another directory"
             ) from error
+        try:
+            self._begin(trainer, there)
+        except BaseException:  # no run is under way here
+            release(self.directory)
+            raise
+
+    def _begin(self, trainer: Trainer, there: list[str]) -> None:
         if self.resume and (self.directory / "last.npz").exists():
             self.read_into(trainer)
             self._put_back()

@@ -8,7 +8,7 @@ import pytest
 from tiny_runs import bits, tiny_model, tiny_stream
 
 from minirnn import Checkpoint, Trainer, load
-from minirnn.training import Callback, RunDirectoryError
+from minirnn.training import Callback, CheckpointError, RunDirectoryError
 from minirnn.training.sealed import read_sealed
 
 
@@ -236,6 +236,16 @@ def test_a_directory_is_held_while_a_run_is_under_way_and_by_no_other_process(tm
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     os.close(other)
     trainer().run(steps=3, callbacks=[Checkpoint(tmp_path, resume=True)])
+
+
+def test_a_run_that_could_not_begin_holds_nothing(tmp_path):
+    run(tmp_path, 2)
+    (tmp_path / "last.npz").write_bytes(b"no checkpoint")
+    with pytest.raises(CheckpointError):
+        run(tmp_path, 3, resume=True)
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
 
 
 def test_a_run_that_broke_off_can_be_gone_on_with_in_the_same_process(tmp_path):

@@ -19,6 +19,7 @@ from trial_runs import RUNS, bits, files_of
 
 from minirnn import Checkpoint, load
 from minirnn.training import CheckpointError
+from minirnn.training.claiming import release
 
 STEP = 5  # of the last save
 READING = ("minirnn/training/", "numpy/lib/", "json/")  # zipfile's own lines cannot all stop half-way
@@ -114,8 +115,12 @@ def read(kind: str, folder: Path, lines: Lines) -> str:
 
 def resume(kind: str, folder: Path, lines: Lines) -> str:
     """The start of a run that goes on with another."""
-    trainer = RUNS[kind]()
-    return _read(lines, lambda: trainer.run(steps=STEP, callbacks=[Tight(folder, "on_start", lines)]))
+    trainer, checkpoint = RUNS[kind](), Tight(folder, "on_start", lines)
+    trainer.callbacks = [checkpoint]
+    try:
+        return _read(lines, lambda: checkpoint.on_start(trainer))
+    finally:
+        release(folder)
 
 
 def _load(folder: Path, lines: Lines) -> None:
@@ -124,13 +129,15 @@ def _load(folder: Path, lines: Lines) -> None:
 
 
 def _read(lines: Lines, call: Callable[[], Any]) -> str:
-    try:
-        call()
-    except MemoryError:
-        return ""
-    except CheckpointError as error:
-        return "" if "header that cannot be parsed" in error.reason else f"a good file was called bad: {error}"
-    return "it was swallowed" if lines.at else ""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            call()
+        except MemoryError:
+            return ""
+        except CheckpointError as error:
+            return "" if "header that cannot be parsed" in error.reason else f"a good file was called bad: {error}"
+    return "nobody heard of it" if lines.at and not warned else ""
 
 
 def campaign(long: bool, seed: int) -> Iterator[Tried]:
