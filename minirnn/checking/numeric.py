@@ -166,8 +166,11 @@ def why_not_analytic(number: Number, k: int, direction: np.ndarray) -> str:
         return f"the rule does not take complex input ({type(refusal).__name__}: {refusal})"
     if any(y.dtype.kind != "c" for y in outputs):
         return "the rule gives real output for complex input"
-    value, error = slope(number, "richardson", k, direction)
-    if not abs(exact - value) <= SAME * max(abs(exact), abs(value)) + error + rounding:
+    for difference in ("central", "richardson"):  # which takes three times as many values, where the first is far off
+        value, error = slope(number, difference, k, direction)
+        if abs(exact - value) <= SAME * max(abs(exact), abs(value)) + error + rounding:
+            break
+    else:
         return f"along a random direction the complex step gives {exact:.6g}, real differences {value:.6g}"
     line = number.along(k, direction)
     noise = max(abs((line(h) - line(-h)) / 2 - h * exact) for h in (2.0**-24, 2.0**-28))
