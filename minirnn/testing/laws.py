@@ -113,15 +113,32 @@ def zero_gives_zero(rule: Callable, inputs: Sequence, static: Static | None = No
 
 
 def every_subset_of_outputs(rule: Callable, inputs: Sequence, static: Static | None = None, *, seed: int = 0) -> None:
-    """Whichever outputs are used, zeros as cotangents of the others give the gradient of those."""
-    outputs, _ = _call(rule, inputs, static)
-    for size in range(1, len(outputs)):
-        for used in combinations(range(len(outputs)), size):
-            try:
-                check_rule(only_outputs(rule, used), inputs, static, seed=seed, max_entries=8)
-            except AssertionError as error:
-                what = f"with zeros for all outputs but {used}: {error}"
-                raise AssertionError(sentence("every_subset_of_outputs", rule, what)) from error
+    """Whichever outputs are used, zeros as cotangents of the others give the gradient of those.
+
+    Of one output that is the gradient that numbers give; of several the sum of those of each.
+    """
+    outputs, pullback = _call(rule, inputs, static)
+    cotangents = cotangents_like(outputs, seed)
+    everyone = range(len(outputs))
+    if len(everyone) == 1:
+        return
+
+    def of(used: Sequence[int]) -> list:
+        found = pullback(*(c if k in used else 0 * c for k, c in enumerate(cotangents)))
+        return each(lambda dx: dx.copy(), found)  # now: a pullback may use its buffers again
+
+    for k in everyone:
+        try:
+            check_rule(only_outputs(rule, (k,)), inputs, static, seed=seed, max_entries=8)
+        except AssertionError as error:
+            what = f"with zeros for all outputs but {(k,)}: {error}"
+            raise AssertionError(sentence("every_subset_of_outputs", rule, what)) from error
+    alone = [of((k,)) for k in everyone]
+    for size in range(2, len(outputs)):
+        for used in combinations(everyone, size):
+            expected = [None if dxs[0] is None else sum(dxs) for dxs in zip(*(alone[k] for k in used), strict=True)]
+            what = f"with zeros for all outputs but {used} is not the sum of theirs"
+            refuse_different("every_subset_of_outputs", rule, of(used), expected, what, rounded=outputs)
 
 
 def float32_stays_float32(rule: Callable, inputs: Sequence, static: Static | None = None, *, seed: int = 0) -> None:

@@ -78,6 +78,14 @@ def wrong_if_the_second_output_is_unused(x):
     return (1.0 * x, 3 * x), pullback
 
 
+def wrong_if_one_of_three_outputs_is_unused(x):
+    def pullback(*cotangents):
+        used = sum(bool((d != 0).any()) for d in cotangents)
+        return ((1.5 if used == 2 else 1.0) * sum(cotangents),)
+
+    return (1.0 * x, 1.0 * x, 1.0 * x), pullback
+
+
 def gives_float64(x):
     def pullback(dy):
         return (dy * np.float64(2),)
@@ -215,6 +223,10 @@ BROKEN = {
     clips_its_gradient: (laws.linear_in_the_cotangent, "the gradient of 'x' is not linear in the cotangent"),
     seeded_from_the_input: (laws.zero_gives_zero, "the gradient of 'x' is not zero"),
     wrong_if_the_second_output_is_unused: (laws.every_subset_of_outputs, r"zeros for all outputs but \(0,\)"),
+    wrong_if_one_of_three_outputs_is_unused: (
+        laws.every_subset_of_outputs,
+        r"the gradient of 'x' with zeros for all outputs but \(0, 1\) is not the sum of theirs",
+    ),
     gives_float64: (laws.float32_stays_float32, "the gradient of 'x' became float64"),
     computes_in_float64: (laws.float32_stays_float32, "output 0 became float64"),
     reads_memory_order: (
