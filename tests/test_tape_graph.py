@@ -31,7 +31,7 @@ from minirnn.nn import Module
 x = Tensor(1.0, requires_grad=True)
 sys.setrecursionlimit(200)
 y = x
-for _ in range(100_000):
+for _ in range({nodes}):
     {step}
 y.backward(retain_graph=True)
 assert float(x.grad) == {gradient}, x.grad
@@ -42,13 +42,13 @@ print("freed")
 
 
 @pytest.mark.parametrize(
-    ("step", "gradient", "edges"),
-    [("y = -y", "1.0", 100_000), ("y = y + x", "100_001.0", 200_000)],
-    ids=["chain", "every node also uses the leaf"],
+    ("step", "nodes", "gradient", "edges"),
+    [("y = -y", 100_000, "1.0", 100_000), ("y = y + x", 10_000, "10_001.0", 20_000)],
+    ids=["a hundred thousand in a chain", "every node also uses the leaf"],
 )
-def test_a_hundred_thousand_nodes_with_a_recursion_limit_of_200(step, gradient, edges):
+def test_deep_graphs_with_a_recursion_limit_of_200(step, nodes, gradient, edges):
     """In a process of its own, since what would go wrong is a crash of the interpreter."""
-    code = textwrap.dedent(DEEP).format(step=step, gradient=gradient, edges=edges)
+    code = textwrap.dedent(DEEP).format(step=step, nodes=nodes, gradient=gradient, edges=edges)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "freed\n"), done.stderr
 

@@ -80,19 +80,19 @@ def child(folder, steps):
     return process
 
 
-def test_killed_at_ten_random_moments_and_resumed_the_files_are_those_of_a_run_never_stopped(tmp_path):
+def test_killed_at_five_random_moments_and_resumed_the_files_are_those_of_a_run_never_stopped(tmp_path):
     steps, moments = 100, random.Random(7)
     with child(tmp_path / "whole", steps) as whole:
         assert whole.wait(timeout=60) == 0
     survived = 0
-    for _ in range(10):
+    for _ in range(5):
         with child(tmp_path / "parts", steps) as process:
             time.sleep(moments.uniform(0, 0.25))
             process.kill()
         survived += process.returncode == 0
         if (tmp_path / "parts" / "last.npz").exists():
             load(tmp_path / "parts")
-    assert survived < 5  # or the moments were too late to say anything
+    assert survived < 3  # or the moments were too late to say anything
     with child(tmp_path / "parts", steps) as process:
         assert process.wait(timeout=60) == 0
     assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
