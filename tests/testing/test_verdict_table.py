@@ -97,7 +97,7 @@ TABLE = {
 @pytest.mark.parametrize("case", TABLE)
 def test_the_table_of_verdicts(case):
     verdict, fn, inputs, *options = TABLE[case]
-    for seed in range(3):
+    for seed in range(2):
         report = gradcheck(fn, inputs, raises=False, seed=seed, **(options[0] if options else {}))
         assert report.verdict == verdict, report
 
