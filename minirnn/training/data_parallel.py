@@ -92,8 +92,8 @@ class Ranks(Protocol):
     def share(self, blob: bytes) -> bytes:
         """What rank 0 gives."""
 
-    def leave(self) -> None:
-        """From here on nobody waits for this rank."""
+    def awaited(self, yes: bool) -> None:
+        """From here on the others wait for this rank, or no longer do."""
 
 
 class OneRank:
@@ -111,7 +111,7 @@ class OneRank:
     def share(self, blob: bytes) -> bytes:
         return blob
 
-    def leave(self) -> None:
+    def awaited(self, yes: bool) -> None:
         pass
 
 
@@ -166,8 +166,9 @@ class DataParallel(Alone):
             limited_to(1 if self.deterministic else self.ranks.cores),
             use_workers(1) if self.deterministic else nullcontext(),
         ):
+            self.ranks.awaited(True)
             yield
-        self.ranks.leave()
+        self.ranks.awaited(False)
 
     def begin(self, trainer: Any) -> None:
         """Sends model, optimizer and books of rank 0 to all others.
@@ -336,7 +337,7 @@ class Mpi:
         beside = self.world.Split_type(MPI.COMM_TYPE_SHARED).Get_size()
         self.cores = max(1, OneRank.cores // beside)
         self.met = time.monotonic()  # when all were in one place last
-        _awaited.append(self)
+        self.awaited(True)  # from the start: the others will come to where this one fails
         if self.size > 1:
             sys.excepthook = self._end_all
 
@@ -357,8 +358,8 @@ class Mpi:
             self._wait(self.world.Ibcast(given[start : start + CHUNK]))
         return given.tobytes()
 
-    def leave(self) -> None:
-        _awaited.remove(self)
+    def awaited(self, yes: bool) -> None:
+        _awaited[:] = [group for group in _awaited if group is not self] + [self] * yes
 
     def abort(self, code: int) -> None:
         for stream in (sys.stdout, sys.stderr):

@@ -168,6 +168,17 @@ def test_a_saved_model_loads_without_ranks(tmp_path):
     assert read_sealed(tmp_path / "last.npz")[1]["training"]["step"] == 3
 
 
+def test_a_group_can_train_more_than_once():
+    def task(parallel):
+        trainer = characters(parallel)
+        _trained(trainer, 3)
+        return _trained(trainer, 5)
+
+    alone = task(None)
+    for trainer in on_ranks(2, task):
+        np.testing.assert_allclose(weights(trainer), weights(alone), rtol=1e-9, atol=1e-12)
+
+
 # What cannot be
 
 
