@@ -74,7 +74,7 @@ def of_rank(V: int, H: int, layers: int, B: int, T: int, steps: int, threads: in
     text = "".join(chr(97 + k) for k in np.random.default_rng(1).integers(0, V, batch_size * (T * 2) + 1))
     stream = mr.TextStream(text, T, batch_size)
     trainer = mr.Trainer(mr.CharLM(stream.vocabulary, H, H, layers), stream, parallel=parallel)
-    with parallel.running(), limited_to(threads), mr.use_workers(threads):
+    with parallel.running(trainer), limited_to(threads), mr.use_workers(threads):
         parallel.begin(trainer)
         report = timed(lambda k: trainer.train_step(), steps)
         if ranks > 1:

@@ -109,7 +109,7 @@ def processes(data_parallel: bool, deterministic: bool, rehearsing: bool, consol
     BackendError, UsageError, ValueError
     """
     if not data_parallel:
-        started = next((int(os.environ[name]) for name in STARTED if os.environ.get(name, "").isdigit()), 1)
+        started = next((int(os.environ[name]) for name in STARTED if os.environ.get(name, "").isdecimal()), 1)
         if started > 1:
             raise UsageError(f"{started} processes were started; give --data-parallel, so that they share one run")
         return DataParallel(True, OneRank()) if deterministic else Alone()

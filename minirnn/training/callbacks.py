@@ -53,7 +53,7 @@ class PrintProgress(Callback):
 class EarlyStopping(Callback):
     """Stops the run when the loss (in validation, if there is one) has not improved for ``patience`` epochs."""
 
-    everywhere = True  # all see the same losses, and stop at the same step
+    everywhere = True  # all see the same losses, and count alike
 
     def __init__(self, patience: int = 5):
         positive(patience=patience)

@@ -54,8 +54,8 @@ class Alone:
         """Those of the callbacks that look on here."""
         return list(callbacks)
 
-    def running(self) -> Any:
-        """A block for the length of a run."""
+    def running(self, trainer: Any) -> Any:
+        """A block for the length of a run; one that cannot be is refused before any callback has touched a file."""
         return nullcontext()
 
     def begin(self, trainer: Any) -> None:
@@ -74,6 +74,10 @@ class Alone:
     def ends(self, trainer: Any) -> bool:
         """Whether the run is over, as all ranks see it."""
         return bool(trainer.stopping)
+
+    def same(self, number: float) -> float:
+        """The number as rank 0 has it: what all have computed may differ where their cores do."""
+        return number
 
 
 class Ranks(Protocol):
@@ -161,7 +165,20 @@ class DataParallel(Alone):
         return [callback for callback in callbacks if self.rank == 0 or callback.everywhere]
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, trainer: Any) -> Iterator[None]:
+        """Limits the cores.
+
+        Raises
+        ------
+        ValueError
+            If the batches are too small to be shared out.
+        """
+        least = self.pieces if trainer.training.carries_state else self.size
+        if trainer.training.batch_size < least:
+            raise ValueError(
+                f"batch_size {trainer.training.batch_size} cannot be shared out among {self.size} "
+                f"process{'es' * (self.size > 1)}: {least} or more are needed"
+            )
         with (
             limited_to(1 if self.deterministic else self.ranks.cores),
             use_workers(1) if self.deterministic else nullcontext(),
@@ -176,16 +193,10 @@ class DataParallel(Alone):
         Raises
         ------
         ValueError
-            If the batches are too small to be shared out, or a rank trains on something else.
+            If a rank trains on something else.
         """
-        least = self.pieces if trainer.training.carries_state else self.size
-        if trainer.training.batch_size < least:
-            raise ValueError(
-                f"batch_size {trainer.training.batch_size} cannot be shared out among {self.size} "
-                f"process{'es' * (self.size > 1)}: {least} or more are needed"
-            )
         if self.rank == 0:
-            file, books = io.BytesIO(), json.dumps(trainer.books()).encode()
+            file, books = io.BytesIO(), json.dumps(trainer.books() | {"stopping": trainer.stopping}).encode()
             arrays = {f"model/{name}": a for name, a in trainer.model.state_dict().items()} | trainer.arrays()
             np.savez(file, books=np.frombuffer(books, np.uint8), **arrays)
             self.ranks.share(file.getvalue())
@@ -199,13 +210,24 @@ class DataParallel(Alone):
                 trainer.resume(arrays, books)
             except (KeyError, ValueError) as error:
                 raise ValueError(f"rank {self.rank} does not train as rank 0 does: {error}") from error
+            trainer.stopping = books["stopping"]  # somebody may have asked the first before it began
         self.agreed = bool(trainer.stopping)
 
     def ends(self, trainer: Any) -> bool:
         if self.size == 1:
             return super().ends(trainer)
-        # all decide alike that a run is finished; that it should stop, one knows a step before the others
-        return self.agreed or trainer.finished is not None
+        if trainer.step % trainer.training.batches_per_epoch == 0:  # where most runs end; within an epoch a step later
+            wishes = self.ranks.gather(np.array([bool(trainer.stopping)]))
+            self._heed(trainer, wishes.any())
+        return self.agreed
+
+    def _heed(self, trainer: Any, stop: Any) -> None:
+        if stop:
+            self.agreed = True
+            trainer.stopping = trainer.stopping or "another process was asked to stop"
+
+    def same(self, number: float) -> float:
+        return float(self.ranks.gather(np.array([number]))[0, 0])
 
     def gradients(
         self, trainer: Any, inputs: np.ndarray, targets: np.ndarray, state: State | None
@@ -229,9 +251,7 @@ class DataParallel(Alone):
         else:
             total = self.ranks.sum(mine)
         loss, new_state, stop = buffer.emptied(total)
-        if stop:
-            self.agreed = True
-            trainer.stopping = trainer.stopping or "another process was asked to stop"
+        self._heed(trainer, stop)
         return loss, new_state
 
     def _compare(self, trainer: Any) -> None:

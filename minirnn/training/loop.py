@@ -229,7 +229,7 @@ class Trainer:
         self.epoch_sum = [0.0, 0]
         record: dict[str, Any] = {"step": self.step, "epoch": self.epoch, "train_loss": loss / steps if steps else None}
         if self.validation is not None:
-            val_loss = evaluate(self.model, self.validation)
+            val_loss = self.parallel.same(evaluate(self.model, self.validation))
             record["val_loss"] = val_loss if math.isfinite(val_loss) else None  # JSON knows no NaN
         metric = record.get("val_loss", record["train_loss"])
         record["metric"] = math.inf if metric is None else metric
@@ -261,7 +261,7 @@ class Trainer:
         end, deadline = min(ends, default=math.inf), time.monotonic() + 60 * (max_minutes or math.inf)
         self.callbacks = self.parallel.own(callbacks)
         self.stopping = None
-        with self.parallel.running():
+        with self.parallel.running(self):
             for callback in self.callbacks:
                 callback.on_start(self)
             self.parallel.begin(self)

@@ -1,4 +1,4 @@
-"""A program for mpiexec, ``rank_script.py FOLDER TROUBLE``: a small run, with trouble at rank 1."""
+"""A program for mpiexec, ``rank_script.py FOLDER TROUBLE``: a small run, with trouble at rank 1, or two runs."""
 
 import os
 import signal
@@ -30,4 +30,8 @@ if __name__ == "__main__":
     data_parallel.STALLED = 1.0
     stream = tiny_stream(batch_size=4)
     trainer = Trainer(tiny_model(stream), stream, parallel=DataParallel())
+    if sys.argv[2] == "again":
+        trainer.run(steps=2)
+        trainer.run(steps=4, callbacks=[Checkpoint(Path(sys.argv[1]))])
+        sys.exit()
     trainer.run(steps=1000, callbacks=[Checkpoint(Path(sys.argv[1]), every=1), Trouble()])

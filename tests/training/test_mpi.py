@@ -79,6 +79,12 @@ def test_a_rank_in_trouble_ends_all_and_the_checkpoint_is_whole(tmp_path, troubl
     assert read_sealed(tmp_path / "run" / "last.npz")[1]["training"]["step"] in (2, 3)
 
 
+def test_a_group_trains_more_than_once(tmp_path):
+    code, out, err = end_of(start(2, Path(__file__).with_name("rank_script.py"), tmp_path / "run", "again"))
+    assert code == 0, out + err
+    assert read_sealed(tmp_path / "run" / "last.npz")[1]["training"]["step"] == 4
+
+
 def test_an_error_of_the_command_is_said_once_and_has_its_exit_code(text, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "last.npz").write_bytes(b"")
