@@ -16,6 +16,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -189,7 +190,10 @@ class Trainer:
                 self.optimizer.step()
         self.step, self.state, self.loss = self.step + 1, new_state, value  # now that nothing can fail any more
         if refusal:
-            self._refuse(refusal, first_not_finite(self.model, self.step - 1, inputs, targets, state))
+            first = ""
+            with suppress(MemoryError), device_errors("a second look"):  # which is no reason to end a run
+                first = first_not_finite(self.model, self.step - 1, inputs, targets, state)
+            self._refuse(refusal, first)
             return
         self.refused = 0
         self.epoch_sum = [self.epoch_sum[0] + self.loss, self.epoch_sum[1] + 1]

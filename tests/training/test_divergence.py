@@ -40,6 +40,17 @@ def poisoned_trainer(bad_steps, lanes=True, **settings):
     return Trainer(model, stream, lr=0.01, **settings)
 
 
+def test_a_run_goes_on_where_memory_does_not_suffice_to_look_for_what_is_not_finite(monkeypatch):
+    def short(*given):
+        raise MemoryError
+
+    monkeypatch.setattr(loop, "first_not_finite", short)
+    trainer = poisoned_trainer(bad_steps=[3])
+    with pytest.warns(RuntimeWarning, match="the step is refused"):
+        trainer.run(steps=5)
+    assert trainer.step == 5
+
+
 @pytest.mark.parametrize("clipping", [{}, {"clip_norm": None}, {"clip_norm": None, "clip_value": 1.0}])
 def test_a_step_with_a_bad_gradient_is_refused_and_the_run_goes_on(backend, clipping):
     trainer = poisoned_trainer(bad_steps=[3], **clipping)
