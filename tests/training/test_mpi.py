@@ -104,23 +104,6 @@ def test_an_interrupted_group_saves(text, tmp_path):
     assert read_sealed(tmp_path / "run" / "last.npz")[1]["training"]["step"] > 0
 
 
-def test_a_group_is_awaited_while_it_runs_and_only_then():
-    """In a process of its own: MPI starts once, and is never the tests'."""
-    program = """
-from minirnn import DataParallel
-from minirnn.training import data_parallel
-parallel = DataParallel()
-seen = [len(data_parallel._awaited)]
-for _ in range(2):
-    with parallel.running():
-        seen.append(len(data_parallel._awaited))
-    seen.append(len(data_parallel._awaited))
-print(seen)
-"""
-    code, out, err = end_of(start(1, "-c", program))
-    assert (code, out) == (0, "[1, 1, 0, 1, 0]\n"), err
-
-
 def test_processes_that_were_not_told_to_share_a_run_do_not_start(text, tmp_path):
     code, _, err = end_of(start(2, "-m", "minirnn", "train", text, *ALONE, "-o", tmp_path / "run"))
     assert code == 2 and "2 processes were started; give --data-parallel" in err
