@@ -103,9 +103,11 @@ def save(kind: str, folder: Path, lines: Lines) -> str:
             if "write_sealed" in lines.callers:
                 return "the run ended of it"
     saved = {name: array.tobytes() for name, array in load(folder / "last.npz").state_dict().items()}
-    if saved != bits_after(kind, STEP if checkpoint.saved_at == STEP else STEP - 1):
-        return f"saved_at is {checkpoint.saved_at}, but last.npz is of another step"
-    return ""
+    if saved == bits_after(kind, STEP):  # whether or not there was still room to take note of it
+        return ""
+    if saved != bits_after(kind, STEP - 1):
+        return "last.npz is of neither step"
+    return "it is said to be saved, and is not" if checkpoint.saved_at == STEP else ""
 
 
 def read(kind: str, folder: Path, lines: Lines) -> str:
