@@ -28,6 +28,9 @@ class Callback:
     def on_end(self, trainer: Any) -> None:
         """After the last step, however the run was asked to stop."""
 
+    def on_leave(self, trainer: Any) -> None:
+        """Last of all, also where the run has failed, or could not begin: what was taken for it is given back."""
+
     def state_dict(self) -> dict[str, Any]:
         return {}
 

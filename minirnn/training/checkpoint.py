@@ -205,7 +205,7 @@ class Checkpoint(Callback):
         self.epoch_ended = False
 
     def on_start(self, trainer: Trainer) -> None:
-        there = self.others()
+        self.others()
         self.logged, self.log_bytes, self.saved_at, self.epoch_ended = 0, 0, None, False  # of a run before this one
         self.directory.mkdir(parents=True, exist_ok=True)
         try:
@@ -214,11 +214,7 @@ class Checkpoint(Callback):
             raise RunDirectoryError(
                 f"another process trains in {self.directory}; wait until it has ended, or use another directory"
             ) from error
-        try:
-            self._begin(trainer, there)
-        except BaseException:  # no run is under way here
-            release(self.directory)
-            raise
+        self._begin(trainer, self.others())  # again, now that nobody else can change it
 
     def _begin(self, trainer: Trainer, there: list[str]) -> None:
         if self.resume and (self.directory / "last.npz").exists():
@@ -276,6 +272,8 @@ class Checkpoint(Callback):
         if self.saved_at != trainer.step:  # once more, with less space taken
             self._save(trainer, keep_previous=False)
         self._guarded(lambda: self._have_a_best(trainer))
+
+    def on_leave(self, trainer: Trainer) -> None:
         release(self.directory)
 
     def keep_as_best(self, trainer: Trainer) -> None:

@@ -265,22 +265,26 @@ class Trainer:
         end, deadline = min(ends, default=math.inf), time.monotonic() + 60 * (max_minutes or math.inf)
         self.callbacks = self.parallel.own(callbacks)
         self.stopping = None
-        with self.parallel.running(self):
-            for callback in self.callbacks:
-                callback.on_start(self)
-            self.parallel.begin(self)
-            while self.step < end and not self.parallel.ends(self):
-                self.train_step()
-                if self.step % self.training.batches_per_epoch == 0:
-                    record = self.finish_epoch()
-                    for callback in self.callbacks:
-                        callback.on_epoch(self, record)
-                if time.monotonic() > deadline:
-                    self.stop(f"the {max_minutes:g} minutes of max_minutes are over")
+        try:
+            with self.parallel.running(self):
                 for callback in self.callbacks:
-                    callback.on_step(self)
-        for callback in self.callbacks:
-            callback.on_end(self)
+                    callback.on_start(self)
+                self.parallel.begin(self)
+                while self.step < end and not self.parallel.ends(self):
+                    self.train_step()
+                    if self.step % self.training.batches_per_epoch == 0:
+                        record = self.finish_epoch()
+                        for callback in self.callbacks:
+                            callback.on_epoch(self, record)
+                    if time.monotonic() > deadline:
+                        self.stop(f"the {max_minutes:g} minutes of max_minutes are over")
+                    for callback in self.callbacks:
+                        callback.on_step(self)
+            for callback in self.callbacks:
+                callback.on_end(self)
+        finally:
+            for callback in self.callbacks:
+                callback.on_leave(self)
         return self.history
 
     # --- what a resumed run needs, besides the model -----------------------------------------------------------------

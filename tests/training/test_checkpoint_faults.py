@@ -255,6 +255,9 @@ def test_a_run_that_broke_off_can_be_gone_on_with_in_the_same_process(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         trainer().run(steps=3, callbacks=[Checkpoint(tmp_path, every=1), Break()])
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nor is the directory held any longer
+    os.close(other)
     assert run(tmp_path, 2, resume=True).step == 2
 
 
