@@ -26,7 +26,7 @@ READING = ("minirnn/training/", "numpy/lib/", "json/")  # zipfile's own lines ca
 
 
 class Lines:
-    """Notes the lines that Python runs in a ``with`` block, in all functions called there; no memory for the Nth."""
+    """Notes the lines of what reads and writes files that run in a ``with`` block; there is no memory for the Nth."""
 
     def __init__(self, at: int = 0):
         self.at = at
@@ -34,7 +34,8 @@ class Lines:
         self.callers: set[str] = set()  # functions that the Nth line is in
 
     def _trace(self, frame: FrameType, event: str, argument: Any) -> Callable:
-        if event == "line":
+        # not in destructors: they run when it pleases Python, which says nothing of what they raise
+        if event == "line" and any(part in frame.f_code.co_filename for part in READING) and not _is_destroying(frame):
             self.seen.append((frame.f_code.co_filename, frame.f_lineno))
             if len(self.seen) == self.at:
                 while frame is not None:
@@ -59,11 +60,17 @@ class Lines:
         takes no memory there.
         """
         numbered = [
-            (place, n)
-            for n, place in enumerate(self.seen, 1)
-            if any(part in place[0] for part in READING) and not getline(*place).lstrip().startswith("with ")
+            (place, n) for n, place in enumerate(self.seen, 1) if not getline(*place).lstrip().startswith("with ")
         ]
         return sorted({*dict(numbered).values(), *dict(reversed(numbered)).values()})
+
+
+def _is_destroying(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
 
 
 class Tight(Checkpoint):
