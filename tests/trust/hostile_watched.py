@@ -83,7 +83,7 @@ def resumed(path: Path, kind: str) -> bool:
         if trainer.books() != before:
             raise ValueError("a run that was not gone on with has changed") from None
         raise
-    with suppress(DivergenceError), warnings.catch_warnings(action="ignore"):  # showing one would open this file
+    with suppress(DivergenceError):
         trainer.train_step()
     return True
 
@@ -131,6 +131,7 @@ def taken(loader: Callable[[Path, str], bool], path: Path, kind: str, words: str
 
 
 def main_of(long: bool, seed: int) -> None:
+    warnings.simplefilter("ignore")  # to show one, Python would open a file of its own
     with tempfile.TemporaryDirectory() as folder:
         watch, path = Watch(folder), Path(folder, "last.npz")
         good = {}
@@ -144,9 +145,10 @@ def main_of(long: bool, seed: int) -> None:
 
         def tried(what: str, kind: str, number: int, words: str | None = None) -> None:
             size, former = path.stat().st_size, path.read_bytes()
-            cheap, dear = ["load", "resume"], [*LOADERS[kind]][2:]
-            some = ["load"] if number % 4 else [cheap[number // 4 % 2], dear[number // 4 % 2]]
-            for name in LOADERS[kind] if long else some:
+            others = [*LOADERS[kind]][1:]
+            other = others[number % len(others)]
+            some = ["load", other] if long else ["load"] if number % 4 else [other]
+            for name in LOADERS[kind] if long and words is not None else some:
                 loader = LOADERS[kind][name]
                 failure = watch.over(lambda loader=loader: taken(loader, path, kind, words), size)
                 if path.read_bytes() != former:
