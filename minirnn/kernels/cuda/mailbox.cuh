@@ -1,0 +1,30 @@
+// Words that blocks pass to each other while they run: the datum is the flag. The host fills the mailbox with EMPTY, a NaN
+// that no arithmetic makes, and whoever reads a word that is still EMPTY reads again. No order between words is asked of
+// the memory.
+//
+// Why nobody waits for ever. All blocks run at once (a cooperative launch), no word depends on one that depends on it,
+// and a real NaN is written in another form than EMPTY. Should a word never come all the same, the reader gives up after
+// PATIENCE looks, takes NaN for it, and says so in ``stalled``, where all others see it too.
+#include "memory.cuh"
+
+#ifndef PATIENCE
+#define PATIENCE (1 << 22)  // looks, some seconds
+#endif
+#define EMPTY 0xFFFFFFFFu
+#define NOT_A_NUMBER 0x7FC00000u
+
+// One word of the mailbox: what is there by now, or what comes.
+__device__ unsigned received(unsigned bits, const unsigned *word, unsigned *stalled) {
+    for (int looks = 0; bits == EMPTY; ++looks) {
+        if (looks == PATIENCE) store_relaxed(stalled, 1);
+        if (looks == PATIENCE || load_relaxed(stalled)) return NOT_A_NUMBER;
+        bits = load_relaxed(word);
+    }
+    return bits;
+}
+
+__device__ __forceinline__ void send(float *word, float x) {
+    unsigned bits = __float_as_uint(x);
+    if (x != x) bits = NOT_A_NUMBER;  // sync: a NaN must not look like a word that has not come
+    store_relaxed(reinterpret_cast<unsigned *>(word), bits);
+}
