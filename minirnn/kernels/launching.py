@@ -104,16 +104,17 @@ def _parameters(kernel: str, lines: list[str]) -> Iterator[Parameter]:
 
 
 @cache
-def options(real: str) -> tuple[str, ...]:
+def options(real: str, *macros: str) -> tuple[str, ...]:
     """What the compiler is told besides what CuPy tells it; the functions of mathematics stay the precise ones."""
-    return "-std=c++17", f"-DREAL={real}"
+    return "-std=c++17", *(f"-D{macro}" for macro in (f"REAL={real}", *macros))
 
 
 @cache
-def _compiled(cupy: Any, source: str, kernel: str, real: str, cooperative: bool) -> Any:
+def _compiled(cupy: Any, source: str, kernel: str, real: str, cooperative: bool, *macros: str) -> Any:
     """The kernel, which CuPy loads onto every device that asks for it."""
     code = source_of(f"{source}.cu")
-    return cupy.RawModule(code=code, options=options(real), enable_cooperative_groups=cooperative).get_function(kernel)
+    told = options(real, *macros)
+    return cupy.RawModule(code=code, options=told, enable_cooperative_groups=cooperative).get_function(kernel)
 
 
 def launch(
@@ -124,6 +125,7 @@ def launch(
     *arguments: Any,
     shared: int = 0,
     cooperative: bool = False,
+    macros: Sequence[str] = (),
 ) -> None:
     """Launches a kernel of ``cuda/<source>.cu`` on the current device and stream; when first wanted it is compiled.
 
@@ -140,6 +142,8 @@ def launch(
     cooperative : bool
         Whether blocks wait for each other, so that all have to run at once. Such a grid needs a second dimension: from
         one that has none CuPy silently cuts off what does not fit on the device.
+    macros : sequence of str
+        ``"NAME=value"``, what the source leaves to whoever compiles it. With others it is another kernel.
 
     Raises
     ------
@@ -176,7 +180,7 @@ def launch(
         else:
             given.append(x)
 
-    function = _compiled(cupy, source, kernel, REALS[real], cooperative)
+    function = _compiled(cupy, source, kernel, REALS[real], cooperative, *macros)
     if shared > UNASKED:
         most = cupy.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"]
         if shared > most:

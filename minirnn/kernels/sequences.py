@@ -23,9 +23,11 @@ WARPS = 16  # of a block
 LANES = 32
 TILE = 8  # columns that a warp takes at once
 EMPTY = 0xFFFFFFFF  # a word of the mailbox that has not come
-QUAD = 16  # bytes: four float32, one of each row of a quad
+QUAD = 4  # rows
+WORD = 4  # bytes
+TENSOR_CORES = 8  # that know tf32 and bf16: from this compute capability on
 
-_asked: ContextVar[bool] = ContextVar("minirnn_whole_sequences", default=False)
+_asked: ContextVar[str | None] = ContextVar("minirnn_whole_sequences", default=None)  # in which precision, if at all
 _stalled: dict[tuple[Any, int], Any] = {}  # (module, device) -> the word in which its kernels say that they gave up
 
 
@@ -44,6 +46,23 @@ KERNELS = {
     "gru_sequence_back": Kernel("gru_sequence", 4, 3),
     "rnn_sequence": Kernel("rnn_sequence", 4, 1),
     "rnn_sequence_back": Kernel("rnn_sequence", 4, 1),
+}
+
+
+class Precision(NamedTuple):
+    """How a product is computed, and what that asks of shared memory."""
+
+    macros: tuple[str, ...]  # that the compiler is told
+    team: int  # quads that stand together, and warps that share their sums
+    depth: int  # rows of the tile that are multiplied at once
+    weight: int  # bytes
+
+
+PRECISIONS = {
+    "float32": Precision((), 1, 1, 4),
+    "3xtf32": Precision(("PRECISION=THREE_TF32",), 4, 8, 4),
+    "tf32": Precision(("PRECISION=TF32",), 4, 8, 4),
+    "bf16": Precision(("PRECISION=BF16",), 4, 16, 2),
 }
 
 
@@ -69,9 +88,22 @@ class use_whole_sequences:  # noqa: N801  # called like a function, and used in 
     Parameters
     ----------
     on : bool
+    precision : {"float32", "3xtf32", "tf32", "bf16"}
+        Of the product with the state or its cotangent in every step; all else stays float32. What results is this far
+        from float64, in norm and relative to it:
+
+        - ``"float32"``: 1e-5, without tensor cores.
+        - ``"3xtf32"``: 1e-5, by tensor cores: each factor in two parts of 11 bits, three products for one.
+        - ``"tf32"``: 3e-4: factors keep 11 bits.
+        - ``"bf16"``: 1e-2: factors keep 8 bits, and weights take half of the memory, so that larger ones fit.
+
+        The last three need a device of compute capability 8.0. Their errors were seen where tensor cores are imitated,
+        with sums as coarse as any device is known to have; their speed no device has measured.
 
     Raises
     ------
+    ValueError
+        If there is no such precision; nothing has changed then.
     StalledError
         At the end of the ``with`` block, if a kernel waited in vain. To know it the host waits for the device.
 
@@ -80,8 +112,10 @@ class use_whole_sequences:  # noqa: N801  # called like a function, and used in 
     The choice belongs to the current context: another thread is never affected.
     """
 
-    def __init__(self, on: bool = True):
-        self._token = _asked.set(on)
+    def __init__(self, on: bool = True, precision: str = "float32"):
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}; got {precision!r}")
+        self._token = _asked.set(precision if on else None)
 
     def __enter__(self) -> use_whole_sequences:
         return self
@@ -106,11 +140,12 @@ def check_stalled() -> None:
             raise StalledError(f"on device {device} a kernel waited in vain for what another block should have sent")
 
 
-def plan(kernel: str, H: int, B: int, processors: int, memory: int) -> Plan | None:
+def plan(kernel: str, H: int, B: int, processors: int, memory: int, precision: str = "float32") -> Plan | None:
     """How a kernel is spread over so many processors with so many bytes of shared memory each; None if it cannot be.
 
     All blocks run at once, one on a processor. First as few tiles for each block as possible, since it takes them one
-    after the other; then as few quads, then as few blocks. This order is a guess: not measured.
+    after the other; then as few quads, then as few blocks. This order is a guess: not measured. For tensor cores a block
+    has whole teams of quads, and room for the parts of their sums.
 
     Examples
     --------
@@ -118,13 +153,16 @@ def plan(kernel: str, H: int, B: int, processors: int, memory: int) -> Plan | No
     Plan(grid=(8, 16), quads=16, shared=73728)
     >>> plan("lstm_sequence_back", H=2048, B=64, processors=132, memory=232448) is None
     True
+    >>> plan("lstm_sequence", H=256, B=64, processors=132, memory=232448, precision="bf16")
+    Plan(grid=(8, 16), quads=16, shared=49152)
     """
-    _, units, length = KERNELS[kernel]
-    quads, tiles, fetched = ceil(H / units), ceil(B / TILE), TILE // 4  # columns are fetched as so many quads
+    (_, units, length), (_, team, depth, weight) = KERNELS[kernel], PRECISIONS[precision]
+    quads, tiles, K = ceil(H / units), ceil(B / TILE), depth * ceil(length * H / depth)
+    parts = team * QUAD * TILE * WORD if team > 1 else 0  # of the sums of a quad, a float32 from each warp
     found = []
     for groups in range(1, min(tiles, processors) + 1):
-        each = ceil(quads / (processors // groups))
-        shared = QUAD * length * H * (each + fetched)
+        each = team * ceil(quads / (processors // groups) / team)
+        shared = each * (QUAD * K * weight + parts) + K * TILE * WORD
         if shared <= memory:
             found.append((ceil(tiles / groups), each, groups, shared))
     if not found:
@@ -141,12 +179,16 @@ def in_one_launch(
 ):
     """Takes all steps of a sequence if that was asked for and a kernel fits, and says whether it did."""
     given = mailbox, W_hh, *arrays
-    if not _asked.get() or mailbox.size == 0 or any(x is not None and x.dtype != np.float32 for x in given):
+    precision = _asked.get()
+    if precision is None or mailbox.size == 0 or any(x is not None and x.dtype != np.float32 for x in given):
         return False
     cupy = sys.modules["cupy"]
     device, (T, B), H = cupy.cuda.Device(), (len(mailbox), mailbox.shape[-1]), W_hh.shape[1]
     has = device.attributes
-    fits = plan(kernel, H, B, has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"])
+    if precision != "float32" and has["ComputeCapabilityMajor"] < TENSOR_CORES:
+        warnings.warn(f"no tensor core of this device knows {precision}: steps are taken one at a time", stacklevel=3)
+        return False
+    fits = plan(kernel, H, B, has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"], precision)
     if fits is None:  # said once: Python shows a warning of the same words from the same place no more
         warnings.warn(f"no {kernel} fits hidden size {H} on this device: steps are taken one at a time", stacklevel=3)
         return False
@@ -167,5 +209,6 @@ def in_one_launch(
         fits.quads,
         shared=fits.shared,
         cooperative=slices > 1,  # a block that has the whole matrix waits for nobody else
+        macros=PRECISIONS[precision].macros,
     )
     return True

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 
 import pytest
 
 from minirnn.kernels.launching import kernels_in, options, source_of
+from minirnn.kernels.sequences import PRECISIONS
 
 pytest.importorskip("cupy", reason="CuPy is not installed")
 from cupy.cuda import compiler
@@ -30,7 +32,8 @@ REGISTERS = {  # of a thread, at most: in float32, in float64. With 32 all the t
     "gru_gates_back": (24, 24),
     "gru_candidate_back": (24, 24),
     "gru_reset_back": (24, 24),
-    # those of whole sequences know float32 only; with 128 one block of 512 threads fits, and there is but one
+    # those of whole sequences know float32 only; with 128 one block of 512 threads fits, and there is but one. Those of
+    # tensor cores keep below them
     "lstm_sequence": (96,),
     "lstm_sequence_back": (104,),
     "gru_sequence": (88,),
@@ -38,6 +41,7 @@ REGISTERS = {  # of a thread, at most: in float32, in float64. With 32 all the t
     "rnn_sequence": (88,),
     "rnn_sequence_back": (96,),
 }
+HMMA, EXIT = 0x23C, 0x94D  # opcodes: a product by tensor cores in floating point, the end of a thread
 SOURCES = (("", "float"), ("", "double"), ("_sequence", "float"))
 
 
@@ -52,20 +56,33 @@ def why_not() -> str:
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "it is")
 
 
-def compiled(name: str, real: str) -> tuple[bytes, str]:
+def compiled(name: str, real: str, *macros: str) -> tuple[bytes, str]:
     """Machine code for compute capability 9.0, and what the compiler says of it."""
     log = io.StringIO()
-    told = (*options(real), "-ftz=true", "--device-as-default-execution-space", "-arch=sm_90", "--ptxas-options=-v")
+    told = (*options(real, *macros), "-ftz=true", "--device-as-default-execution-space", "-arch=sm_90", "--ptxas-options=-v")
     program = compiler._NVRTCProgram(source_of(f"{name}.cu"), f"{name}.cu", (), (), method="cubin")
     return program.compile(told, log)[0], log.getvalue()
 
 
+def instructions(code: bytes) -> dict[str, list[int]]:
+    """The opcodes of each kernel in machine code: ELF, instructions of 16 bytes, the opcode in the lowest 12 bits."""
+    (start,), (count, names) = struct.unpack_from("<Q", code, 40), struct.unpack_from("<HH", code, 60)
+    sections = [struct.unpack_from("<II16xQQ", code, start + 64 * k) for k in range(count)]
+    found = {}
+    for name, kind, offset, size in sections:
+        name = code[sections[names][2] + name :].partition(b"\0")[0].decode()
+        if kind == 1 and name.startswith(".text."):
+            found[name[6:]] = [word & 0xFFF for word in struct.unpack(f"<{size // 8}Q", code[offset : offset + size])[::2]]
+    return found
+
+
 @pytest.mark.parametrize(
-    ("name", "real"),
-    [(f"{cell}{kind}", real) for cell in ("rnn", "lstm", "gru") for kind, real in SOURCES],
+    ("name", "real", "precision"),
+    [(f"{cell}{kind}", real, "float32") for cell in ("rnn", "lstm", "gru") for kind, real in SOURCES]
+    + [(f"{cell}_sequence", "float", p) for cell in ("rnn", "lstm", "gru") for p in PRECISIONS if p != "float32"],
 )
-def test_a_source_compiles_without_a_word_and_spills_nothing(name, real):
-    code, log = compiled(name, real)
+def test_a_source_compiles_without_a_word_and_spills_nothing(name, real, precision):
+    code, log = compiled(name, real, *PRECISIONS[precision].macros)
     assert code.startswith(b"\x7fELF")
     assert "warning" not in log
     used = dict(re.findall(r"Compiling entry function '(\w+)'.*?Used (\d+) registers", log, re.DOTALL))
@@ -74,6 +91,9 @@ def test_a_source_compiles_without_a_word_and_spills_nothing(name, real):
     assert spills == [("0", "0", "0")] * len(used)
     for kernel, registers in used.items():
         assert int(registers) <= REGISTERS[kernel][real == "double"], kernel
+    for kernel, opcodes in instructions(code).items():
+        assert kernel in used and EXIT in opcodes  # they are read aright
+        assert (HMMA in opcodes) == (precision != "float32"), kernel
 
 
 def test_what_the_compiler_refuses_is_an_error():

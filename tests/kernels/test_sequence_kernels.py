@@ -10,7 +10,16 @@ import pytest
 from minirnn import rules
 from minirnn.kernels import sequences
 from minirnn.kernels.launching import options, source_of
-from minirnn.kernels.sequences import EMPTY, KERNELS, LANES, StalledError, check_stalled, plan, use_whole_sequences
+from minirnn.kernels.sequences import (
+    EMPTY,
+    KERNELS,
+    LANES,
+    PRECISIONS,
+    StalledError,
+    check_stalled,
+    plan,
+    use_whole_sequences,
+)
 from minirnn.testing import counting, cuda_emulator, strict_cupy
 from minirnn.testing.cuda_emulator import emulated
 
@@ -18,10 +27,11 @@ pytestmark = pytest.mark.skipif(bool(cuda_emulator.why_not()), reason=cuda_emula
 
 CELLS = {"lstm": (4, ("h", "c")), "gru": (3, ("h",)), "rnn": (1, ("h",))}  # blocks of rows, states
 SIZES = [(4, 5, 9), (1, 6, 2), (3, 1, 1), (2, 33, 17)]  # T, H, B: odd ones, one step, one unit and column, two rounds
+ERRORS = {"3xtf32": (0, 1e-5 / 3), "tf32": (2e-5, 3e-4), "bf16": (3e-4, 1e-2)}  # at least, at most: no better than said
 
 
-def kernels_of(cell):
-    return emulated(source_of(f"{cell}_sequence.cu"), options("float"))
+def kernels_of(cell, precision="float32"):
+    return emulated(source_of(f"{cell}_sequence.cu"), options("float", *PRECISIONS[precision].macros))
 
 
 def example(cell, T, H, B, seed=0):
@@ -46,20 +56,15 @@ def expected(cell, inputs, dys):
 class Spread:
     """A kernel spread over few processors of little memory, so that there are several blocks, tiles and quads."""
 
-    def __init__(self, cell, seed=0, processors=6, warps=2, without=()):
-        self.cell, self.kernels, self.seed, self.processors, self.warps = (
-            cell,
-            kernels_of(cell),
-            seed,
-            processors,
-            warps,
-        )
+    def __init__(self, cell, seed=0, processors=6, warps=2, without=(), precision="float32"):
+        self.cell, self.kernels, self.seed, self.processors = cell, kernels_of(cell, precision), seed, processors
+        self.precision, self.warps = precision, warps * PRECISIONS[precision].team
         self.without = dict(without)  # kernel -> the marked statement that it lacks
         self.stalled = np.zeros(1, np.uint32)
 
     def run(self, kernel, mailbox, W_hh, *arrays):
         T, H, B = len(mailbox), W_hh.shape[1], mailbox.shape[-1]
-        fits = plan(kernel, H, B, self.processors, 232448)
+        fits = plan(kernel, H, B, self.processors, 232448, self.precision)
         mailbox.view(np.uint32).fill(EMPTY)
         self.kernels.run(
             kernel,
@@ -121,20 +126,36 @@ def test_values_and_gradients_under_many_schedules(cell, sizes):
         assert all((x == y).all() for x, y in zip(found, first, strict=True))  # no order of events changes a bit
 
 
+@pytest.mark.parametrize("sizes", [(3, 9, 9), (2, 18, 3)])  # K is no multiple of 8, nor of 16; teams with nothing to do
+@pytest.mark.parametrize("precision", ERRORS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_tensor_cores_are_as_precise_as_they_are_said_to_be(cell, precision, sizes):
+    inputs, dys = example(cell, *sizes), cotangents(cell, *sizes)
+    least, most = ERRORS[precision]
+    spread, other = (Spread(cell, seed, processors, 1, precision=precision) for seed, processors in ((0, 6), (1, 2)))
+    found = computed(spread, inputs, dys)
+    assert least < distance(found, expected(cell, inputs, dys)) < most and not spread.stalled
+    assert all((x == y).all() for x, y in zip(found, computed(other, inputs, dys), strict=True))
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_every_synchronisation_is_needed(kernel):
+def test_every_synchronisation_is_needed(kernel, precision):
     """One left out at a time, some schedule shows it by wrong numbers."""
     cell, sizes = kernel.partition("_")[0], (4, 5, 9)
     inputs, dys = example(cell, *sizes), cotangents(cell, *sizes)
     right = expected(cell, inputs, dys)
-    for statement, why in enumerate(kernels_of(cell).marked):
-        if "NaN" not in why:  # of which the next test has one
-            broken = (Spread(cell, seed, without={kernel: statement}) for seed in range(40))
-            assert any(distance(computed(spread, inputs, dys), right) > 1e-3 for spread in broken), why
+    for statement, why in enumerate(kernels_of(cell, precision).marked):
+        if "NaN" in why or (precision == "float32" and "team" in why):
+            continue  # the next test has the first; there are no teams without tensor cores
+        broken = (Spread(cell, seed, without={kernel: statement}, precision=precision) for seed in range(40))
+        assert any(distance(computed(spread, inputs, dys), right) > 1e-3 for spread in broken), why
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_a_nan_ends_the_wait_of_nobody(cell):
+@pytest.mark.parametrize(
+    ("cell", "precision"), [*((cell, "float32") for cell in CELLS), *zip(CELLS, ERRORS, strict=True)]
+)
+def test_a_nan_ends_the_wait_of_nobody(cell, precision):
     """Not even one with the bits of a word that has not come, for it is written in others. Were it not, all would wait
     until their patience ends, and then say so."""
     sizes = (3, 5, 9)
@@ -149,9 +170,11 @@ def test_a_nan_ends_the_wait_of_nobody(cell):
         return given, [given.pop("dhs"), *dys[1:]]
 
     for name in ("a_xs", "h_0", "W_hh", "dhs"):
-        spread = Spread(cell)
+        spread = Spread(cell, precision=precision)
         values, _, *rest = computed(spread, *spoilt(name))
         assert not spread.stalled and np.isnan(values).any() == (name != "dhs") and np.isnan(rest[-1]).any()
+    if precision != "float32":
+        return
     (statement,) = (k for k, why in enumerate(kernels_of(cell).marked) if "NaN" in why)
     for kernel, name in ((f"{cell}_sequence", "a_xs"), (f"{cell}_sequence_back", "dhs")):
         waiting = Spread(cell, without={kernel: statement})
@@ -163,9 +186,9 @@ def test_every_wait_is_marked():
     """So that no synchronisation escapes the test that leaves them out."""
     for cell in CELLS:
         lines = source_of(f"{cell}_sequence.cu").splitlines()
-        waits = [line for line in lines if re.search(r"__sync|received\(|NOT_A_NUMBER;", line) and "return" not in line]
-        waits = [line for line in waits if not line.startswith("__device__")]
-        assert len(waits) == 4 and all("// sync: " in line for line in waits)
+        waits = [line for line in lines if re.search(r"__sync|received\(|meet\(|NOT_A_NUMBER;", line)]
+        waits = [line for line in waits if not line.startswith("__device__") and "return" not in line]
+        assert len(waits) == 5 and all("// sync: " in line for line in waits)
 
 
 # --- in the rules, on the device that is pretended --------------------------------------------------------------------
@@ -200,6 +223,22 @@ def test_a_rule_takes_one_launch_there_and_one_back_if_asked_to(cp, cell):
         whole, few = on_device(cp, cell, inputs, dys)
     assert distance(whole, expected(cell, inputs, dys)) < 1e-5 / 3 > distance(by_steps, whole)
     assert few < 20 < many
+
+
+def test_a_rule_asks_for_tensor_cores_in_the_precision_wanted(cp, monkeypatch):
+    monkeypatch.setattr(sequences, "WARPS", 4)
+    inputs, dys = example("rnn", 8, 3, 2), cotangents("rnn", 8, 3, 2)
+    right = expected("rnn", inputs, dys)
+    with use_whole_sequences(precision="bf16"):
+        least, most = ERRORS["bf16"]
+        whole, few = on_device(cp, "rnn", inputs, dys)
+        assert least < distance(whole, right) < most and few < 20
+        with use_whole_sequences(), pytest.raises(ValueError, match="'bf16'; got 'fp16'$"):
+            use_whole_sequences(precision="fp16")
+        assert all((x == y).all() for x, y in zip(on_device(cp, "rnn", inputs, dys)[0], whole, strict=True))
+        monkeypatch.setitem(cp.cuda.Device.attributes, "ComputeCapabilityMajor", 7)
+        with pytest.warns(UserWarning, match="^no tensor core of this device knows bf16: steps are taken one at a time$"):
+            assert distance(on_device(cp, "rnn", inputs, dys)[0], right) < 1e-5
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -258,10 +297,15 @@ def test_a_kernel_that_gave_up_is_reported_when_the_block_ends_and_once(cp):
     check_stalled()
 
 
-def test_plans_fill_the_device_and_no_more():
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_plans_fill_the_device_and_no_more(precision):
+    _, team, depth, weight = PRECISIONS[precision]
+    parts = {1: 0, 4: 4 * 32 * 4}[team]  # of a quad's 32 sums, in bytes
     for kernel, (_, units, length) in KERNELS.items():
-        for H, B, processors in ((1, 1, 1), (100, 30, 132), (256, 64, 132), (512, 256, 132), (640, 3, 108)):
-            (groups, slices), quads, shared = plan(kernel, H, B, processors, 232448)
-            assert groups * slices <= processors and shared == 16 * length * H * (quads + 2) <= 232448
+        K = lambda H: -(-length * H // depth) * depth  # noqa: E731
+        for H, B, processors in ((1, 1, 1), (100, 30, 132), (256, 64, 132), (512, 256, 132), (600, 3, 108)):
+            (groups, slices), quads, shared = plan(kernel, H, B, processors, 232448, precision)
+            assert groups * slices <= processors and quads % team == 0
+            assert shared == K(H) * 4 * (quads * weight + 8) + quads * parts <= 232448
             assert (slices - 1) * quads * units < H <= slices * quads * units  # all units, and no block without one
-    assert plan("lstm_sequence", 4096, 1, 132, 232448) is None
+    assert plan("lstm_sequence", 8192, 1, 132, 232448, precision) is None

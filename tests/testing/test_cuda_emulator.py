@@ -33,6 +33,16 @@ extern "C" __global__ void turned(
     y[threadIdx.x] = held[blockDim.x - 1 - threadIdx.x];
 }
 
+extern "C" __global__ void turned_by_warps(
+    float *x,
+    int awaited)
+{
+    extern __shared__ float held[];
+    held[threadIdx.x] = x[threadIdx.x];
+    meet(1 + threadIdx.x / 64, awaited);  // sync: two warps have come
+    x[threadIdx.x] = held[threadIdx.x / 64 * 64 + 63 - threadIdx.x % 64];
+}
+
 extern "C" __global__ void summed(
     float *x)
 {
@@ -103,10 +113,21 @@ def test_a_barrier_makes_what_is_shared_known_to_all():
 
 
 def test_a_marked_statement_can_be_left_out_and_shared_memory_is_poisoned():
-    assert emulated(CODE).marked == ("all are held",)
+    assert emulated(CODE).marked == ("all are held", "two warps have come")
     x, y = np.arange(70, dtype=np.float32), np.zeros(70, np.float32)
     run("turned", (1,), (70,), x, y, shared=280, without=0)
     assert np.isnan(y).any()
+
+
+def test_warps_that_meet_wait_for_each_other_and_for_nobody_else():
+    x = np.arange(128, dtype=np.float32)
+    for seed in range(5):
+        run("turned_by_warps", (1,), (128,), found := x.copy(), np.int32(64), shared=512, seed=seed)
+        assert (found == x.reshape(2, 64)[:, ::-1].ravel()).all()
+    run("turned_by_warps", (1,), (128,), found := x.copy(), np.int32(64), shared=512, without=1)
+    assert np.isnan(found).any()
+    with pytest.raises(EmulationError, match="deadlock"):
+        run("turned_by_warps", (1,), (128,), x, np.int32(96), shared=512)
 
 
 def test_lanes_show_each_other_what_they_have():

@@ -20,7 +20,7 @@ extern "C" __global__ void __launch_bounds__(512, 1) gru_sequence(
     int quads)
 {
     extern __shared__ float4 shared[];
-    float4 *weights = shared, *tile = shared + quads * H;
+    float4 *weights = shared, *tile = behind(weights, quads, H);
     const long long step = (long long)H * B;
     const int row = threadIdx.x / TILE, b = threadIdx.x % TILE;
     keep(weights, quads, H, [=](int unit, int row, int k) {
@@ -58,7 +58,7 @@ extern "C" __global__ void __launch_bounds__(512, 1) gru_sequence_back(
     int quads)
 {
     extern __shared__ float4 shared[];
-    float4 *weights = shared, *tile = shared + quads * 3 * H;
+    float4 *weights = shared, *tile = behind(weights, quads, 3 * H);
     const long long step = (long long)H * B;
     keep(weights, quads, 3 * H, [=](int quad, int row, int k) {  // the blocks of W_hh are r z n, those of ds are n r z
         return 4 * quad + row < H ? W_hh[(k + 2LL * H) % (3 * H) * H + 4 * quad + row] : 0.0f;

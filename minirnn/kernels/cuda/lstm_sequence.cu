@@ -21,7 +21,7 @@ extern "C" __global__ void __launch_bounds__(512, 1) lstm_sequence(
     int quads)
 {
     extern __shared__ float4 shared[];
-    float4 *weights = shared, *tile = shared + quads * H;
+    float4 *weights = shared, *tile = behind(weights, quads, H);
     const long long step = (long long)H * B;
     const int gate = threadIdx.x / TILE, b = threadIdx.x % TILE;
     keep(weights, quads, H, [=](int unit, int row, int k) {
@@ -64,7 +64,7 @@ extern "C" __global__ void __launch_bounds__(512, 1) lstm_sequence_back(
     int quads)
 {
     extern __shared__ float4 shared[];
-    float4 *weights = shared, *tile = shared + quads * 4 * H;
+    float4 *weights = shared, *tile = behind(weights, quads, 4 * H);
     const long long step = (long long)H * B;
     keep(weights, quads, 4 * H, [=](int quad, int row, int k) {
         return 4 * quad + row < H ? W_hh[(long long)k * H + 4 * quad + row] : 0.0f;

@@ -4,7 +4,13 @@
 // each of its lanes in the end. Rows that the matrix lacks are zeros.
 #define TILE 8  // columns
 
-// Where row k, column b of a tile stands in shared memory: four columns of a row together, the rows one after another.
+// How many rows of a tile stand in shared memory: those from K on, if any, are zeros.
+__device__ __forceinline__ int rows_of_tile(int K) { return K; }
+
+// Where the tile stands: behind the weights.
+__device__ __forceinline__ float4 *behind(float4 *weights, int quads, int K) { return weights + quads * K; }
+
+// Where row k, column b of a tile stands in it: four columns of a row together, the rows one after another.
 __device__ __forceinline__ int place(int K, int k, int b) { return (b / 4 * K + k) * 4 + b % 4; }
 
 // Puts the weights of this block's quads where ``product`` finds them; weight(quad, row, k) tells each.
@@ -42,4 +48,9 @@ __device__ float product(const float4 *weights, const float4 *tile, int K) {
             }
     }
     return sums[0];
+}
+
+// Quad q of the block times the tile.
+__device__ __forceinline__ float product_of(int q, const float4 *weights, float4 *tile, int K) {
+    return product(weights + q * K, tile, K);
 }

@@ -15,7 +15,7 @@ extern "C" __global__ void __launch_bounds__(512, 1) rnn_sequence(
     int quads)
 {
     extern __shared__ float4 shared[];
-    float4 *weights = shared, *tile = shared + quads * H;
+    float4 *weights = shared, *tile = behind(weights, quads, H);
     const long long step = (long long)H * B;
     keep(weights, quads, H, [=](int quad, int row, int k) {
         return 4 * quad + row < H ? W_hh[(4LL * quad + row) * H + k] : 0.0f;
@@ -46,7 +46,7 @@ extern "C" __global__ void __launch_bounds__(512, 1) rnn_sequence_back(
     int quads)
 {
     extern __shared__ float4 shared[];
-    float4 *weights = shared, *tile = shared + quads * H;
+    float4 *weights = shared, *tile = behind(weights, quads, H);
     const long long step = (long long)H * B;
     keep(weights, quads, H, [=](int quad, int row, int k) {
         return 4 * quad + row < H ? W_hh[(long long)k * H + 4 * quad + row] : 0.0f;

@@ -9,8 +9,22 @@
 // What travels. A step needs what all blocks of its columns made of the step before. They find it where it has to be
 // written anyway, in the output, which is the mailbox. Why nobody waits for ever stands in mailbox.cuh: all words of a
 // step depend on those of the step before only.
+//
+// How precise the product is the compiler is told: PRECISION is one of four. All but FLOAT32 ask for tensor cores.
 #include "mailbox.cuh"
+
+#define FLOAT32 0
+#define THREE_TF32 1
+#define TF32 2
+#define BF16 3
+#ifndef PRECISION
+#define PRECISION FLOAT32
+#endif
+#if PRECISION == FLOAT32
 #include "product.cuh"
+#else
+#include "tensor_product.cuh"
+#endif
 
 #define AHEAD 8  // words that a thread asks for before it looks at the first
 
@@ -19,8 +33,8 @@ __device__ void receive(float4 *tile, const float *rows, int K, int B, int first
     float *x = reinterpret_cast<float *>(tile);
     const int rank = threadIdx.y * 32 + threadIdx.x, threads = blockDim.y * 32;
     const unsigned *words = reinterpret_cast<const unsigned *>(rows) + first;
-    const int columns = min(TILE, B - first);
-    for (int start = rank; start < K * TILE; start += threads * AHEAD) {
+    const int columns = min(TILE, B - first), deep = rows_of_tile(K);
+    for (int start = rank; start < deep * TILE; start += threads * AHEAD) {
         unsigned bits[AHEAD];
 #pragma unroll
         for (int j = 0; j < AHEAD; ++j) {
@@ -31,14 +45,14 @@ __device__ void receive(float4 *tile, const float *rows, int K, int B, int first
         for (int j = 0; j < AHEAD; ++j) {
             const int k = (start + j * threads) / TILE, b = (start + j * threads) % TILE;
             if (await) bits[j] = received(bits[j], words + (long long)k * B + b, stalled);  // sync: the word has come
-            if (k < K) x[place(K, k, b)] = __uint_as_float(bits[j]);
+            if (k < deep) x[place(K, k, b)] = __uint_as_float(bits[j]);
         }
     }
 }
 
 // The loop over steps. rows(s) says where the columns stand that step s multiplies; those of step 0 are there from the
 // start, or there are none and it answers null. finish(s, quad, column, sum) does the rest of the step for one lane,
-// which must call sum() for its row of the product in all lanes of a warp or in none.
+// which must call sum() for its row of the product in all threads or in none.
 template <class Rows, class Finish>
 __device__ void each_step(
     int steps, const float4 *weights, float4 *tile, int quads, int K, int B, unsigned *stalled, Rows rows, Finish finish) {
@@ -48,7 +62,7 @@ __device__ void each_step(
             if (columns) receive(tile, columns, K, B, first, s > 0, stalled);
             __syncthreads();  // sync: weights and columns are there
             for (int q = threadIdx.y; q < quads; q += blockDim.y)
-                finish(s, blockIdx.y * quads + q, first + threadIdx.x % TILE, [=] { return product(weights + q * K, tile, K); });
+                finish(s, blockIdx.y * quads + q, first + threadIdx.x % TILE, [=] { return product_of(q, weights, tile, K); });
             __syncthreads();  // sync: the columns have been read, and others may come
         }
 }

@@ -7,10 +7,15 @@
 // stores to different words may arrive in either order, as they may on a device. Threads of a warp do not run in
 // lockstep; no device since 2017 promises that they do.
 //
+// So are tensor cores: operands lie with the lanes as the PTX ISA says, and are rounded to tf32 and bf16 bit for bit. How
+// coarsely a device rounds sums it does not say. Here they are as coarse as any was found to be, those of a V100: all that
+// is to be added is cut off, not rounded, behind the 24th bit of the largest (Fasi, Higham, Mikaitis and Pranesh 2021).
+//
 // What is not: a plain store arrives at once, loads are never early, and nothing is known of time or of registers.
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <csetjmp>
 #include <cstdint>
 #include <cstring>
@@ -37,6 +42,18 @@ struct alignas(16) float4 {
     float x, y, z, w;
 };
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+struct alignas(8) float2 {
+    float x, y;
+};
+inline float2 make_float2(float x, float y) { return {x, y}; }
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 
 inline unsigned __float_as_uint(float x) {
     unsigned bits;
@@ -56,6 +73,7 @@ namespace emulator {
 constexpr unsigned LANES = 32;
 constexpr size_t STACK = 1 << 15, STRIP = 256;  // bytes
 constexpr unsigned char POISON = 0xFF;          // four of them are a NaN
+constexpr unsigned BARRIERS = 16;               // of a block, by number
 
 struct Fiber;
 
@@ -64,14 +82,18 @@ struct Barrier {
     std::vector<Fiber *> waiting;
 };
 
+struct Slot {
+    unsigned words[6];
+};
+
 struct Warp {
     Barrier barrier;
-    uint64_t slots[2][LANES];  // what lanes show each other, in turns: one shuffle may begin before all have left another
+    Slot slots[2][LANES];      // what lanes show each other, in turns: one shuffle may begin before all have left another
     double pace;               // how likely a lane is to go on when its lot is drawn
 };
 
 struct Block {
-    Barrier barrier;
+    Barrier barrier, numbered[BARRIERS];
     std::vector<unsigned char> shared;
 };
 
@@ -182,15 +204,51 @@ inline unsigned char *shared_memory() { return current->home->shared.data(); }
 
 inline bool holds(int statement) { return statement != left_out; }
 
-template <class T> T shuffle(unsigned mask, T value, unsigned from) {
-    if (mask != ~0u) leave("only shuffles of whole warps are imitated");
-    static_assert(sizeof(T) <= sizeof(uint64_t));
-    uint64_t *slots = current->warp->slots[current->shuffles++ % 2];
+template <class T> const Slot *show(const T &value) {  // to the lanes of the warp; returns what all of them show
+    static_assert(sizeof(T) <= sizeof(Slot));
+    Slot *slots = current->warp->slots[current->shuffles++ % 2];
     memcpy(&slots[current->lane], &value, sizeof value);
     arrive(current->warp->barrier);
+    return slots;
+}
+
+template <class T> T shuffle(unsigned mask, T value, unsigned from) {
+    if (mask != ~0u) leave("only shuffles of whole warps are imitated");
     T other;
-    memcpy(&other, &slots[from % LANES], sizeof other);
+    memcpy(&other, &show(value)[from % LANES], sizeof other);
     return other;
+}
+
+inline float cut_off(double x) {  // towards zero
+    const float near = static_cast<float>(x);
+    return fabs(near) > fabs(x) ? nextafterf(near, 0) : near;
+}
+
+inline float coarse_sum(const double *addends, int count) {
+    double largest = 0, sum = 0;
+    for (int j = 0; j < count; ++j) largest = max(largest, fabs(addends[j])), sum += addends[j];
+    if (largest == 0 || !std::isfinite(sum)) return static_cast<float>(sum);
+    const double unit = ldexp(1, ilogb(largest) - 23);  // in whole units, sums are exact
+    sum = 0;
+    for (int j = 0; j < count; ++j) sum += trunc(addends[j] / unit);
+    return cut_off(sum * unit);
+}
+
+// Multiplies 16 rows with 8 columns, where each word holds ``held`` numbers along k, and there are 8 times as many in all.
+template <int held, class Number> void mma(float (&sums)[4], uint4 a, uint2 b, Number number) {
+    const unsigned words[6] = {a.x, a.y, a.z, a.w, b.x, b.y}, lane = current->lane;
+    const Slot *slots = show(words);
+    for (unsigned j = 0; j < 4; ++j) {
+        const unsigned row = lane / 4 + j / 2 * 8, column = lane % 4 * 2 + j % 2;
+        double addends[8 * held + 1] = {sums[j]};
+        for (unsigned k = 0; k < 8 * held; ++k) {
+            const unsigned member = k % (4 * held) / held, later = k / (4 * held), part = k % held;
+            const unsigned of_a = slots[row % 8 * 4 + member].words[row / 8 + 2 * later];
+            const unsigned of_b = slots[column * 4 + member].words[4 + later];
+            addends[1 + k] = static_cast<double>(number(of_a, part)) * number(of_b, part);
+        }
+        sums[j] = coarse_sum(addends, 8 * held + 1);
+    }
 }
 
 inline const char *launch(void (*kernel)(void **), void **given, dim3 grid, dim3 block, size_t shared, uint64_t seed,
@@ -243,6 +301,32 @@ inline void __syncthreads() { emulator::arrive(emulator::current->home->barrier)
 template <class T> T __shfl_sync(unsigned mask, T value, int from) { return emulator::shuffle(mask, value, from); }
 template <class T> T __shfl_xor_sync(unsigned mask, T value, int flip) {
     return emulator::shuffle(mask, value, emulator::current->lane ^ flip);
+}
+
+inline void meet(int barrier, int threads) {
+    emulator::Barrier &numbered = emulator::current->home->numbered[barrier];
+    numbered.members = threads;
+    emulator::arrive(numbered);
+}
+
+inline unsigned tf32(float x) { return x != x ? 0x7FFFFFFFu & ~0x1FFFu : (__float_as_uint(x) + 0x1000) & ~0x1FFFu; }
+inline unsigned bf16_pair(float low, float high) {
+    const auto rounded = [](float x) {
+        const unsigned bits = __float_as_uint(x);
+        return x != x ? 0x7FFFu : (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+    };
+    return rounded(high) << 16 | rounded(low);
+}
+inline void mma_tf32(float (&sums)[4], uint4 a, uint2 b) {
+    emulator::mma<1>(sums, a, b, [](unsigned word, unsigned) {
+        if (word & 0x1FFF) emulator::leave("mma_tf32 was given a number that is not rounded to tf32");
+        return __uint_as_float(word);
+    });
+}
+inline void mma_bf16(float (&sums)[4], uint4 a, uint2 b) {
+    emulator::mma<2>(sums, a, b, [](unsigned word, unsigned part) {
+        return __uint_as_float(part ? word & 0xFFFF0000u : word << 16);
+    });
 }
 
 inline unsigned load_relaxed(const unsigned *word) {

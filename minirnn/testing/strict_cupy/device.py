@@ -40,7 +40,11 @@ class MemoryPointer:
 class Device:
     """The one device there is."""
 
-    attributes: ClassVar = {"MaxSharedMemoryPerBlockOptin": SHARED, "MultiProcessorCount": 1}
+    attributes: ClassVar = {
+        "MaxSharedMemoryPerBlockOptin": SHARED,
+        "MultiProcessorCount": 1,
+        "ComputeCapabilityMajor": 9,
+    }
 
     def __init__(self, device: int = 0):
         if device != 0:
