@@ -85,11 +85,11 @@ def picture(speeds: dict[str, dict[str, float]], path: str | os.PathLike[str]) -
         raise ModuleNotFoundError(
             "a picture needs matplotlib: pip install '.[plot]' in the sources of minirnn"
         ) from None
-    figure = Figure(figsize=(8, 1.2 + 0.28 * len(speeds)), layout="constrained")
+    figure = Figure(figsize=(8, 1.6 + 0.28 * len(speeds)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     names = list(speeds)[::-1]  # the first row on top
-    axes.axvline(1, color="0.4", linewidth=1)
+    axes.axvline(1, color="0.4", linewidth=1)  # as fast
     for opponent, marker in zip(dict.fromkeys(who for row in speeds.values() for who in row), "osD^v", strict=False):
         points = [(row[opponent], y) for y, name in enumerate(names) if opponent in (row := speeds[name])]
         axes.plot(*zip(*points, strict=True), marker, label=opponent)
@@ -99,6 +99,6 @@ def picture(speeds: dict[str, dict[str, float]], path: str | os.PathLike[str]) -
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
     axes.set_xlabel("speed of minirnn / speed of PyTorch")
-    axes.legend(loc="best")
+    figure.legend(loc="outside upper center", ncols=2)  # within, it would hide rows
     figure.savefig(path, dpi=150)
     return figure
