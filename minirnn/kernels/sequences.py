@@ -89,16 +89,17 @@ class use_whole_sequences:  # noqa: N801  # called like a function, and used in 
     ----------
     on : bool
     precision : {"float32", "3xtf32", "tf32", "bf16"}
-        Of the product with the state or its cotangent in every step; all else stays float32. What results is this far
-        from float64, in norm and relative to it:
+        Of the product with the state or its cotangent in every step; all else stays float32. How far over a few steps
+        values and gradients are from float64, in norm and relative to it:
 
         - ``"float32"``: 1e-5, without tensor cores.
         - ``"3xtf32"``: 1e-5, by tensor cores: each factor in two parts of 11 bits, three products for one.
-        - ``"tf32"``: 3e-4: factors keep 11 bits.
-        - ``"bf16"``: 1e-2: factors keep 8 bits, and weights take half of the memory, so that larger ones fit.
+        - ``"tf32"``: values 3e-4, gradients 1e-3: factors keep 11 bits.
+        - ``"bf16"``: values 3e-3, gradients 1e-2: factors keep 8 bits, and the weights take half of the memory, so that
+          more of them fit.
 
         The last three need a device of compute capability 8.0. Their errors were seen where tensor cores are imitated,
-        with sums as coarse as any device is known to have; their speed no device has measured.
+        with sums as coarse as any device is known to make them; neither these nor their speed has a device measured.
 
     Raises
     ------
@@ -144,8 +145,8 @@ def plan(kernel: str, H: int, B: int, processors: int, memory: int, precision: s
     """How a kernel is spread over so many processors with so many bytes of shared memory each; None if it cannot be.
 
     All blocks run at once, one on a processor. First as few tiles for each block as possible, since it takes them one
-    after the other; then as few quads, then as few blocks. This order is a guess: not measured. For tensor cores a block
-    has whole teams of quads, and room for the parts of their sums.
+    after the other; then as few quads, then as few blocks. This order is a guess: not measured. For tensor cores a
+    block has whole teams of quads, and room for the parts of their sums.
 
     Examples
     --------

@@ -21,13 +21,21 @@ from minirnn.kernels.sequences import (
     use_whole_sequences,
 )
 from minirnn.testing import counting, cuda_emulator, strict_cupy
-from minirnn.testing.cuda_emulator import emulated
+from minirnn.testing.cuda_emulator import EmulationError, emulated
 
 pytestmark = pytest.mark.skipif(bool(cuda_emulator.why_not()), reason=cuda_emulator.why_not())
 
 CELLS = {"lstm": (4, ("h", "c")), "gru": (3, ("h",)), "rnn": (1, ("h",))}  # blocks of rows, states
 SIZES = [(4, 5, 9), (1, 6, 2), (3, 1, 1), (2, 33, 17)]  # T, H, B: odd ones, one step, one unit and column, two rounds
-ERRORS = {"3xtf32": (0, 1e-5 / 3), "tf32": (2e-5, 3e-4), "bf16": (3e-4, 1e-2)}  # at least, at most: no better than said
+ERRORS = {  # of values and of gradients at most, and of both at least: other factors than these have them
+    "3xtf32": (1e-6, 1e-6, 0),
+    "tf32": (3e-4, 1e-3, 1e-4),
+    "bf16": (3e-3, 1e-2, 1e-3),
+}
+SPREADS = {  # precision -> sizes and processors, so that in one of them each synchronisation counts
+    "float32": [((4, 5, 9), 6)],
+    "tf32": [((4, 17, 9), 6), ((2, 18, 17), 2)],  # several slices, several tiles
+}
 
 
 def kernels_of(cell, precision="float32"):
@@ -126,30 +134,46 @@ def test_values_and_gradients_under_many_schedules(cell, sizes):
         assert all((x == y).all() for x, y in zip(found, first, strict=True))  # no order of events changes a bit
 
 
-@pytest.mark.parametrize("sizes", [(3, 9, 9), (2, 18, 3)])  # K is no multiple of 8, nor of 16; teams with nothing to do
+def is_as_precise_as_said(precision, cell, found, right):
+    of_values, of_gradients, least = ERRORS[precision]
+    values = 1 + len(CELLS[cell][1])
+    worst = distance(found, right)
+    return least < worst < of_gradients and distance(found[:values], right[:values]) < of_values
+
+
+@pytest.mark.parametrize("sizes", [(3, 5, 9), (2, 18, 3), (1, 300, 2)])  # teams that have nothing to do, too
 @pytest.mark.parametrize("precision", ERRORS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_tensor_cores_are_as_precise_as_they_are_said_to_be(cell, precision, sizes):
+    if sizes[1] == 300 and cell != "rnn":
+        return  # long products are the same for all
     inputs, dys = example(cell, *sizes), cotangents(cell, *sizes)
-    least, most = ERRORS[precision]
+    right = expected(cell, inputs, dys)
     spread, other = (Spread(cell, seed, processors, 1, precision=precision) for seed, processors in ((0, 6), (1, 2)))
     found = computed(spread, inputs, dys)
-    assert least < distance(found, expected(cell, inputs, dys)) < most and not spread.stalled
+    assert not spread.stalled and is_as_precise_as_said(precision, cell, found, right)
     assert all((x == y).all() for x, y in zip(found, computed(other, inputs, dys), strict=True))
 
 
-@pytest.mark.parametrize("precision", ["float32", "tf32"])
+@pytest.mark.parametrize("precision", SPREADS)
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_every_synchronisation_is_needed(kernel, precision):
     """One left out at a time, some schedule shows it by wrong numbers."""
-    cell, sizes = kernel.partition("_")[0], (4, 5, 9)
-    inputs, dys = example(cell, *sizes), cotangents(cell, *sizes)
-    right = expected(cell, inputs, dys)
+    cell = kernel.partition("_")[0]
+
+    def error(seed, statement):
+        sizes, processors = SPREADS[precision][seed % len(SPREADS[precision])]
+        inputs, dys = example(cell, *sizes), cotangents(cell, *sizes)
+        spread = Spread(cell, seed, processors, without={kernel: statement}, precision=precision)
+        try:
+            return distance(computed(spread, inputs, dys), expected(cell, inputs, dys))
+        except EmulationError:  # what was never written is no number of tf32
+            return np.inf
+
     for statement, why in enumerate(kernels_of(cell, precision).marked):
         if "NaN" in why or (precision == "float32" and "team" in why):
             continue  # the next test has the first; there are no teams without tensor cores
-        broken = (Spread(cell, seed, without={kernel: statement}, precision=precision) for seed in range(40))
-        assert any(distance(computed(spread, inputs, dys), right) > 1e-3 for spread in broken), why
+        assert any(error(seed, statement) > 1e-3 for seed in range(40)), why
 
 
 @pytest.mark.parametrize(
@@ -230,14 +254,15 @@ def test_a_rule_asks_for_tensor_cores_in_the_precision_wanted(cp, monkeypatch):
     inputs, dys = example("rnn", 8, 3, 2), cotangents("rnn", 8, 3, 2)
     right = expected("rnn", inputs, dys)
     with use_whole_sequences(precision="bf16"):
-        least, most = ERRORS["bf16"]
         whole, few = on_device(cp, "rnn", inputs, dys)
-        assert least < distance(whole, right) < most and few < 20
-        with use_whole_sequences(), pytest.raises(ValueError, match="'bf16'; got 'fp16'$"):
+        assert is_as_precise_as_said("bf16", "rnn", whole, right) and few < 20
+        with use_whole_sequences(), pytest.raises(ValueError, match=r"'bf16'; got 'fp16'$"):
             use_whole_sequences(precision="fp16")
         assert all((x == y).all() for x, y in zip(on_device(cp, "rnn", inputs, dys)[0], whole, strict=True))
         monkeypatch.setitem(cp.cuda.Device.attributes, "ComputeCapabilityMajor", 7)
-        with pytest.warns(UserWarning, match="^no tensor core of this device knows bf16: steps are taken one at a time$"):
+        with pytest.warns(
+            UserWarning, match="^no tensor core of this device knows bf16: steps are taken one at a time"
+        ):
             assert distance(on_device(cp, "rnn", inputs, dys)[0], right) < 1e-5
 
 
@@ -302,10 +327,10 @@ def test_plans_fill_the_device_and_no_more(precision):
     _, team, depth, weight = PRECISIONS[precision]
     parts = {1: 0, 4: 4 * 32 * 4}[team]  # of a quad's 32 sums, in bytes
     for kernel, (_, units, length) in KERNELS.items():
-        K = lambda H: -(-length * H // depth) * depth  # noqa: E731
         for H, B, processors in ((1, 1, 1), (100, 30, 132), (256, 64, 132), (512, 256, 132), (600, 3, 108)):
             (groups, slices), quads, shared = plan(kernel, H, B, processors, 232448, precision)
             assert groups * slices <= processors and quads % team == 0
-            assert shared == K(H) * 4 * (quads * weight + 8) + quads * parts <= 232448
+            K = -(-length * H // depth) * depth
+            assert shared == K * 4 * (quads * weight + 8) + quads * parts <= 232448
             assert (slices - 1) * quads * units < H <= slices * quads * units  # all units, and no block without one
     assert plan("lstm_sequence", 8192, 1, 132, 232448, precision) is None

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from minirnn.kernels.launching import options, source_of
-from minirnn.kernels.sequences import PRECISIONS
 from minirnn.testing import cuda_emulator
 from minirnn.testing.cuda_emulator import EmulationError, emulated
 
@@ -36,28 +35,6 @@ extern "C" __global__ void multiplied(
     if (bf16) mma_bf16(mine, words, make_uint2(x[0], x[1]));
     else mma_tf32(mine, words, make_uint2(x[0], x[1]));
     for (int j = 0; j < 4; ++j) sums[threadIdx.x * 4 + j] = mine[j];
-}
-"""
-
-PRODUCT = """
-extern "C" __global__ void product_of_rows(
-    const float *W,  // (R, K)
-    const float *x,  // (K, 8)
-    float *y,        // (R, 8)
-    int R,
-    int K,
-    int quads)
-{
-    extern __shared__ float4 shared[];
-    float4 *weights = shared, *tile = behind(weights, quads, K);
-    keep(weights, quads, K, [=](int quad, int row, int k) { return 4 * quad + row < R ? W[(4 * quad + row) * K + k] : 0; });
-    for (int i = threadIdx.y * 32 + threadIdx.x; i < rows_of_tile(K) * TILE; i += blockDim.y * 32)
-        reinterpret_cast<float *>(tile)[place(K, i / TILE, i % TILE)] = i / TILE < K ? x[i] : 0;
-    __syncthreads();
-    for (int q = threadIdx.y; q < quads; q += blockDim.y) {
-        const float sum = product_of(q, weights, tile, K);
-        if (4 * q < R) y[q * 32 + threadIdx.x] = sum;
-    }
 }
 """
 
@@ -149,20 +126,3 @@ def test_a_number_that_is_not_rounded_is_refused():
     a, b = dealt_out(np.full((16, 8), 0.1), np.ones((8, 8)))
     with pytest.raises(EmulationError, match="mma_tf32 was given a number that is not rounded to tf32"):
         instructions().run("multiplied", (1,), (32,), [a, b, np.zeros((32, 4), np.float32), np.False_])
-
-
-@pytest.mark.parametrize(
-    ("precision", "least", "most"),
-    [("float32", 0, 1e-6), ("3xtf32", 0, 2e-6), ("tf32", 1e-4, 3e-4), ("bf16", 1e-3, 3e-3)],
-)
-def test_long_products(precision, least, most):
-    """As in a layer of some hundred units: the errors do not grow with length. Zeros in the last rows change nothing."""
-    R, K = 24, 1001
-    random, (_, team, depth, weight) = np.random.default_rng(0), PRECISIONS[precision]
-    W, x = (random.standard_normal(shape).astype(np.float32) for shape in ((R, K), (K, 8)))
-    y, quads, deep = np.empty((R, 8), np.float32), 8, -(-K // depth) * depth
-    shared = quads * (4 * deep * weight + (team > 1) * 512) + deep * 32
-    kernels = emulated(source_of("sequence.cuh") + PRODUCT, options("float", *PRECISIONS[precision].macros))
-    kernels.run("product_of_rows", (1, 1), (32, 8), [W, x, y, *map(np.int32, (R, K, quads))], shared=shared)
-    right = W.astype(np.float64) @ x
-    assert least <= np.linalg.norm(y - right) / np.linalg.norm(right) < most
