@@ -2,7 +2,8 @@
 
 A step loop asks the host for two launches a step, and the device waits for the host. Here a layer's T steps are one
 launch: the recurrent matrix stays in the shared memory of the device, and blocks pass the state to each other. How they
-do stands at the top of ``cuda/sequence.cuh``.
+do stands at the top of ``cuda/sequence.cuh``; how tensor cores multiply, where they are asked to, in
+``cuda/tensor_product.cuh``.
 
 No device has measured these kernels yet. Until one has, they run only where ``use_whole_sequences`` asks for them.
 """

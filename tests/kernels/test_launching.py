@@ -114,6 +114,15 @@ def test_each_kernel_is_compiled_once_for_each_type(cp):
     assert launching._compiled(cp, "trial", "scaled", "double", False).options == ("-std=c++17", "-DREAL=double")
 
 
+def test_with_other_macros_it_is_another_kernel(cp):
+    for macros in ((), ["WIDE=1", "DEEP=2"], (), ["WIDE=1", "DEEP=2"]):
+        of(macros=macros)(cp, *arguments(cp))
+    kept = launching._compiled.cache_info()
+    assert (kept.misses, kept.hits) == (2, 2)
+    wide = launching._compiled(cp, "trial", "scaled", "float", False, "WIDE=1", "DEEP=2")
+    assert wide.options == ("-std=c++17", "-DREAL=float", "-DWIDE=1", "-DDEEP=2")
+
+
 def test_shared_memory_beyond_what_every_block_gets_is_asked_for(cp):
     of(shared=200 * 1024)(cp, *arguments(cp))
     assert len(ARRIVED) == 1

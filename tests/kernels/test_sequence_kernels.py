@@ -155,6 +155,15 @@ def test_tensor_cores_are_as_precise_as_they_are_said_to_be(cell, precision, siz
     assert all((x == y).all() for x, y in zip(found, computed(other, inputs, dys), strict=True))
 
 
+def test_what_is_infinite_has_no_two_parts():
+    inputs, dys = example("rnn", 1, 5, 3), cotangents("rnn", 1, 5, 3)
+    inputs["h_0"][0, 1] = np.inf
+    ends = {precision: computed(Spread("rnn", precision=precision), inputs, dys)[1] for precision in PRECISIONS}
+    for precision, h in ends.items():
+        assert (abs(h[:, 1]) == 1).all() or (precision == "3xtf32" and np.isnan(h[:, 1]).all())
+        assert np.isfinite(h[:, ::2]).all()
+
+
 @pytest.mark.parametrize("precision", SPREADS)
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_every_synchronisation_is_needed(kernel, precision):
