@@ -26,13 +26,16 @@ from minirnn.kernels.fused import (
     softmax,
     softmax_back,
 )
-from minirnn.kernels.sequences import in_one_launch
+from minirnn.kernels.decoders import attending_in_one_launch
+from minirnn.kernels.sequences import asked_for_whole, in_one_launch
 from minirnn.kernels.together import each, laid_out, vectors
 
 __all__ = [
     "adam",
     "add_rows",
     "adding_product",
+    "asked_for_whole",
+    "attending_in_one_launch",
     "check_ids",
     "each",
     "empty",

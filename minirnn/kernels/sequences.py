@@ -173,6 +173,20 @@ def plan(kernel: str, H: int, B: int, processors: int, memory: int, precision: s
     return Plan((groups, ceil(quads / each)), each, shared)
 
 
+def word_of_the_stalled() -> Any:
+    """Where the kernels of this device say that they gave up."""
+    cupy = sys.modules["cupy"]
+    home = cupy, cupy.cuda.Device().id
+    if home not in _stalled:
+        _stalled[home] = cupy.zeros(1, np.uint32)
+    return _stalled[home]
+
+
+def asked_for_whole(mailbox, *arrays) -> bool:
+    """Whether whole sequences are to be one launch, and these are arrays that a kernel takes."""
+    return _asked.get() is not None and mailbox.size > 0 and all(x is None or x.dtype == np.float32 for x in (mailbox, *arrays))
+
+
 def in_one_launch(
     kernel,
     mailbox,  # (T, ..., B) the output through which blocks pass words to each other
@@ -181,10 +195,9 @@ def in_one_launch(
 ):
     """Takes all steps of a sequence if that was asked for and a kernel fits, and says whether it did."""
     given = mailbox, W_hh, *arrays
-    precision = _asked.get()
-    if precision is None or mailbox.size == 0 or any(x is not None and x.dtype != np.float32 for x in given):
+    if not asked_for_whole(*given):
         return False
-    cupy = sys.modules["cupy"]
+    cupy, precision = sys.modules["cupy"], _asked.get() or "float32"
     device, (T, B), H = cupy.cuda.Device(), (len(mailbox), mailbox.shape[-1]), W_hh.shape[1]
     has = device.attributes
     if precision != "float32" and has["ComputeCapabilityMajor"] < TENSOR_CORES:
@@ -194,8 +207,6 @@ def in_one_launch(
     if fits is None:  # said once: Python shows a warning of the same words from the same place no more
         warnings.warn(f"no {kernel} fits hidden size {H} on this device: steps are taken one at a time", stacklevel=3)
         return False
-    if (cupy, device.id) not in _stalled:
-        _stalled[cupy, device.id] = cupy.zeros(1, np.uint32)
     mailbox.view(np.uint32).fill(EMPTY)
     (source, *_), (groups, slices) = KERNELS[kernel], fits.grid
     launch(
@@ -204,7 +215,7 @@ def in_one_launch(
         (groups, slices),
         (LANES, WARPS),
         *(x if x is None else cupy.ascontiguousarray(x) for x in given),
-        _stalled[cupy, device.id],
+        word_of_the_stalled(),
         T,
         H,
         B,

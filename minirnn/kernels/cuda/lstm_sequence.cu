@@ -1,12 +1,9 @@
 // The LSTM over a sequence, there and back, each in one launch: equations (1) to (4) of rules/lstm.py, without peepholes
 // and projection. Who owns what, what travels, and why nobody waits for ever stands in sequence.cuh.
-#include "elementwise.cuh"
-#include "lstm.cuh"
+#include "lstm_lanes.cuh"
 #include "sequence.cuh"
 
-// Forward. A quad is one unit, its rows i f g o, and what travels is h. So lane 8 * gate + b finds the pre-activation of
-// its gate for column b and activates it. The lanes of the first row are given the other three gates and make the new
-// state. c does not travel: whoever wrote it reads it.
+// Forward. A quad is one unit, its rows i f g o, and what travels is h. What a lane does stands in lstm_lanes.cuh.
 extern "C" __global__ void __launch_bounds__(512, 1) lstm_sequence(
     float *hs,          // (T, H, B), the mailbox
     const float *W_hh,  // (4H, H)
@@ -23,26 +20,12 @@ extern "C" __global__ void __launch_bounds__(512, 1) lstm_sequence(
     extern __shared__ float4 shared[];
     float4 *weights = shared, *tile = behind(weights, quads, H);
     const long long step = (long long)H * B;
-    const int gate = threadIdx.x / TILE, b = threadIdx.x % TILE;
     keep(weights, quads, H, [=](int unit, int row, int k) {
         return unit < H ? W_hh[((long long)row * H + unit) * H + k] : 0.0f;
     });
     const auto rows = [=](int t) { return t ? hs + (t - 1) * step : h_0; };
     each_step(T, weights, tile, quads, H, B, stalled, rows, [=](int t, int unit, int column, auto sum) {
-        const bool is_ours = unit < H && column < B;
-        const long long here = is_ours ? (long long)unit * B + column : 0, row = (t * 4 + gate) * step + here;
-        float *c = cs + (gates ? t * step : 0) + here;
-        const float a_x = a_xs[row], c_prev = *c;
-        const float a = a_x + sum();                                // (1)
-        const float activated = gate == 2 ? tanhf(a) : sigmoid(a);  // (2)
-        const float f = __shfl_sync(~0u, activated, 8 + b), g = __shfl_sync(~0u, activated, 16 + b);
-        const float o = __shfl_sync(~0u, activated, 24 + b);
-        if (is_ours && gates) gates[row] = activated;
-        if (is_ours && gate == 0) {
-            const float c_next = f * c_prev + activated * g;  // (3)
-            c[gates ? step : 0] = c_next;
-            send(hs + t * step + here, o * tanhf(c_next));  // (4)
-        }
+        lstm_lanes(hs + t * step, a_xs, cs, gates, t, unit, column, H, B, sum);
     });
 }
 
@@ -74,22 +57,10 @@ extern "C" __global__ void __launch_bounds__(512, 1) lstm_sequence_back(
         const int unit = 4 * quad + threadIdx.x / TILE, t = max(T - 1 - s, 0);
         const bool is_ours = unit < H && column < B;
         const long long here = is_ours ? (long long)unit * B + column : 0, now = t * step + here;
-        const float *gate = gates + t * 4 * step + here;
-        const float dh_loss = dhs[now], dc_next = dc[here];
-        float s_i, s_f, s_g, s_o, dc_slope, carry;
-        lstm_unit_slopes(gate[0], gate[step], gate[2 * step], gate[3 * step], 0, 0, 0, cs[now], cs[now + step],
-                         s_i, s_f, s_g, s_o, dc_slope, carry);
+        const float dh_loss = dhs[now];
+        const LstmLane lane(gates, cs, dc, t, here, step);
         const float dh_next = s ? sum() : dh[here];  // (1)
         if (is_ours && s == T) dh[here] = dh_next;
-        if (is_ours && s < T) {
-            const float dh_t = dh_next + dh_loss;           // h_t is read twice
-            const float dc_t = dc_next + dh_t * dc_slope;  // (4)
-            dc[here] = dc_t * carry;                        // (3)
-            float *sent = da + t * 4 * step + here;
-            send(sent, dc_t * s_i);             // (3, 2)
-            send(sent + step, dc_t * s_f);      // (3, 2)
-            send(sent + 2 * step, dc_t * s_g);  // (3, 2)
-            send(sent + 3 * step, dh_t * s_o);  // (4, 2)
-        }
+        if (is_ours && s < T) lane.back(dh_next + dh_loss, da + t * 4 * step + here, dc + here);  // h_t is read twice
     });
 }

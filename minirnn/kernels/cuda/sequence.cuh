@@ -28,8 +28,10 @@
 
 #define AHEAD 8  // words that a thread asks for before it looks at the first
 
-// Fetches K rows of the tile's columns. The last step's are awaited, an initial state is there already.
-__device__ void receive(float4 *tile, const float *rows, int K, int B, int first, bool await, unsigned *stalled) {
+// Fetches K rows of the tile's columns, or, without tensor cores, of a part of a tile that has ``height`` rows. The last
+// step's are awaited, an initial state is there already.
+__device__ void receive(
+    float4 *tile, int height, const float *rows, int K, int B, int first, bool await, unsigned *stalled) {
     float *x = reinterpret_cast<float *>(tile);
     const int rank = threadIdx.y * 32 + threadIdx.x, threads = blockDim.y * 32;
     const unsigned *words = reinterpret_cast<const unsigned *>(rows) + first;
@@ -45,8 +47,19 @@ __device__ void receive(float4 *tile, const float *rows, int K, int B, int first
         for (int j = 0; j < AHEAD; ++j) {
             const int k = (start + j * threads) / TILE, b = (start + j * threads) % TILE;
             if (await) bits[j] = received(bits[j], words + (long long)k * B + b, stalled);  // sync: the word has come
-            if (k < deep) x[place(K, k, b)] = __uint_as_float(bits[j]);
+            if (k < deep) x[place(height, k, b)] = __uint_as_float(bits[j]);
         }
+    }
+}
+
+// The tiles of this block, one after the other: fetch(first) brings the columns from ``first`` on, and the warps share out
+// the quads. finish(q, column) does for one lane what is to be done.
+template <class Fetch, class Finish> __device__ void each_tile(int quads, int B, Fetch fetch, Finish finish) {
+    for (int first = blockIdx.x * TILE; first < B; first += gridDim.x * TILE) {
+        fetch(first);
+        __syncthreads();  // sync: weights and columns are there
+        for (int q = threadIdx.y; q < quads; q += blockDim.y) finish(q, first + threadIdx.x % TILE);
+        __syncthreads();  // sync: the columns have been read, and others may come
     }
 }
 
@@ -56,13 +69,13 @@ __device__ void receive(float4 *tile, const float *rows, int K, int B, int first
 template <class Rows, class Finish>
 __device__ void each_step(
     int steps, const float4 *weights, float4 *tile, int quads, int K, int B, unsigned *stalled, Rows rows, Finish finish) {
-    for (int s = 0; s < steps; ++s)
-        for (int first = blockIdx.x * TILE; first < B; first += gridDim.x * TILE) {
-            const float *columns = rows(s);
-            if (columns) receive(tile, columns, K, B, first, s > 0, stalled);
-            __syncthreads();  // sync: weights and columns are there
-            for (int q = threadIdx.y; q < quads; q += blockDim.y)
-                finish(s, blockIdx.y * quads + q, first + threadIdx.x % TILE, [=] { return product_of(q, weights, tile, K); });
-            __syncthreads();  // sync: the columns have been read, and others may come
-        }
+    for (int s = 0; s < steps; ++s) {
+        const float *columns = rows(s);
+        const auto fetch = [=](int first) {
+            if (columns) receive(tile, K, columns, K, B, first, s > 0, stalled);
+        };
+        each_tile(quads, B, fetch, [=](int q, int column) {
+            finish(s, blockIdx.y * quads + q, column, [=] { return product_of(q, weights, tile, K); });
+        });
+    }
 }

@@ -44,6 +44,7 @@ from minirnn.rules.attention import (
     softmax_back,
     softmax_of_real,
 )
+from minirnn.rules.combinators.at_once import at_once, back_at_once, kept_by
 from minirnn.rules.combinators.form import Gradients, form_of, named, outline, positional, selective
 from minirnn.rules.linear import sum_of_products
 from minirnn.rules.recurrence import joint_dtype
@@ -82,7 +83,7 @@ def attentive(step):
     >>> [y.shape for y in outputs]
     [(3, 2, 4), (3, 2, 4), (3, 5, 4), (2, 4), (2, 4)]
     """
-    step, form, names = selective(step), form_of(step, "_prev"), positional(step)
+    cell, step, form, names = kept_by(step), selective(step), form_of(step, "_prev"), positional(step)
 
     def attended(*arguments, scale=1.0, wanted, **static):
         wanted = [flag and x is not None for flag, x in zip(wanted, arguments, strict=True)]
@@ -101,7 +102,10 @@ def attentive(step):
         asked = outline((a_xs, *xs, *states, *weights), (False, *of_xs[1:], *of_states, *of_weights))
         of_step, pullbacks = (saving, *of_xs[1:], *(saving for _ in states), *of_weights), []
         feds[0] = fed_0
-        for t in range(T):
+        steps = at_once(cell, a_xs, states, weights, static, looks, reads, feds, W_fed, W_out, saving)
+        if steps:
+            states = steps.ends()
+        for t in range(0 if steps else T):
             a = feed(feds[t], kernels.empty((G, B), dtype))
             a += a_xs[t]  # (1)
             states, pullback = step(a, *(x[t] for x in xs), *states, *weights, wanted=of_step, **static)  # (2)
@@ -117,17 +121,21 @@ def attentive(step):
         saved = None
         if saving:
             kept_feds, kept_reads = feds if of_fed or W_out is not None else None, reads if of_query or of_out else None
-            saved = looks.seen(of_memory[0]), pullbacks, kept_feds, kept_reads, W_fed, W_out
+            saved = looks.seen(of_memory[0]), steps, pullbacks, kept_feds, kept_reads, W_fed, W_out
 
         def attentive_pullback(dfeds, dhs, dws, dfed, *dstates):
             if saved is None:
                 return (None,) * len(wanted)
-            seen, pullbacks, feds, reads, W_fed, W_out = saved
+            seen, steps, pullbacks, feds, reads, W_fed, W_out = saved
             dtype = joint_dtype(seen.ws, dfeds, dhs, dws, dfed, *dstates)
             das, drs = kernels.empty((T, G, B), dtype), kernels.empty((T, K, B), dtype)
             looks_back, gathered = LooksBack(seen, dtype), Gradients(form, asked, xp)
             feed_back, out_back = kernels.product(W_fed.T, B), W_out is not None and kernels.product(W_out.T, B)
-            for t in reversed(range(T)):  # the only place where time runs backward
+            done = back_at_once(steps, looks_back, drs, dfeds, dhs, dws, dfed, dstates, feds, W_fed, W_out)
+            if done:
+                das, dfed, *gradients = done
+                dstates = gathered.put(0, (None, *gradients))
+            for t in reversed(range(0 if done else T)):  # the only place where time runs backward
                 dc = dfed = dfed + dfeds[t]
                 dh = (dstates[0] + dhs[t]).astype(dtype, copy=False)
                 if W_out is not None:
@@ -136,7 +144,8 @@ def attentive(step):
                     dc = dread[:F]
                     dh += dread[F:]  # (7)
                 dh += looks_back(t, dc, dws[t])  # (6, 5, 4, 3)
-                das[t], *gradients = pullbacks[t](dh, *dstates[1:])
+                pullback = steps.pullback(t) if steps else pullbacks[t]
+                das[t], *gradients = pullback(dh, *dstates[1:])
                 dstates = gathered.put(t, (None, *gradients))  # (2)
                 dfed = feed_back(das[t], kernels.empty((K, B), dtype))  # (1)
             (_, *dxs), dstates, dweights = form.split(gathered.entries(dstates))

@@ -1,0 +1,399 @@
+// The decoder that attends, over a sequence, there and back, each in one launch: equations (1) to (7) of
+// rules/combinators/attending.py, for scores that are dots with h itself, around a cell that is an LSTM or a GRU.
+//
+// Who owns what. Columns and rows are dealt out as in sequence.cuh: block (g, p) has the tiles g, g + gridDim.x and so on,
+// and the p-th share of the rows of every matrix, which stay in shared memory. Of each tile it has the columns p,
+// p + gridDim.y and so on to look for: all scores, weights and the context of a column are made by one block.
+// What travels. There are three rounds in a step, each over all tiles of the block: the cell makes h_t of h_{t-1} and
+// fed_{t-1} (1, 2), the look makes c_t of h_t (4, 5, 6), and the output makes fed_t of c_t and h_t (7). Each finds what it
+// reads in a mailbox. The way back has the same rounds from the last to the first, and the cell's comes in two: first what
+// the step after asks of fed_t and h_t, in the end what this one asks of its pre-activations. What the weights gather
+// over time is not made here.
+// Why nobody waits for ever stands in mailbox.cuh: all blocks take the rounds in one order, and the words of a round depend
+// on those of rounds before only.
+#include "gru_lanes.cuh"
+#include "lstm_lanes.cuh"
+#include "sequence.cuh"
+
+// How many of so many quads a block has, if all have as many.
+__device__ int share(int quads) { return (quads + gridDim.y - 1) / gridDim.y; }
+
+__device__ int quads_of(int rows) { return (rows + 3) / 4; }
+
+// What all lanes of a warp have, combined in the same order in each of them.
+template <class Combine> __device__ float over_the_warp(float x, Combine combine) {
+    for (int half = 16; half; half /= 2) x = combine(x, __shfl_xor_sync(~0u, x, half));
+    return x;
+}
+__device__ float sum_over_the_warp(float x) {
+    return over_the_warp(x, [](float a, float b) { return a + b; });
+}
+__device__ float largest_in_the_warp(float x) {
+    return over_the_warp(x, [](float a, float b) { return fmaxf(a, b); });
+}
+
+// A look, there or back: a vector that fetch(b, k) brings is compared with S rows of n numbers by dots, weigh(b, numbers)
+// makes of the S dots what the other S rows of m numbers count, in one warp, and give(b, k, sum) takes their sum. All
+// threads of the block are there.
+template <class Fetch, class Weigh, class Give>
+__device__ void each_look(
+    int B, int S, const float *compared, int n, const float *taken, int m, float *vector, Fetch fetch, Weigh weigh, Give give) {
+    const int rank = threadIdx.y * 32 + threadIdx.x, threads = blockDim.y * 32;
+    float *numbers = vector + n;
+    for (int first = blockIdx.x * TILE; first < B; first += gridDim.x * TILE)
+        for (int b = first + blockIdx.y; b < min(first + TILE, B); b += gridDim.y) {
+            for (int k = rank; k < n; k += threads) vector[k] = fetch(b, k);
+            __syncthreads();  // sync: the vector is there
+            for (int s = threadIdx.y; s < S; s += blockDim.y) {
+                const float *row = compared + ((long long)b * S + s) * n;
+                float dot = 0;
+                for (int k = threadIdx.x; k < n; k += 32) dot += row[k] * vector[k];
+                dot = sum_over_the_warp(dot);
+                if (threadIdx.x == 0) numbers[s] = dot;
+            }
+            __syncthreads();  // sync: all rows have been compared
+            if (threadIdx.y == 0) weigh(b, numbers);
+            __syncthreads();  // sync: it is known what each row counts
+            for (int k = rank; k < m; k += threads) {
+                const float *column = taken + (long long)b * S * m + k;
+                float sum = 0;
+                for (int s = 0; s < S; ++s) sum += numbers[s] * column[(long long)s * m];
+                give(b, k, sum);
+            }
+        }
+}
+
+// The arrays and sizes that both cells share, by the names of the kernels' parameters.
+struct There {
+    float *reads, *feds, *ws, *qs;
+    const float *fed_0, *h_0, *keys, *values;
+    const bool *real;
+    const float *W_out;
+    float scale;
+    unsigned *stalled;
+    int T, H, K, F, S, B;
+};
+
+// Forward. A quad of the cell is one unit. weight(unit, row, k) tells its row for h_{t-1} (k < H) and fed_{t-1}, and
+// cell(h, t, unit, column, h_prev, sum) sends h_t to where h is.
+template <class Weight, class Cell> __device__ void there(const There &d, Weight weight, Cell cell) {
+    extern __shared__ float4 shared[];
+    const int H = d.H, K = d.K, B = d.B, S = d.S, C = d.W_out ? d.F : 0;
+    const int in = H + K, out = C + H, quads = share(H), quads_out = d.W_out ? share(quads_of(K)) : 0;
+    float4 *weights = shared, *weights_out = weights + quads * in, *tile = weights_out + quads_out * out;
+    float *vector = reinterpret_cast<float *>(tile + 2 * max(in, out));
+    keep(weights, quads, in, [=](int unit, int row, int k) { return unit < H ? weight(unit, row, k) : 0.0f; });
+    keep(weights_out, quads_out, out, [=](int quad, int row, int k) {
+        return 4 * quad + row < K ? d.W_out[(4LL * quad + row) * out + k] : 0.0f;
+    });
+    for (int t = 0; t < d.T; ++t) {
+        float *read = d.reads + (long long)t * out * B, *h = read + (long long)C * B, *fed = d.feds + (long long)t * K * B;
+        const float *h_prev = t ? h - (long long)out * B : d.h_0, *fed_prev = t ? fed - (long long)K * B : d.fed_0;
+        const auto states = [=](int first) {
+            receive(tile, in, h_prev, H, B, first, t > 0, d.stalled);
+            receive(tile + H, in, fed_prev, K, B, first, t > 0, d.stalled);
+        };
+        each_tile(quads, B, states, [=](int q, int column) {
+            const int unit = blockIdx.y * quads + q;
+            const float *x = reinterpret_cast<const float *>(tile) + place(in, min(unit, H - 1), threadIdx.x % TILE);
+            cell(h, t, unit, column, *x, [=] { return product(weights + q * in, tile, in); });  // (1, 2)
+        });
+        const auto query = [=](int b, int k) {
+            const unsigned *word = reinterpret_cast<const unsigned *>(h) + (long long)k * B + b;
+            unsigned bits = load_relaxed(word);
+            bits = received(bits, word, d.stalled);  // sync: the state has come that looks
+            d.qs[((long long)t * B + b) * H + k] = __uint_as_float(bits);
+            return __uint_as_float(bits);
+        };
+        const auto softmax = [=](int b, float *e) {
+            const float nothing = __uint_as_float(0xFF800000u);  // -inf
+            float largest = nothing, total = 0;
+            for (int s = threadIdx.x; s < S; s += 32) {
+                e[s] = d.real && !d.real[(long long)b * S + s] ? nothing : e[s] * d.scale;  // (4)
+                largest = fmaxf(largest, e[s]);
+            }
+            largest = largest_in_the_warp(largest);
+            if (largest == nothing) largest = 0;  // inf - inf would be nan
+            for (int s = threadIdx.x; s < S; s += 32) total += e[s] = expf(e[s] - largest);
+            total = sum_over_the_warp(total);
+            if (total == 0) total = 1;
+            for (int s = threadIdx.x; s < S; s += 32) d.ws[((long long)t * B + b) * S + s] = e[s] /= total;  // (5)
+        };
+        float *context = d.W_out ? read : fed;
+        each_look(B, S, d.keys, H, d.values, d.F, vector, query, softmax, [=](int b, int k, float sum) {
+            send(context + (long long)k * B + b, sum);  // (6)
+        });
+        const auto found = [=](int first) { receive(tile, out, read, out, B, first, true, d.stalled); };
+        if (d.W_out)
+            each_tile(quads_out, B, found, [=](int q, int column) {
+                const int k = 4 * (blockIdx.y * quads_out + q) + threadIdx.x / TILE;
+                const float x = tanhf(product(weights_out + q * out, tile, out));
+                if (k < K && column < B) send(fed + (long long)k * B + column, x);  // (7)
+            });
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(512, 1) attentive_lstm(
+    float *reads,         // (T, F + H, B) [c_t; h_t], a mailbox; without W_out (T, H, B) h_t
+    float *feds,          // (T, K, B) fed_t, a mailbox; without W_out it is c_t, and K is F
+    const float *W_out,   // (K, F + H) or null
+    float *ws,            // (T, B, S)
+    float *qs,            // (T, B, H) the queries
+    const bool *real,     // (B, S) or null
+    const float *fed_0,   // (K, B)
+    const float *h_0,     // (H, B)
+    const float *keys,    // (B, S, H)
+    const float *values,  // (B, S, F)
+    const float *W_fed,   // (4H, K)
+    const float *W_hh,    // (4H, H)
+    const float *a_xs,    // (T, 4H, B)
+    float *cs,            // (T + 1, H, B), or without gates (1, H, B); cs[0] is c_0
+    float *gates,         // (T, 4H, B) receives i f g o, or null
+    unsigned *stalled,    // (1,)
+    float scale,
+    int T,
+    int H,
+    int K,
+    int F,
+    int S,
+    int B)
+{
+    const There d = {reads, feds, ws, qs, fed_0, h_0, keys, values, real, W_out, scale, stalled, T, H, K, F, S, B};
+    const auto weight = [=](int unit, int row, int k) {
+        const long long at = (long long)row * H + unit;
+        return k < H ? W_hh[at * H + k] : W_fed[at * K + k - H];
+    };
+    there(d, weight, [=](float *h, int t, int unit, int column, float, auto sum) {
+        lstm_lanes(h, a_xs, cs, gates, t, unit, column, H, B, sum);
+    });
+}
+
+// The rows of a unit are r, z, s_n, and what is fed to a_n: n has its two parts apart.
+extern "C" __global__ void __launch_bounds__(512, 1) attentive_gru(
+    float *reads,         // (T, F + H, B) [c_t; h_t], a mailbox; without W_out (T, H, B) h_t
+    float *feds,          // (T, K, B) fed_t, a mailbox; without W_out it is c_t, and K is F
+    const float *W_out,   // (K, F + H) or null
+    float *ws,            // (T, B, S)
+    float *qs,            // (T, B, H) the queries
+    const bool *real,     // (B, S) or null
+    const float *fed_0,   // (K, B)
+    const float *h_0,     // (H, B)
+    const float *keys,    // (B, S, H)
+    const float *values,  // (B, S, F)
+    const float *W_fed,   // (3H, K)
+    const float *W_hh,    // (3H, H)
+    const float *a_xs,    // (T, 3H, B)
+    const float *b_hn,    // (H,) or null
+    float *gates,         // (T, 4H, B) receives r z s_n n, or null
+    unsigned *stalled,    // (1,)
+    float scale,
+    int T,
+    int H,
+    int K,
+    int F,
+    int S,
+    int B)
+{
+    const There d = {reads, feds, ws, qs, fed_0, h_0, keys, values, real, W_out, scale, stalled, T, H, K, F, S, B};
+    const auto weight = [=](int unit, int row, int k) {
+        if (row == (k < H ? 3 : 2)) return 0.0f;
+        const long long at = min(row, 2) * (long long)H + unit;
+        return k < H ? W_hh[at * H + k] : W_fed[at * K + k - H];
+    };
+    there(d, weight, [=](float *h, int t, int unit, int column, float h_prev, auto sum) {
+        gru_lanes(h, a_xs, b_hn, gates, h_prev, t, unit, column, H, B, sum);
+    });
+}
+
+// The arrays and sizes that both cells share on the way back.
+struct Back {
+    float *da, *drs, *dcs, *dqs, *des;
+    const float *dfeds, *dhs, *dws;
+    const float *feds, *ws, *keys, *values, *W_out;
+    float *dfed, *dh;
+    float scale;
+    unsigned *stalled;
+    int T, H, K, F, S, B;
+};
+
+// Backward. A quad is four rows: of h, and of what is fed, or of the context. Those of h are the same in every round, so
+// that a lane finds in dh what it left there. weight(k, unit) tells what row k of da, which has 4H, asks of h_{t-1}
+// (unit < H) and fed_{t-1}; cell(t, unit, here, dh_t) makes da_t, and leaves in dh what else h_{t-1} gets. Step s goes back
+// through t = T - 1 - s; the last one only finishes dfed and dh of the start. ``Lane`` stands for the cell.
+template <class Weight, class Lane> __device__ void back(const Back &d, Weight weight, Lane lane_of) {
+    extern __shared__ float4 shared[];
+    const int H = d.H, K = d.K, F = d.F, S = d.S, B = d.B, G = 4 * H, T = d.T;
+    const int quads = share(quads_of(H)), quads_fed = share(quads_of(K)), quads_found = share(quads_of(F));
+    const int own = blockIdx.y * quads, own_fed = blockIdx.y * quads_fed, own_found = blockIdx.y * quads_found;
+    float4 *weights = shared, *weights_out = weights + (quads + quads_fed) * G;
+    float4 *tile = weights_out + (d.W_out ? (quads + quads_found) * K : 0);
+    float *vector = reinterpret_cast<float *>(tile + 2 * (d.W_out ? max(G, K) : G));
+    const int row = threadIdx.x / TILE;
+    keep(weights, quads, G, [=](int quad, int row, int k) { return 4 * quad + row < H ? weight(k, 4 * quad + row) : 0.0f; });
+    keep(weights + quads * G, quads_fed, G, [=](int quad, int row, int k) {
+        return 4 * quad + row < K ? weight(k, H + 4 * quad + row) : 0.0f;
+    });
+    if (d.W_out) {
+        keep(weights_out, quads, K, [=](int quad, int row, int k) {
+            return 4 * quad + row < H ? d.W_out[(long long)k * (F + H) + F + 4 * quad + row] : 0.0f;
+        });
+        keep(weights_out + quads * K, quads_found, K, [=](int quad, int row, int k) {
+            return 4 * quad + row < F ? d.W_out[(long long)k * (F + H) + 4 * quad + row] : 0.0f;
+        });
+    }
+    for (int s = 0; s <= T; ++s) {
+        const int t = T - 1 - s;
+        const auto asked = [=](int first) {
+            if (s) receive(tile, G, d.da + (long long)(t + 1) * G * B, G, B, first, true, d.stalled);
+        };
+        each_tile(quads + quads_fed, B, asked, [=](int q, int column) {
+            const float sum = s ? product(weights + q * G, tile, G) : 0;
+            const bool is_state = q < quads;
+            const int k = 4 * (is_state ? own + q : own_fed + q - quads) + row;
+            if (k >= (is_state ? H : K) || column >= B) return;
+            const long long here = (long long)k * B + column, now = (long long)t * K * B + here;
+            float *x = (is_state ? d.dh : d.dfed) + here;
+            if (is_state || s == T) {
+                *x += sum;  // (2) or (1)
+                return;
+            }
+            const float dfed_t = sum + d.dfeds[now] + (s ? 0 : *x);  // (1); fed_t is read twice
+            *x = 0;
+            if (d.W_out)
+                send(d.drs + now, dfed_t * (1 - d.feds[now] * d.feds[now]));  // (7)
+            else
+                send(d.dcs + ((long long)t * B + column) * F + k, dfed_t);
+        });
+        if (s == T) return;
+        const auto dr = [=](int first) { receive(tile, K, d.drs + (long long)t * K * B, K, B, first, true, d.stalled); };
+        if (d.W_out)
+            each_tile(quads + quads_found, B, dr, [=](int q, int column) {
+                const float sum = product(weights_out + q * K, tile, K);  // (7)
+                const bool is_state = q < quads;
+                const int k = 4 * (is_state ? own + q : own_found + q - quads) + row;
+                if (k >= (is_state ? H : F) || column >= B) return;
+                if (is_state)
+                    d.dh[(long long)k * B + column] += sum;
+                else
+                    send(d.dcs + ((long long)t * B + column) * F + k, sum);
+            });
+        const auto dc = [=](int b, int k) {
+            const unsigned *word = reinterpret_cast<const unsigned *>(d.dcs) + ((long long)t * B + b) * F + k;
+            unsigned bits = load_relaxed(word);
+            bits = received(bits, word, d.stalled);  // sync: it is known what is asked of the context
+            return __uint_as_float(bits);
+        };
+        const auto softmax_back = [=](int b, float *dw) {
+            const long long at = ((long long)t * B + b) * S;
+            float mean = 0;
+            for (int s = threadIdx.x; s < S; s += 32) {
+                dw[s] += d.dws[((long long)t * S + s) * B + b];  // (6)
+                mean += d.ws[at + s] * dw[s];
+            }
+            mean = sum_over_the_warp(mean);
+            for (int s = threadIdx.x; s < S; s += 32) d.des[at + s] = dw[s] = d.ws[at + s] * (dw[s] - mean);  // (5)
+        };
+        each_look(B, S, d.values, F, d.keys, H, vector, dc, softmax_back, [=](int b, int k, float sum) {
+            send(d.dqs + ((long long)t * B + b) * H + k, d.scale * sum);  // (4)
+        });
+        for (int first = blockIdx.x * TILE; first < B; first += gridDim.x * TILE)
+            for (int q = threadIdx.y; q < quads; q += blockDim.y) {
+                const int unit = 4 * (own + q) + row, column = first + threadIdx.x % TILE;
+                if (unit >= H || column >= B) continue;
+                const long long here = (long long)unit * B + column, now = (long long)t * H * B + here;
+                const unsigned *word = reinterpret_cast<const unsigned *>(d.dqs) + ((long long)t * B + column) * H + unit;
+                unsigned bits = load_relaxed(word);
+                const auto lane = lane_of(t, here);
+                bits = received(bits, word, d.stalled);  // sync: the look has been undone
+                lane(d.dh[here] + d.dhs[now] + __uint_as_float(bits), d.da + 4 * (now - here) + here);  // (3, 2)
+            }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(512, 1) attentive_lstm_back(
+    float *da,            // (T, 4H, B), a mailbox
+    float *drs,           // (T, K, B), a mailbox, or null without W_out
+    float *dcs,           // (T, B, F), a mailbox
+    float *dqs,           // (T, B, H), a mailbox
+    const float *W_out,   // (K, F + H) or null
+    float *des,           // (T, B, S)
+    const float *dfeds,   // (T, K, B)
+    const float *dhs,     // (T, H, B)
+    const float *dws,     // (T, S, B)
+    const float *feds,    // (T, K, B), or null without W_out
+    const float *ws,      // (T, B, S)
+    const float *keys,    // (B, S, H)
+    const float *values,  // (B, S, F)
+    const float *W_fed,   // (4H, K)
+    const float *W_hh,    // (4H, H)
+    float *dfed,          // (K, B) that of fed_T, becomes that of fed_0
+    float *dh,            // (H, B) that of h_T, becomes that of h_0
+    const float *gates,   // (T, 4H, B)
+    const float *cs,      // (T + 1, H, B)
+    float *dc,            // (H, B) that of c_T, becomes that of c_0
+    unsigned *stalled,    // (1,)
+    float scale,
+    int T,
+    int H,
+    int K,
+    int F,
+    int S,
+    int B)
+{
+    const Back d = {da, drs, dcs, dqs, des, dfeds, dhs, dws, feds, ws, keys, values, W_out, dfed, dh, scale, stalled,
+                    T, H, K, F, S, B};
+    const auto weight = [=](int k, int unit) {
+        return unit < H ? W_hh[(long long)k * H + unit] : W_fed[(long long)k * K + unit - H];
+    };
+    back(d, weight, [=](int t, long long here) {
+        const LstmLane lane(gates, cs, dc, t, here, (long long)H * B);
+        return [=](float dh_t, float *da) {
+            dh[here] = 0;
+            lane.back(dh_t, da, dc + here);
+        };
+    });
+}
+
+// The rows of da are those of s_n r z n: the first three ask of h, the last three of what is fed.
+extern "C" __global__ void __launch_bounds__(512, 1) attentive_gru_back(
+    float *dgates,        // (T, 4H, B) s_n r z n, a mailbox
+    float *drs,           // (T, K, B), a mailbox, or null without W_out
+    float *dcs,           // (T, B, F), a mailbox
+    float *dqs,           // (T, B, H), a mailbox
+    const float *W_out,   // (K, F + H) or null
+    float *des,           // (T, B, S)
+    const float *dfeds,   // (T, K, B)
+    const float *dhs,     // (T, H, B)
+    const float *dws,     // (T, S, B)
+    const float *feds,    // (T, K, B), or null without W_out
+    const float *ws,      // (T, B, S)
+    const float *keys,    // (B, S, H)
+    const float *values,  // (B, S, F)
+    const float *W_fed,   // (3H, K)
+    const float *W_hh,    // (3H, H)
+    float *dfed,          // (K, B) that of fed_T, becomes that of fed_0
+    float *dh,            // (H, B) that of h_T, becomes that of h_0
+    const float *gates,   // (T, 4H, B)
+    const float *hs,      // (T, H, B) the state that enters each step
+    unsigned *stalled,    // (1,)
+    float scale,
+    int T,
+    int H,
+    int K,
+    int F,
+    int S,
+    int B)
+{
+    const Back d = {dgates, drs, dcs, dqs, des, dfeds, dhs, dws, feds, ws, keys, values, W_out, dfed, dh, scale, stalled,
+                    T, H, K, F, S, B};
+    const auto weight = [=](int k, int unit) {
+        if (k / H == (unit < H ? 3 : 0)) return 0.0f;
+        if (unit >= H) return W_fed[(long long)(k - H) * K + unit - H];
+        return W_hh[(k + 2LL * H) % (3 * H) * H + unit];
+    };
+    back(d, weight, [=](int t, long long here) {
+        const long long step = (long long)H * B;
+        const GruLane lane(gates, hs[t * step + here], t, here, step);
+        return [=](float dh_t, float *dgates) { lane.back(dh_t, dgates, dh + here); };
+    });
+}

@@ -1,0 +1,97 @@
+"""The decoder that attends, whole in one launch: which sizes its kernels take, and with how many blocks.
+
+A step of it is a product, a look into the memory, and a product again, each of which waits for the one before: some ten
+launches of the host there, and more back. Here all T steps are one launch each way. How the blocks share them stands at
+the top of ``cuda/attentive_decoder.cu``.
+
+No device has measured these kernels yet. Until one has, they run only where ``use_whole_sequences`` asks for them.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from math import ceil
+from typing import Any
+
+from minirnn.kernels.launching import launch
+from minirnn.kernels.sequences import EMPTY, LANES, TILE, WARPS, word_of_the_stalled
+
+QUAD, WORD = 4, 4  # rows that stand together in shared memory; bytes
+
+
+Sizes = tuple[int, int, int, int, int, int]  # T, H, K, F, S, B, as rules/combinators/attending.py names them
+
+
+def plan_attending(
+    sizes: Sizes, has_out: bool, back: bool, processors: int, memory: int
+) -> tuple[tuple[int, int], int] | None:
+    """Grid, and bytes of shared memory of a block, on so many processors that have so much each; None if it cannot be.
+
+    As in ``kernels/sequences.py``: all blocks run at once, one on a processor; groups of them share out the columns, and
+    each block of a group has its share of the rows of every matrix. First as few tiles for each block as possible, then
+    as little memory. This order is a guess: not measured.
+
+    Examples
+    --------
+    >>> plan_attending((50, 256, 256, 256, 50, 64), has_out=True, back=False, processors=132, memory=232448)
+    ((8, 16), 198856)
+    >>> plan_attending((50, 1024, 1024, 1024, 50, 64), True, False, 132, 232448) is None
+    True
+    """
+    _, H, K, F, S, B = sizes
+    if back:  # rows and length of each matrix, in groups that a warp sees as one; what a look needs
+        matrices, vector = [(H, 4 * H), (K, 4 * H), *[(H, K), (F, K)] * has_out], F
+    else:
+        matrices, vector = [(4 * H, H + K), *[(K, F + H)] * has_out], H
+    longest, quads, tiles = max(n for _, n in matrices), [ceil(rows / QUAD) for rows, _ in matrices], ceil(B / TILE)
+    found = []
+    for groups in range(1, min(tiles, processors) + 1):
+        slices = min(processors // groups, max(quads))
+        kept = sum(ceil(n / slices) * QUAD * length for n, (_, length) in zip(quads, matrices, strict=True))
+        shared = WORD * (kept + TILE * longest + vector + S)
+        if shared <= memory:
+            found.append((ceil(tiles / groups), shared, (groups, slices)))
+    if not found:
+        return None
+    _, shared, grid = min(found)
+    return grid, shared
+
+
+def attending_in_one_launch(
+    kernel: str,
+    mailboxes: tuple,  # the outputs through which blocks pass words to each other
+    W_out: Any,  # (K, F + H) or None
+    *arrays: Any,  # what else the kernel takes, up to ``stalled``
+    scale: float,
+    sizes: Sizes,
+) -> bool:
+    """Takes all steps of a decoder if a kernel fits, and says whether it did."""
+    if min(sizes) == 0:
+        return False
+    cupy = sys.modules["cupy"]
+    has = cupy.cuda.Device().attributes
+    processors, memory = has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"]
+    fits = plan_attending(sizes, W_out is not None, kernel.endswith("_back"), processors, memory)
+    if fits is None:  # said once: Python shows a warning of the same words from the same place no more
+        told = ", ".join(f"{name} = {size}" for name, size in zip("HKFS", sizes[1:5], strict=True))
+        warnings.warn(f"no {kernel} fits {told} on this device: steps are taken one at a time", stacklevel=3)
+        return False
+    (groups, slices), shared = fits
+    for mailbox in mailboxes:
+        if mailbox is not None:
+            mailbox.view("uint32").fill(EMPTY)
+    given = (x if x is None else cupy.ascontiguousarray(x) for x in (*mailboxes, W_out, *arrays))
+    launch(
+        "attentive_decoder",
+        kernel,
+        (groups, slices),
+        (LANES, WARPS),
+        *given,
+        word_of_the_stalled(),
+        scale,
+        *sizes,
+        shared=shared,
+        cooperative=slices > 1,  # a block that has the whole matrices waits for nobody else
+    )
+    return True

@@ -1,0 +1,144 @@
+"""All steps of a decoder that attends in one launch, where a device can: what a cell keeps of them, and its way back.
+
+The loops of ``attending.py`` call a step rule and its pullback. A kernel calls nothing: it has the cell's equations in
+it. So the cells that have one stand here, with the arrays that their kernels take. Where the way back cannot be one
+launch, it goes through the steps one at a time, from what the kernel has kept of each.
+"""
+
+from __future__ import annotations
+
+from minirnn.arrays import xp_of
+from minirnn.kernels import kernels_of
+from minirnn.rules.gru import gru_step, gru_step_back, weights_after
+from minirnn.rules.linear import sum_of_columns, sum_of_products
+from minirnn.rules.lstm import lstm_step, lstm_step_back
+
+
+class LstmSteps:
+    """What an LSTM keeps: all gates and cell states."""
+
+    step, kernel = lstm_step, "attentive_lstm"
+
+    def __init__(self, T, states, weights, hs, saving):
+        kernels, (self.h_0, c_0), (self.W_hh, *_), self.hs = kernels_of(hs), states, weights, hs
+        H, B = c_0.shape
+        self.gates = kernels.empty((T, 4 * H, B), hs.dtype) if saving else None
+        self.cs = kernels.empty((T + 1 if saving else 1, H, B), hs.dtype)
+        self.cs[0] = c_0
+
+    @staticmethod
+    def takes(weights, static):
+        return not static and all(more is None for more in weights[1:])
+
+    def there(self):
+        return self.cs, self.gates
+
+    def ends(self):
+        return self.hs[-1].copy(), self.cs[-1].copy()
+
+    def pullback(self, t):
+        h_prev = self.hs[t - 1] if t else self.h_0
+        return lstm_step_back(self.gates[t], h_prev, self.cs[t], self.cs[t + 1], self.W_hh)
+
+    def back(self, launch, dh, dc):
+        """What ``launch(da, dh, *arrays)`` makes of all steps: das, and what is asked of states and weights."""
+        da = kernels_of(dh).empty(self.gates.shape, dh.dtype)
+        if not launch(da, dh, self.gates, self.cs, dc):
+            return None
+        return da, dh, dc, sum_of_products(da, before(self.h_0, self.hs)), None, None
+
+
+class GruSteps:
+    """What a GRU with ``reset_after`` keeps: all gates and states."""
+
+    step, kernel = gru_step, "attentive_gru"
+
+    def __init__(self, T, states, weights, hs, saving):
+        (self.h_0,), (self.W_hh, self.b_hn), self.hs = states, (*weights, None)[:2], hs
+        H, B = self.h_0.shape
+        self.gates = kernels_of(hs).empty((T, 4 * H, B), hs.dtype) if saving else None
+
+    @staticmethod
+    def takes(weights, static):
+        return static in ({}, {"reset_after": True})
+
+    def there(self):
+        return self.b_hn, self.gates
+
+    def ends(self):
+        return (self.hs[-1].copy(),)
+
+    def pullback(self, t):
+        return gru_step_back(self.gates[t], self.hs[t - 1] if t else self.h_0, self.W_hh, self.b_hn, True)
+
+    def back(self, launch, dh):
+        h_prevs, dgates = before(self.h_0, self.hs), kernels_of(dh).empty(self.gates.shape, dh.dtype)
+        if not launch(dgates, dh, self.gates, h_prevs):
+            return None
+        H, db_hn = len(dh), None
+        if self.b_hn is not None:
+            db_hn = sum_of_columns(dgates[:, :H])
+        return dgates[:, H:], dh, weights_after(self.gates, h_prevs, dgates), db_hn
+
+
+def before(h_0, hs):
+    """The state that enters each step."""
+    return xp_of(hs).concatenate([h_0[None], hs[:-1]])
+
+
+def kept_by(step):
+    """What a cell keeps, if there is a kernel with its equations, else None."""
+    return next((cell for cell in (LstmSteps, GruSteps) if cell.step is step), None)
+
+
+def at_once(cell, a_xs, states, weights, static, looks, reads, feds, W_fed, W_out, saving):
+    """Takes all steps of a decoder in one launch, fills ``looks, reads, feds``, and returns what the cell kept of them.
+
+    None if that was not asked for, or if no kernel does it.
+    """
+    if cell is None or not cell.takes(weights, static) or looks.W_query is not None or looks.v is not None:
+        return None
+    kernels, (T, _, B), (_, S, F), H, K = kernels_of(a_xs), a_xs.shape, looks.values.shape, len(states[0]), len(feds[0])
+    arrays = feds[0], states[0], looks.keys, looks.values, W_fed, weights[0], a_xs
+    if not kernels.asked_for_whole(reads, feds, W_out, *arrays, *states, *weights):
+        return None
+    steps = cell(T, states, weights, reads[:, -H:], saving)
+    done = kernels.attending_in_one_launch(
+        cell.kernel,
+        (reads, feds[1:]),
+        W_out,
+        *(looks.ws, looks.qs, looks.real),
+        *arrays,
+        *steps.there(),
+        scale=looks.scale,
+        sizes=(T, H, K, F, S, B),
+    )
+    return steps if done else None
+
+
+def back_at_once(steps, looks_back, drs, dfeds, dhs, dws, dfed, dstates, feds, W_fed, W_out):
+    """The way back of all of them in one launch: das, dfed_0, and what is asked of states and weights; None if not.
+
+    What ``looks_back`` and ``drs`` are to hold, they do then.
+    """
+    if steps is None:
+        return None
+    kernels, seen, (T, H, B), (K, _) = kernels_of(dfed), looks_back.seen, dhs.shape, dfed.shape
+    (_, S, F), dtype = seen.values.shape, drs.dtype
+    dfed, dh, *more = (x.astype(dtype, order="C") for x in (dfed, *dstates))  # of our own, to write to
+    of_out = (drs, feds[1:]) if W_out is not None else (None, None)
+
+    def launch(da, dh, *arrays):
+        given = dfeds, dhs, dws, of_out[1], seen.ws, seen.keys, seen.values, W_fed, steps.W_hh, dfed, dh, *arrays
+        return kernels.asked_for_whole(da, *given) and kernels.attending_in_one_launch(
+            f"{steps.kernel}_back",
+            (da, of_out[0], looks_back.dcs, looks_back.dqs),
+            W_out,
+            looks_back.des,
+            *given,
+            scale=seen.scale,
+            sizes=(T, H, K, F, S, B),
+        )
+
+    found = steps.back(launch, dh, *more)
+    return found and (found[0], dfed, *found[1:])
