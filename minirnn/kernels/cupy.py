@@ -5,6 +5,7 @@ import sys
 from importlib import import_module
 
 from minirnn.arrays import xp_of
+from minirnn.kernels.decoders import attending_in_one_launch
 from minirnn.kernels.fused import (
     adam,
     add_rows,
@@ -26,7 +27,6 @@ from minirnn.kernels.fused import (
     softmax,
     softmax_back,
 )
-from minirnn.kernels.decoders import attending_in_one_launch
 from minirnn.kernels.sequences import asked_for_whole, in_one_launch
 from minirnn.kernels.together import each, laid_out, vectors
 

@@ -28,9 +28,9 @@ def plan_attending(
 ) -> tuple[tuple[int, int], int] | None:
     """Grid, and bytes of shared memory of a block, on so many processors that have so much each; None if it cannot be.
 
-    As in ``kernels/sequences.py``: all blocks run at once, one on a processor; groups of them share out the columns, and
-    each block of a group has its share of the rows of every matrix. First as few tiles for each block as possible, then
-    as little memory. This order is a guess: not measured.
+    As in ``kernels/sequences.py``: all blocks run at once, one on a processor; groups of them share out the columns,
+    and each block of a group has its share of the rows of every matrix. First as few tiles for each block as possible,
+    then as little memory. This order is a guess: not measured.
 
     Examples
     --------

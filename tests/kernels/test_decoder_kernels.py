@@ -7,15 +7,14 @@ import re
 import numpy as np
 import pytest
 
-from minirnn import rules
-from minirnn.kernels import decoders, sequences
+from minirnn import nn, rules
+from minirnn.arrays import asarray, use_backend
+from minirnn.kernels import decoders
 from minirnn.kernels.decoders import plan_attending
 from minirnn.kernels.launching import options, source_of
-from minirnn.kernels.sequences import EMPTY, use_whole_sequences
-from minirnn.rules.combinators import attentive
+from minirnn.kernels.sequences import EMPTY, StalledError, use_whole_sequences
+from minirnn.rules.combinators import attentive, zoneout
 from minirnn.testing import counting, cuda_emulator, strict_cupy
-from minirnn.testing.cuda_emulator import emulated
-from minirnn.testing.strict_cupy import kernels as pretended
 
 pytestmark = pytest.mark.skipif(bool(cuda_emulator.why_not()), reason=cuda_emulator.why_not())
 
@@ -68,30 +67,37 @@ class Device:
     """The device that is pretended, with few processors, so that there are several blocks, tiles and warps."""
 
     def __init__(self, monkeypatch, cupy):
-        self.cupy, self.monkeypatch, self.seed, self.without = cupy, monkeypatch, 0, {}
-        self.spread(4, 2)
-        run_as_told = cuda_emulator.Emulated.run
+        self.cupy, self.monkeypatch, self.attributes = cupy, monkeypatch, cupy.cuda.Device.attributes
+        self.seed, self.without, self.launched = 0, {}, []  # of the last run: kernels, and their grids
+        self.spread(processors=4, warps=2)
+        emulated_run = cuda_emulator.Emulated.run
 
-        def run(emulated, kernel, *arguments, **options):
-            options |= {"seed": self.seed, "without": self.without.get(kernel)}
-            run_as_told(emulated, kernel, *arguments, **options)
+        def run(kernels, kernel, grid, *arguments, **how):
+            self.launched.append((kernel, grid))
+            how |= {"seed": self.seed, "without": self.without.get(kernel)}
+            emulated_run(kernels, kernel, grid, *arguments, **how)
 
         monkeypatch.setattr(cuda_emulator.Emulated, "run", run)
 
     def spread(self, processors, warps):
-        self.monkeypatch.setitem(self.cupy.cuda.Device.attributes, "MultiProcessorCount", processors)
+        self.monkeypatch.setitem(self.attributes, "MultiProcessorCount", processors)
         self.monkeypatch.setattr(decoders, "WARPS", warps)
 
-    def run(self, cell, inputs, dys, whole=True, **static):
-        """Values and gradients in float32, and how many launches they took."""
+    def allow(self, memory):
+        self.monkeypatch.setitem(self.attributes, "MaxSharedMemoryPerBlockOptin", memory)
+
+    def run(self, cell, inputs, dys, whole=True, dtype=np.float32, **static):
+        """Values and gradients in float32, and how many launches they took; of cotangents in that dtype."""
+        self.launched.clear()
         given = {
             k: x if x is None else self.cupy.asarray(x, bool if k == "mask" else np.float32) for k, x in inputs.items()
         }
-        with use_whole_sequences(whole), counting() as counts:
-            found = run(cell, given, [self.cupy.asarray(dy, np.float32) for dy in dys], **static)
-            launches, syncs = counts.launches, counts.syncs
-        assert syncs == counts.float64_results == 0
-        return [x.get() for x in found], launches
+        dys = [self.cupy.asarray(dy, dtype) for dy in dys]
+        with use_whole_sequences(whole):
+            with counting() as counts:
+                found = run(cell, given, dys, **static)
+            assert counts.syncs == 0
+        return [x.get() for x in found], counts.launches
 
 
 @pytest.fixture
@@ -106,12 +112,185 @@ def device(monkeypatch):
 def test_values_and_gradients_under_many_schedules(device, cell, feed, sizes):
     inputs, dys = example(cell, feed, sizes, masked=sizes[0] > 1), cotangents(cell, feed, sizes)
     right, first = run(cell, inputs, dys), None
-    for device.seed in range(6 if sizes == SIZES[0] else 2):
-        device.spread(5 - device.seed % 3, 1 + device.seed % 3)
+    for device.seed in range(8 if sizes == SIZES[0] else 2):
+        device.spread(processors=4, warps=1 + device.seed % 3)
         found, _ = device.run(cell, inputs, dys)
         assert distance(found, right) < 1e-5 / 3
-    device.spread(4, 2)
-    for device.seed in range(3):
-        found, _ = device.run(cell, inputs, dys)
+        assert [kernel for kernel, _ in device.launched] == [f"attentive_{cell}", f"attentive_{cell}_back"]
         first = first or found
         assert all((x == y).all() for x, y in zip(found, first, strict=True))  # no order of events changes a bit
+
+
+@every_cell
+def test_however_the_blocks_are_spread(device, cell):
+    """One block or many, and several tiles for each of a few that have to wait for each other."""
+    inputs, dys = example(cell, "output", SIZES[2]), cotangents(cell, "output", SIZES[2])
+    right, grids = run(cell, inputs, dys), set()
+    fits = [plan_attending(SIZES[2], True, back, 3, 10**5)[1] for back in (False, True)]
+    for processors, memory in ((1, 10**5), (9, 10**5), (3, max(fits) - 1), (3, max(fits))):
+        device.spread(processors, warps=2)
+        device.allow(memory)
+        found, _ = device.run(cell, inputs, dys)
+        assert distance(found, right) < 1e-5 / 3
+        grids |= {grid for _, grid in device.launched}
+    assert {(1, 1), (1, 3), (2, 4)} <= grids
+
+
+@every_feed
+def test_every_synchronisation_is_needed(device, feed):
+    """One left out at a time, some schedule shows it by wrong numbers."""
+    inputs, dys = example("lstm", feed, SIZES[2], masked=False), cotangents("lstm", feed, SIZES[2])
+    right, marked = run("lstm", inputs, dys), emulated_kernels().marked
+    only = {"the state has come that looks": [""], "it is known what is asked of the context": ["_back"]}
+    only |= {"the look has been undone": ["_back"]}
+    device.spread(processors=6, warps=2)
+    for statement, why in enumerate(marked):
+        for which in only.get(why, ["", "_back"]):
+            device.without = {f"attentive_lstm{which}": statement}
+            if "NaN" not in why:  # of which the next test has one
+                seen = False
+                for device.seed in range(40):
+                    seen = seen or distance(device.run("lstm", inputs, dys)[0], right) > 1e-3
+                assert seen, (why, which)
+
+
+def emulated_kernels():
+    return cuda_emulator.emulated(source_of("attentive_decoder.cu"), options("float"))
+
+
+@every_cell
+def test_a_nan_ends_the_wait_of_nobody(device, cell):
+    """Not even one with the bits of a word that has not come, for it is written in others. Were it not, all would wait
+    until their patience ends, and then say so."""
+    sizes, worst = SIZES[0], np.array([EMPTY], np.uint32).view(np.float32)[0]
+    dys = cotangents(cell, "output", sizes)
+    (statement,) = (k for k, why in enumerate(emulated_kernels().marked) if "NaN" in why)
+    for name in ("a_xs", "h_0", "fed_0", "keys", "values", "W_out", "dfeds"):
+        inputs, spoilt = example(cell, "output", sizes, masked=False), [dy.copy() for dy in dys]
+        inputs, whole = {k: x if x is None else x.astype(np.float32) for k, x in inputs.items()}, name != "dfeds"
+        (inputs[name] if whole else spoilt[0]).astype(np.float32)
+        if whole:
+            inputs[name][..., 0, :] = worst
+        else:
+            spoilt[0] = spoilt[0].astype(np.float32)
+            spoilt[0][:, 0] = worst
+        device.without = {}
+        found, _ = device.run(cell, inputs, spoilt)
+        assert np.isnan(found[0]).any() == whole and np.isnan(found[5 if cell == "gru" else 6]).any()
+        if name in ("values", "dfeds"):
+            device.without = {f"attentive_{cell}{'' if whole else '_back'}": statement}
+            with pytest.raises(StalledError, match="waited in vain"):
+                device.run(cell, inputs, spoilt)
+
+
+def test_every_wait_is_marked():
+    """So that no synchronisation escapes the test that leaves them out."""
+    lines = source_of("attentive_decoder.cu").splitlines()
+    waits = [line for line in lines if re.search(r"__sync|received\(|NOT_A_NUMBER;", line) and "return" not in line]
+    waits = [line for line in waits if not line.startswith("__device__")]
+    assert len(waits) == 10 and all("// sync: " in line for line in waits)
+
+
+# --- in the rule ------------------------------------------------------------------------------------------------------
+
+
+@every_feed
+@every_cell
+def test_however_long_it_is_it_takes_two_launches(device, cell, feed):
+    """And as many as ever for what is done once: copies, sums over time, masks."""
+    costs = {}
+    for T in (3, 6):
+        sizes = (T, *SIZES[0][1:])
+        inputs, dys = example(cell, feed, sizes), cotangents(cell, feed, sizes)
+        costs[T] = [device.run(cell, inputs, dys, whole)[1] for whole in (True, False)]
+    assert costs[3][0] == costs[6][0] < 40
+    assert costs[6][1] - costs[3][1] > 3 * 20
+
+
+def test_where_nothing_is_saved(device):
+    for cell in CELLS:
+        inputs = example(cell, "output", SIZES[0])
+        given = [None if x is None else asarray(x) for x in inputs.values()]
+        right = attentive(CELLS[cell][0])(*given, scale=0.7)[0]
+        given = [
+            x if x is None else device.cupy.asarray(x, bool if x.dtype == bool else np.float32) for x in inputs.values()
+        ]
+        with use_whole_sequences():
+            ys, pullback = attentive(CELLS[cell][0])(*given, scale=0.7, wanted=(False,) * len(given))
+        assert distance([y.get() for y in ys], right) < 1e-5 / 3
+        assert set(pullback(*ys)) == {None}
+    assert len(device.launched) == 2
+
+
+@every_feed
+@every_cell
+def test_back_by_steps_from_what_a_launch_has_kept(device, cell, feed):
+    """If the way back does not fit, and said so, or if it is asked for in another precision."""
+    inputs, dys = example(cell, feed, SIZES[0]), cotangents(cell, feed, SIZES[0])
+    right = run(cell, inputs, dys)
+    found, _ = device.run(cell, inputs, dys, dtype=np.float64)
+    assert distance(found, right) < 1e-5 / 3 and len(device.launched) == 1
+    device.allow(1000)
+    told = f"no attentive_{cell}_back fits H = 5, K = {4 if feed == 'context' else 3}, F = 4, S = 6 on this device"
+    with pytest.warns(UserWarning, match=told):
+        found, _ = device.run(cell, inputs, dys)
+    assert distance(found, right) < 1e-5 / 3 and len(device.launched) == 1
+
+
+def without_a_kernel():
+    """Steps and inputs that no kernel has, and what is said to the step."""
+    draw = np.random.default_rng(2).standard_normal
+    lstm, gru = (example(cell, "output", SIZES[0]) for cell in CELLS)
+    H, B = lstm["h_0"].shape
+    yield rules.lstm_step, lstm | {"W_query": draw((H, H))}, {}
+    yield rules.lstm_step, lstm | {"v": draw(H)}, {}
+    yield rules.lstm_step, lstm | {"W_hr": draw((H, H))}, {}
+    yield rules.lstm_step, lstm | {"W_hr": None, "peepholes": draw((3, H))}, {}
+    yield rules.gru_step, {k: x for k, x in gru.items() if k != "b_hn"}, {"reset_after": False}
+    keeps = np.ones((2, lstm["a_xs"].shape[0], H, B))
+    yield zoneout(rules.lstm_step), {"a_xs": lstm.pop("a_xs"), "keep_h": keeps[0], "keep_c": keeps[1], **lstm}, {}
+
+
+@pytest.mark.parametrize(("step", "inputs", "static"), without_a_kernel())
+def test_what_no_kernel_does_is_done_step_by_step(device, step, inputs, static):
+    right = attentive(step)(*inputs.values(), scale=0.7, **static)[0]
+    given = [
+        x if x is None else device.cupy.asarray(x, bool if x.dtype == bool else np.float32) for x in inputs.values()
+    ]
+    with use_whole_sequences():
+        ys, _ = attentive(step)(*given, scale=0.7, **static)
+    assert distance([y.get() for y in ys], right) < 1e-5 and not device.launched
+
+
+def test_so_are_float64_and_decoders_without_a_step_a_column_or_something_to_find(device):
+    for T, F, B, dtype in ((3, 2, 4, np.float64), (0, 2, 4, np.float32), (3, 2, 0, np.float32), (3, 0, 4, np.float32)):
+        inputs = example("gru", "output", (T, 3, 2, F, 5, B), masked=False)
+        given = [x if x is None else device.cupy.asarray(x, dtype) for x in inputs.values()]
+        with use_whole_sequences():
+            (feds, *_), _ = attentive(rules.gru_step)(*given)
+        assert feds.dtype == dtype and feds.shape == (T, 2, B) and not device.launched
+
+
+@pytest.mark.parametrize("attention", ["dot", "general", "scaled_dot"])
+@every_cell
+def test_the_layer_asks_for_it(device, cell, attention):
+    random = np.random.default_rng(0)
+    x, memory = (random.standard_normal(shape).astype(np.float32) for shape in ((4, 3, 2), (5, 3, 6)))
+    found = []
+    for backend in ("numpy", "cupy"):
+        with use_backend(backend), use_whole_sequences():
+            decoder = nn.AttentiveDecoder(2, 6, 6, cell, attention, "output")
+            outs, weights = decoder(asarray(x), asarray(memory), lengths=[5, 2, 4])
+            (outs * outs + weights.sum()).sum().backward()
+            arrays = [outs.array, weights.array, *(p.grad for p in decoder.parameters())]
+            found.append([a if backend == "numpy" else a.get() for a in arrays])
+    assert distance(*found) < 1e-5
+    assert [kernel for kernel, _ in device.launched] == [f"attentive_{cell}", f"attentive_{cell}_back"]
+
+
+def test_plans_fill_the_device_and_no_more():
+    for T, H, K, F, S, B in ((1, 1, 1, 1, 1, 1), (9, 100, 100, 200, 30, 30), (50, 256, 256, 512, 50, 64)):
+        for has_out, back in ((True, False), (True, True), (False, False), (False, True)):
+            (groups, slices), shared = plan_attending((T, H, K, F, S, B), has_out, back, 132, 232448)
+            assert 1 <= groups * slices <= 132 and groups <= -(-B // 8) and shared <= 232448
+    assert plan_attending((50, 2048, 2048, 2048, 50, 1), True, False, 132, 232448) is None
