@@ -182,9 +182,10 @@ def word_of_the_stalled() -> Any:
     return _stalled[home]
 
 
-def asked_for_whole(mailbox, *arrays) -> bool:
-    """Whether whole sequences are to be one launch, and these are arrays that a kernel takes."""
-    return _asked.get() is not None and mailbox.size > 0 and all(x is None or x.dtype == np.float32 for x in (mailbox, *arrays))
+def asked_for_whole(mailbox, *arrays) -> str | None:
+    """In which precision whole sequences are to be one launch; None if they are not, or no kernel takes such arrays."""
+    takes = mailbox.size > 0 and all(x is None or x.dtype == np.float32 for x in (mailbox, *arrays))
+    return _asked.get() if takes else None
 
 
 def in_one_launch(
@@ -195,9 +196,10 @@ def in_one_launch(
 ):
     """Takes all steps of a sequence if that was asked for and a kernel fits, and says whether it did."""
     given = mailbox, W_hh, *arrays
-    if not asked_for_whole(*given):
+    precision = asked_for_whole(*given)
+    if precision is None:
         return False
-    cupy, precision = sys.modules["cupy"], _asked.get() or "float32"
+    cupy = sys.modules["cupy"]
     device, (T, B), H = cupy.cuda.Device(), (len(mailbox), mailbox.shape[-1]), W_hh.shape[1]
     has = device.attributes
     if precision != "float32" and has["ComputeCapabilityMajor"] < TENSOR_CORES:

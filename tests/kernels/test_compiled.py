@@ -40,6 +40,10 @@ REGISTERS = {  # of a thread, at most: in float32, in float64. With 32 all the t
     "gru_sequence_back": (104, 80),
     "rnn_sequence": (88, 64),
     "rnn_sequence_back": (96, 64),
+    "attentive_lstm": (128,),
+    "attentive_lstm_back": (128,),
+    "attentive_gru": (128,),
+    "attentive_gru_back": (128,),
 }
 CUPY_TELLS = "-ftz=true", "--device-as-default-execution-space"
 HMMA, EXIT = 0x23C, 0x94D  # opcodes: a product by tensor cores in floating point, the end of a thread
@@ -82,7 +86,8 @@ def instructions(code: bytes) -> dict[str, list[int]]:
     ("name", "real", "precision"),
     [(f"{cell}{kind}", real, "float32") for cell in ("rnn", "lstm", "gru") for kind, real in SOURCES]
     + [("rnn_sequence", "float", precision) for precision in PRECISIONS if precision != "float32"]
-    + [(f"{cell}_sequence", "float", "3xtf32") for cell in ("lstm", "gru")],  # which takes most; products are the same
+    + [(f"{cell}_sequence", "float", "3xtf32") for cell in ("lstm", "gru")]  # which takes most; products are the same
+    + [("attentive_decoder", "float", "float32")],
 )
 def test_a_source_compiles_without_a_word_and_spills_nothing(name, real, precision):
     code, log = compiled(name, real, *PRECISIONS[precision].macros)
