@@ -156,29 +156,28 @@ def gru_step(
         If the shapes do not fit each other, or if there is a ``b_hn`` without ``reset_after``.
     """
     check_arguments(a, h_prev, W_hh, b_hn, reset_after)
-    xp, (H, B) = xp_of(a, h_prev, W_hh, b_hn), h_prev.shape
+    xp, (H, B), has_bias = xp_of(a, h_prev, W_hh, b_hn), h_prev.shape, b_hn is not None
     way_there, kept = (way_there_after, 4) if reset_after else (way_there_before, 3)
     dtype = joint_dtype(a, h_prev, W_hh, b_hn)
     gates, h = xp.empty((kept * H, B), dtype), xp.empty((H, B), dtype)
     way_there(W_hh, B)(a, h_prev, columns(b_hn, B), gates, h)  # (1, 2, 3, 4)
 
-    return h, gru_step_back(gates, h_prev, W_hh, b_hn, reset_after)
-
-
-def gru_step_back(gates, h_prev, W_hh, b_hn, reset_after):
-    """The pullback of a step, of what the step has found."""
-    xp, kernels, (H, B), has_bias = xp_of(gates), kernels_of(gates), h_prev.shape, b_hn is not None
-
     def gru_step_pullback(dh):
-        way_back, weights = (way_back_after, weights_after) if reset_after else (way_back_before, weights_before)
-        dtype = joint_dtype(gates, dh)
-        dgates, dh_prev = xp.empty(gates.shape, dtype), dh.astype(dtype, order="C")
-        kernels.gru_slopes(gates, h_prev, dgates, reset_after)
-        way_back(W_hh, B, dtype)(None, dh_prev, gates, dgates)  # (4, 3, 2, 1)
-        dW_hh = weights(gates, h_prev, dgates)
-        return dgates[-3 * H :], dh_prev, dW_hh, sum_of_columns(dgates[:H]) if has_bias else None
+        return gru_step_back(gates, h_prev, W_hh, has_bias, reset_after, dh)
 
-    return gru_step_pullback
+    return h, gru_step_pullback
+
+
+def gru_step_back(gates, h_prev, W_hh, has_bias, reset_after, dh):
+    """What is asked of the arguments of `gru_step`, by what it has found."""
+    xp, kernels, (H, B) = xp_of(gates), kernels_of(gates), h_prev.shape
+    way_back, weights = (way_back_after, weights_after) if reset_after else (way_back_before, weights_before)
+    dtype = joint_dtype(gates, dh)
+    dgates, dh_prev = xp.empty(gates.shape, dtype), dh.astype(dtype, order="C")
+    kernels.gru_slopes(gates, h_prev, dgates, reset_after)
+    way_back(W_hh, B, dtype)(None, dh_prev, gates, dgates)  # (4, 3, 2, 1)
+    dW_hh = weights(gates, h_prev, dgates)
+    return dgates[-3 * H :], dh_prev, dW_hh, sum_of_columns(dgates[:H]) if has_bias else None
 
 
 def gru(

@@ -84,25 +84,24 @@ def lstm_step(
     kernels.lstm_gates(a, gates, c_prev, m, c, peepholes)  # (1, 1a, 2, 3, 3a, 4)
     h = m if W_hr is None else W_hr @ m  # (4a)
 
-    return (h, c), lstm_step_back(gates, h_prev, c_prev, c, W_hh, W_hr, peepholes)
-
-
-def lstm_step_back(gates, h_prev, c_prev, c, W_hh, W_hr=None, peepholes=None):
-    """The pullback of a step, of what the step has found."""
-    xp, kernels = xp_of(gates), kernels_of(gates)
-
     def lstm_step_pullback(dh, dc):
-        dtype = joint_dtype(gates, dh, dc)
-        da, dc_t, dc_prev = xp.empty_like(gates, dtype), dc.astype(dtype), xp.empty_like(c, dtype)
-        dc_slope = xp.empty_like(c, dtype)
-        carry = kernels.lstm_slopes(gates, c_prev, c, da, dc_slope, peepholes)
-        dm = dh if W_hr is None else W_hr.T @ dh  # (4a)
-        kernels.lstm_gates_back(None, dm, dc_t, da, dc_slope, carry, dc_prev)  # (4, 3a, 3, 2, 1a)
-        dW_hr = None if W_hr is None else dh @ m_again(gates, c).T  # (4a)
-        dpeepholes = None if peepholes is None else peephole_gradient(da, c_prev, c)  # (3a, 1a)
-        return da, W_hh.T @ da, dc_prev, da @ h_prev.T, dW_hr, dpeepholes  # (1)
+        return lstm_step_back(gates, h_prev, c_prev, c, W_hh, W_hr, peepholes, dh, dc)
 
-    return lstm_step_pullback
+    return (h, c), lstm_step_pullback
+
+
+def lstm_step_back(gates, h_prev, c_prev, c, W_hh, W_hr, peepholes, dh, dc):
+    """What is asked of the arguments of `lstm_step`, by what it has found."""
+    xp, kernels = xp_of(gates), kernels_of(gates)
+    dtype = joint_dtype(gates, dh, dc)
+    da, dc_t, dc_prev = xp.empty_like(gates, dtype), dc.astype(dtype), xp.empty_like(c, dtype)
+    dc_slope = xp.empty_like(c, dtype)
+    carry = kernels.lstm_slopes(gates, c_prev, c, da, dc_slope, peepholes)
+    dm = dh if W_hr is None else W_hr.T @ dh  # (4a)
+    kernels.lstm_gates_back(None, dm, dc_t, da, dc_slope, carry, dc_prev)  # (4, 3a, 3, 2, 1a)
+    dW_hr = None if W_hr is None else dh @ m_again(gates, c).T  # (4a)
+    dpeepholes = None if peepholes is None else peephole_gradient(da, c_prev, c)  # (3a, 1a)
+    return da, W_hh.T @ da, dc_prev, da @ h_prev.T, dW_hr, dpeepholes  # (1)
 
 
 def lstm(

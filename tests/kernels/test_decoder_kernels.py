@@ -130,9 +130,9 @@ def test_however_the_blocks_are_spread(device, cell):
     inputs, dys = example(cell, "output", SIZES[2]), cotangents(cell, "output", SIZES[2])
     right = run(cell, inputs.values(), dys)
     for processors, memory, grids in (
-        (1, 10**5, ((1, 1),) * 2),
-        (9, 10**5, ((2, 4), (2, 2))),
-        (3, 2100, ((1, 3), (1, 2))),
+        (1, 10**5, [(1, 1), (1, 1)]),
+        (9, 10**5, [(2, 4), (2, 2)]),
+        (3, 2100, [(1, 3), (1, 2)]),
     ):
         device.spread(processors, warps=2)
         device.allow(memory)

@@ -36,9 +36,9 @@ class LstmSteps:
     def ends(self):
         return self.hs[-1].copy(), self.cs[-1].copy()
 
-    def pullback(self, t):
+    def back_through(self, t, dh, dc):
         h_prev = self.hs[t - 1] if t else self.h_0
-        return lstm_step_back(self.gates[t], h_prev, self.cs[t], self.cs[t + 1], self.W_hh)
+        return lstm_step_back(self.gates[t], h_prev, self.cs[t], self.cs[t + 1], self.W_hh, None, None, dh, dc)
 
     def back(self, launch, dh, dc):
         """What ``launch(da, dh, *arrays)`` makes of all steps: das, and what is asked of states and weights."""
@@ -68,8 +68,9 @@ class GruSteps:
     def ends(self):
         return (self.hs[-1].copy(),)
 
-    def pullback(self, t):
-        return gru_step_back(self.gates[t], self.hs[t - 1] if t else self.h_0, self.W_hh, self.b_hn, True)
+    def back_through(self, t, dh):
+        h_prev, has_bias = self.hs[t - 1] if t else self.h_0, self.b_hn is not None
+        return gru_step_back(self.gates[t], h_prev, self.W_hh, has_bias, True, dh)
 
     def back(self, launch, dh):
         h_prevs, dgates = before(self.h_0, self.hs), kernels_of(dh).empty(self.gates.shape, dh.dtype)

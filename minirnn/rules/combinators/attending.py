@@ -31,6 +31,7 @@ as weights are, only that each column has its own.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -144,7 +145,7 @@ def attentive(step):
                     dc = dread[:F]
                     dh += dread[F:]  # (7)
                 dh += looks_back(t, dc, dws[t])  # (6, 5, 4, 3)
-                pullback = steps.pullback(t) if steps else pullbacks[t]
+                pullback = partial(steps.back_through, t) if steps else pullbacks[t]
                 das[t], *gradients = pullback(dh, *dstates[1:])
                 dstates = gathered.put(t, (None, *gradients))  # (2)
                 dfed = feed_back(das[t], kernels.empty((K, B), dtype))  # (1)
