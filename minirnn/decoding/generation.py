@@ -10,6 +10,7 @@ import numpy as np
 from minirnn.arrays import random_generator, to_numpy
 from minirnn.decoding.sampling import sampler
 from minirnn.decoding.stepping import stepper
+from minirnn.decoding.whole import written
 from minirnn.text import DataError
 
 
@@ -59,6 +60,8 @@ def generate(
     the border between two characters may go the other way, and the rest of the text with it; so it may, for the same
     seed, on another machine or in another version.
 
+    On a device ``kernels.sequences.use_whole_sequences`` makes the whole text one launch, see ``minirnn.decoding.whole``.
+
     Examples
     --------
     >>> from minirnn.models import CharLM
@@ -72,18 +75,23 @@ def generate(
     """
     settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     if not isinstance(prompt, (list, tuple)):
-        return prompt + "".join(stream_characters(lm, prompt, length, **settings, seed=seed, unknown=unknown))
+        stream = stream_characters(lm, prompt, length, **settings, seed=seed, unknown=unknown)
+        whole = written(lm, [_ids(lm, prompt, unknown)], length, **settings, seeds=[seed])
+        return prompt + ("".join(stream) if whole is None else lm.vocabulary.decode(whole[:, 0]))
     _check(lm, length)
     random_generator(seed)  # refuses what is no seed
-    choose = sampler(**settings, seed=[seed + k for k in range(len(prompt))])
+    seeds = [seed + k for k in range(len(prompt))]
+    choose = sampler(**settings, seed=seeds)
     read = []
     for k, text in enumerate(prompt):
         try:
             read.append(_ids(lm, text, unknown))
         except DataError as error:
             raise DataError(f"prompt {k}: {error}") from None
-    written = np.array(list(_chosen(lm, read, length, choose) if read else ()), np.int64).reshape(length, len(read))
-    return [text + lm.vocabulary.decode(ids) for text, ids in zip(prompt, written.T, strict=True)]
+    ids = written(lm, read, length, **settings, seeds=seeds)
+    if ids is None:
+        ids = np.array(list(_chosen(lm, read, length, choose) if read else ()), np.int64).reshape(length, len(read))
+    return [text + lm.vocabulary.decode(column) for text, column in zip(prompt, ids.T, strict=True)]
 
 
 def stream_characters(
@@ -100,7 +108,8 @@ def stream_characters(
     """The characters that ``generate`` adds to the prompt, each as soon as it is chosen; arguments as there.
 
     Everything is checked at the call, before the first character is asked for. The weights are those that the model has
-    when it is asked for.
+    when it is asked for. Each character is chosen when its turn comes, on a device too: whoever would rather have the
+    whole text in one launch asks ``generate`` for it.
     """
     _check(lm, length)
     choose = sampler(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)

@@ -59,7 +59,7 @@ def sampler(
     _check_settings(temperature, top_k, top_p)
     several = isinstance(seed, Sequence) and not isinstance(seed, str)
     seeds: Any = seed if several else [seed]
-    streams = [random_generator(s, "sampling") for s in seeds]
+    streams = [_stream(s) for s in seeds]
 
     def choose(logits: np.ndarray) -> Any:
         weights = _weights(logits, temperature, top_k, top_p)
@@ -77,6 +77,15 @@ def sampler(
         return (cumulative <= (draws * cumulative[:, -1])[:, None]).sum(axis=-1)
 
     return choose
+
+
+def draws(seeds: Sequence[int], length: int) -> np.ndarray:
+    """What a sampler with these seeds draws in so many calls, ``(length, B)``: numbers in [0, 1)."""
+    return np.stack([_stream(seed).random(length) for seed in seeds], axis=1)
+
+
+def _stream(seed: int) -> np.random.Generator:
+    return random_generator(seed, "sampling")
 
 
 def probabilities(logits: np.ndarray, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> np.ndarray:

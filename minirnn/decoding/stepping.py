@@ -59,10 +59,10 @@ def stepper(lm: Any, prompts: Sequence[np.ndarray], steps: int) -> tuple[Array, 
     a cell with options that CharLM has none for) is called, text by text: slower, but never a different model.
     """
     with lm.evaluating(), no_grad():
-        return _in_place(lm, prompts, steps) if _is_plain(lm) else _by_calls(lm, prompts)
+        return _in_place(lm, prompts, steps) if is_plain(lm) else _by_calls(lm, prompts)
 
 
-def _is_plain(lm: Any) -> bool:
+def is_plain(lm: Any) -> bool:
     """Whether the model computes what ``_in_place`` does."""
     own = all(
         getattr(getattr(lm, name, None), "__module__", "") == "minirnn.models.char_lm"
@@ -93,7 +93,7 @@ def _by_calls(lm: Any, prompts: Sequence[np.ndarray]) -> tuple[Array, Step]:
 def _in_place(lm: Any, prompts: Sequence[np.ndarray], steps: int) -> tuple[Array, Step]:
     rnn, B, weight = lm.rnn, len(prompts), lm.embedding.weight
     states = _after(lm, prompts)
-    head = _affine(lm.head.weight.array, _array(lm.head.bias), B)
+    head = _affine(lm.head.weight.array, array_of(lm.head.bias), B)
 
     chain: list[Callable] = []
     for layer, state in enumerate(states):
@@ -103,8 +103,8 @@ def _in_place(lm: Any, prompts: Sequence[np.ndarray], steps: int) -> tuple[Array
         else:  # many characters, few steps: to prepare every character would take longer than the text
             chain += [_look_up(weight.array, B)] if layer == 0 else []
             W_ih, b = rnn._input_weights(at)
-            chain.append(_affine(W_ih.array, _array(b), B))
-        chain.append(CELLS[type(rnn)](rnn, *map(_array, rnn._recurrent_weights(at)), *state))
+            chain.append(_affine(W_ih.array, array_of(b), B))
+        chain.append(CELLS[type(rnn)](rnn, *map(array_of, rnn._recurrent_weights(at)), *state))
     chain.append(head)
 
     def step(ids: Sequence[int]) -> Array:
@@ -226,5 +226,5 @@ def _order(W: Array, B: int) -> str:
     return "F" if B == 1 and W.size <= 2**17 else "C"
 
 
-def _array(x: Any) -> Array | None:
+def array_of(x: Any) -> Array | None:
     return None if x is None else x.array

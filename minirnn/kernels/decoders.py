@@ -15,10 +15,7 @@ from math import ceil
 from typing import Any
 
 from minirnn.kernels.launching import launch
-from minirnn.kernels.sequences import EMPTY, LANES, TILE, WARPS, word_of_the_stalled
-
-QUAD, WORD = 4, 4  # rows that stand together in shared memory; bytes
-
+from minirnn.kernels.sequences import EMPTY, LANES, QUAD, TILE, WARPS, WORD, stalled_word
 
 Sizes = tuple[int, int, int, int, int, int]  # T, H, K, F, S, B, as rules/combinators/attending.py names them
 
@@ -88,7 +85,7 @@ def attending_in_one_launch(
         (groups, slices),
         (LANES, WARPS),
         *given,
-        word_of_the_stalled(),
+        stalled_word(),
         scale,
         *sizes,
         shared=shared,

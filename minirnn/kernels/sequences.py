@@ -83,7 +83,8 @@ class use_whole_sequences:  # noqa: N801  # called like a function, and used in 
     """Let a layer's steps be one launch where a kernel fits, until further notice or for a ``with`` block.
 
     On a device only, in float32, for sequences of one length: LSTM without projection and peepholes, GRU with
-    ``reset_after``, RNN with tanh. All else is computed as before, and so is a hidden size that no kernel fits, with a
+    ``reset_after``, RNN with tanh. So are the texts that a character model of these cells writes with ``generate``,
+    from the prompt to the last character. All else is computed as before, and so is a hidden size that no kernel fits, with a
     warning. Off by default: no device has measured yet from which size on it pays.
 
     Parameters
@@ -126,6 +127,15 @@ class use_whole_sequences:  # noqa: N801  # called like a function, and used in 
         _asked.reset(self._token)
         if kind is None:
             check_stalled()
+
+
+def stalled_word() -> Any:
+    """The word of the current device in which a kernel says that it gave up."""
+    cupy = sys.modules["cupy"]
+    device = cupy.cuda.Device().id
+    if (cupy, device) not in _stalled:
+        _stalled[cupy, device] = cupy.zeros(1, np.uint32)
+    return _stalled[cupy, device]
 
 
 def check_stalled() -> None:
@@ -173,15 +183,6 @@ def plan(kernel: str, H: int, B: int, processors: int, memory: int, precision: s
     return Plan((groups, ceil(quads / each)), each, shared)
 
 
-def word_of_the_stalled() -> Any:
-    """Where the kernels of this device say that they gave up."""
-    cupy = sys.modules["cupy"]
-    home = cupy, cupy.cuda.Device().id
-    if home not in _stalled:
-        _stalled[home] = cupy.zeros(1, np.uint32)
-    return _stalled[home]
-
-
 def asked_for_whole(mailbox, *arrays) -> str | None:
     """In which precision whole sequences are to be one launch; None if they are not, or no kernel takes such arrays."""
     takes = mailbox.size > 0 and all(x is None or x.dtype == np.float32 for x in (mailbox, *arrays))
@@ -217,7 +218,7 @@ def in_one_launch(
         (groups, slices),
         (LANES, WARPS),
         *(x if x is None else cupy.ascontiguousarray(x) for x in given),
-        word_of_the_stalled(),
+        stalled_word(),
         T,
         H,
         B,

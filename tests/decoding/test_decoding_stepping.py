@@ -57,7 +57,7 @@ def assert_steps_are_calls(lm, prompts, steps=4, planned=None):
 @pytest.mark.parametrize("planned", [0, 100], ids=["few steps", "many steps"])
 def test_scores_are_those_of_the_model(backend, cell, num_layers, prompts, planned):
     lm = model(cell=cell, num_layers=num_layers)
-    assert stepping._is_plain(lm)
+    assert stepping.is_plain(lm)
     assert_steps_are_calls(lm, prompts, planned=planned)
 
 
@@ -67,7 +67,7 @@ def test_scores_are_those_of_the_model(backend, cell, num_layers, prompts, plann
 )
 def test_scores_of_other_models(backend, cell, options):
     lm = model(cell=cell, num_layers=2, **options)
-    assert stepping._is_plain(lm)
+    assert stepping.is_plain(lm)
     assert_steps_are_calls(lm, RAGGED)
     assert_steps_are_calls(lm, RAGGED[:1])
 
@@ -86,7 +86,7 @@ def test_cells_that_a_model_was_given(rnn):
     lm = model(rnn)
     if rnn.learned_state:
         lm.rnn.initial_h.data, lm.rnn.initial_c.data = np.full((1, H), 0.7), np.full((1, H), -0.4)
-    assert stepping._is_plain(lm)
+    assert stepping.is_plain(lm)
     for prompts in RAGGED, RAGGED[:1]:
         assert_steps_are_calls(lm, prompts)
 
@@ -118,7 +118,7 @@ def hotter(lm):
     ids=["peepholes", "projection", "layer norm", "zoneout", "residual", "through time", "subclass", "assigned"],
 )
 def test_what_the_stepper_does_not_know_is_called(lm):
-    assert not stepping._is_plain(lm)
+    assert not stepping.is_plain(lm)
     for prompts in RAGGED, RAGGED[:1]:
         assert_steps_are_calls(lm, prompts)
 

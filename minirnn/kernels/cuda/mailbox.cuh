@@ -7,11 +7,7 @@
 // PATIENCE looks, takes NaN for it, and says so in ``stalled``, where all others see it too.
 #include "memory.cuh"
 
-#ifndef PATIENCE
-#define PATIENCE (1 << 22)  // looks, some seconds
-#endif
 #define EMPTY 0xFFFFFFFFu
-#define NOT_A_NUMBER 0x7FC00000u
 
 // One word of the mailbox: what is there by now, or what comes.
 __device__ unsigned received(unsigned bits, const unsigned *word, unsigned *stalled) {

@@ -2,10 +2,10 @@
 // all of them share one thread of the system, and at every point where threads can notice each other a seeded
 // generator says who goes on. The same seed gives the same run, another one another order of events.
 //
-// What is imitated: grids and blocks, __syncthreads, warp shuffles, dynamic shared memory (poisoned with NaN, with a
-// strip behind it that nobody may write to), and relaxed loads and stores. A relaxed store reaches memory late, and two
-// stores to different words may arrive in either order, as they may on a device. Threads of a warp do not run in
-// lockstep; no device since 2017 promises that they do.
+// What is imitated: grids and blocks, __syncthreads, __syncwarp, warp shuffles, dynamic shared memory (poisoned with
+// NaN, with a strip behind it that nobody may write to), and relaxed loads and stores. A relaxed store reaches memory
+// late, and two stores to different words may arrive in either order, as they may on a device. Threads of a warp do not
+// run in lockstep; no device since 2017 promises that they do.
 //
 // So are tensor cores: operands lie with the lanes as the PTX ISA says, and are rounded to tf32 and bf16 bit for bit. How
 // coarsely a device rounds sums it does not say. Here they are as coarse as any was found to be, those of a V100: all that
@@ -109,7 +109,9 @@ struct Fiber {
 
 struct Store {  // on its way to memory
     Fiber *from;
-    unsigned *word, bits;
+    void *word;
+    uint64_t bits;
+    size_t size;  // of the word, in bytes
 };
 
 inline std::vector<Fiber> fibers;
@@ -143,7 +145,7 @@ inline double uniform() { return (draw() >> 11) * 0x1p-53; }
 inline void deliver(size_t k) {
     for (size_t first = 0; first < k; ++first)
         if (stores[first].word == stores[k].word) k = first;  // stores to one word keep their order
-    *stores[k].word = stores[k].bits;
+    memcpy(stores[k].word, &stores[k].bits, stores[k].size);  // of a little-endian machine
     stores.erase(stores.begin() + k);
 }
 
@@ -298,6 +300,7 @@ template <auto kernel> void entry(void **given) { unpack<kernel>(kernel, given);
 }  // namespace emulator
 
 inline void __syncthreads() { emulator::arrive(emulator::current->home->barrier); }
+inline void __syncwarp() { emulator::arrive(emulator::current->warp->barrier); }
 template <class T> T __shfl_sync(unsigned mask, T value, int from) { return emulator::shuffle(mask, value, from); }
 template <class T> T __shfl_xor_sync(unsigned mask, T value, int flip) {
     return emulator::shuffle(mask, value, emulator::current->lane ^ flip);
@@ -329,15 +332,15 @@ inline void mma_bf16(float (&sums)[4], uint4 a, uint2 b) {
     });
 }
 
-inline unsigned load_relaxed(const unsigned *word) {
+template <class Word> Word load_relaxed(const Word *word) {
     emulator::let_others();
     for (size_t k = emulator::stores.size(); k--;)
         if (emulator::stores[k].from == emulator::current && emulator::stores[k].word == word)
             return emulator::stores[k].bits;  // a thread sees its own stores
     return *word;
 }
-inline void store_relaxed(unsigned *word, unsigned bits) {
-    emulator::stores.push_back({emulator::current, word, bits});
+template <class Word> void store_relaxed(Word *word, decltype(Word{}) bits) {
+    emulator::stores.push_back({emulator::current, word, bits, sizeof bits});
     emulator::let_others();
 }
 
