@@ -147,7 +147,7 @@ def write_texts(
         texts,
         xp.zeros((2, L * H + V, B), np.uint64),
         *_laid_out(cell, H, layers, W_out, b_out),
-        _dealt(table, quads_of(cell, H, of_input=True), axis=1),
+        _dealt([table], xp.zeros((V, 1), table.dtype), quads_of(cell, H, of_input=True), axis=1),
         xp.ascontiguousarray(states[0]),
         *(c_0 or [None]),
         xp.asarray(read),
@@ -179,22 +179,21 @@ def _laid_out(
 ) -> tuple[Array, Array]:
     """The weights ``(quads, H, 4)`` and the biases ``(quads, 4)`` of all parts, in the order of generation.cu."""
     xp, parts = xp_of(W_out), []
-    zeros = xp.zeros(max(len(W_out), *(len(layer.W_hh) for layer in layers)), W_out.dtype)
+    zeros = xp.zeros(max(H, len(W_out), len(layers[0].W_hh)), W_out.dtype)
     for W_ih, b_ih, W_hh, b_hn in layers:
         b_hh = None if b_hn is None else xp.concatenate([zeros[: 2 * H], b_hn])
         parts += [] if W_ih is None else [(W_ih, b_ih, quads_of(cell, H, of_input=True))]
         parts += [(W_hh, b_hh, quads_of(cell, H))]
     parts += [(W_out, b_out, _fours(len(W_out)))]
     starts = accumulate((len(W) for W, _, _ in parts), initial=0)
-    quads = np.concatenate([np.where(own < 0, NONE, own + start) for start, (_, _, own) in zip(starts, parts, strict=False)])
-    weights = _dealt(xp.concatenate([W for W, _, _ in parts]), quads)  # (quads, 4, H)
-    biases = xp.concatenate([zeros[: len(W)] if b is None else b for W, b, _ in parts])
-    return xp.ascontiguousarray(weights.swapaxes(1, 2)), _dealt(biases, quads)
+    quads = np.concatenate([np.where(q < 0, NONE, q + start) for start, (_, _, q) in zip(starts, parts, strict=False)])
+    weights = _dealt([W for W, _, _ in parts], zeros[None, :H], quads)  # (quads, 4, H)
+    biases = _dealt([zeros[: len(W)] if b is None else b for W, b, _ in parts], zeros[:1], quads)
+    return xp.ascontiguousarray(weights.swapaxes(1, 2)), biases
 
 
-def _dealt(rows: Array, quads: np.ndarray, axis: int = 0) -> Array:
-    """Rows in quads, those that are lacking zeros."""
-    xp = xp_of(rows)
-    zero = xp.zeros_like(rows[:1] if axis == 0 else rows[:, :1])
-    rows = xp.concatenate([rows, zero], axis=axis)  # the last
-    return xp.take(rows, xp.asarray(quads % rows.shape[axis]), axis)
+def _dealt(rows: Sequence[Array], zero: Array, quads: np.ndarray, axis: int = 0) -> Array:
+    """Rows in quads; one that is lacking is zero."""
+    xp = xp_of(zero)
+    joined = xp.concatenate([*rows, zero], axis=axis)
+    return xp.take(joined, xp.asarray(quads % joined.shape[axis]), axis)  # NONE is the last

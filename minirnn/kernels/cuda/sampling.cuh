@@ -9,14 +9,15 @@ template <class T, class Combine> __device__ T over_lanes(T x, Combine combine) 
     return x;
 }
 
-// The id that all lanes return, or -1 if one of the V scores is not finite. weights has room for 2 V numbers.
+// The id that all lanes return, or -1 if one of the V scores is not finite. Each lane sees to ids that stand side by side.
+// chances has room for 2 V numbers: weights as top-k leaves them, and then as top-p does.
 template <class Score>
-__device__ int choose(Score score, double *weights, int V, double temperature, int top_k, double top_p, double draw) {
-    const int lane = threadIdx.x;
-    double *kept = weights + V;
+__device__ int choose(Score score, double *chances, int V, double temperature, int top_k, double top_p, double draw) {
+    const int lane = threadIdx.x, each = (V + 31) / 32, first = min(lane * each, V), last = min(first + each, V);
+    double *weights = chances, *kept = chances + V;
     int finite = 1;
     float highest = score(0);
-    for (int v = lane; v < V; v += 32) {
+    for (int v = first; v < last; ++v) {
         finite &= isfinite(score(v)) != 0;
         highest = max(highest, score(v));
     }
@@ -24,36 +25,30 @@ __device__ int choose(Score score, double *weights, int V, double temperature, i
     highest = over_lanes(highest, [](float a, float b) { return max(a, b); });
     if (temperature == 0) {
         int lowest = V;  // id among equals
-        for (int v = lane; v < V; v += 32)
-            if (score(v) == highest) lowest = min(lowest, v);
+        for (int v = last - 1; v >= first; --v)
+            if (score(v) == highest) lowest = v;
         return over_lanes(lowest, [](int a, int b) { return min(a, b); });
     }
 
     const auto comes_before = [=](int u, int v) { return score(u) > score(v) || (score(u) == score(v) && u < v); };
-    const auto plus = [](double a, double b) { return a + b; };
-    double total = 0;
-    for (int v = lane; v < V; v += 32) {
+    for (int v = first; v < last; ++v) {
         int rank = 0;
         for (int u = 0; top_k && u < V; ++u) rank += comes_before(u, v);
         const double weight = rint(exp(((double)score(v) - highest) / temperature) * WHOLE);
         weights[v] = top_k && rank >= top_k ? 0 : weight;
-        total += weights[v];
     }
     __syncwarp();  // sync: other lanes' weights are there
-    total = over_lanes(total, plus);
-    for (int v = lane; v < V; v += 32) {
+    double total = 0, sum = 0;
+    for (int u = 0; top_p < 1 && u < V; ++u) total += weights[u];
+    for (int v = first; v < last; ++v) {
         double mass = 0;  // of those before: the one that crosses the line belongs to the set
         for (int u = 0; top_p < 1 && u < V; ++u) mass += comes_before(u, v) ? weights[u] : 0;
         kept[v] = top_p < 1 && mass >= top_p * total ? 0 : weights[v];
+        sum += kept[v];
     }
-    __syncwarp();  // sync: what other lanes kept is there
 
-    // Inverse of the cumulative distribution: each lane sums up ids that stand side by side, and counts those up to which
-    // the sum does not exceed the draw.
-    const int each = (V + 31) / 32, first = lane * each, last = min(first + each, V);
-    double sum = 0;
-    for (int v = first; v < last; ++v) sum += kept[v];
-    double end = sum;
+    // Inverse of the cumulative distribution: the first id at which the sum exceeds the draw.
+    double end = sum;  // becomes that of all lanes up to this one
     for (int back = 1; back < 32; back *= 2) {
         const double before = __shfl_sync(~0u, end, lane - back);
         if (lane >= back) end += before;
