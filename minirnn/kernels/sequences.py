@@ -83,8 +83,8 @@ class use_whole_sequences:  # noqa: N801  # called like a function, and used in 
     """Let a layer's steps be one launch where a kernel fits, until further notice or for a ``with`` block.
 
     On a device only, in float32, for sequences of one length: LSTM without projection and peepholes, GRU with
-    ``reset_after``, RNN with tanh. So are the texts that a character model of these cells writes with ``generate``,
-    from the prompt to the last character. All else is computed as before, and so is a hidden size that no kernel fits, with a
+    ``reset_after``, RNN with tanh. So is a text that a character model of such cells writes with ``generate``, from the
+    prompt to the last character. All else is computed as before, and so is a hidden size that no kernel fits, with a
     warning. Off by default: no device has measured yet from which size on it pays.
 
     Parameters

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 from itertools import accumulate
 from math import ceil
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -54,9 +54,9 @@ def plan(cell: str, L: int, H: int, V: int, B: int, processors: int, memory: int
     Examples
     --------
     >>> plan("lstm", L=2, H=512, V=65, B=1, processors=132, memory=232448)
-    Plan(grid=(1, 128), quads=4, out_quads=1, shared=149792, keeps=True)
+    Plan(grid=(1, 128), quads=4, out_quads=1, shared=149696, keeps=True)
     >>> plan("lstm", L=2, H=1024, V=65, B=1, processors=132, memory=232448)
-    Plan(grid=(1, 128), quads=8, out_quads=1, shared=76064, keeps=False)
+    Plan(grid=(1, 128), quads=8, out_quads=1, shared=75968, keeps=False)
     >>> plan("lstm", L=2, H=512, V=5000, B=1, processors=132, memory=232448) is None
     True
     """
@@ -71,8 +71,9 @@ def plan(cell: str, L: int, H: int, V: int, B: int, processors: int, memory: int
         keeps = states + weights <= memory
         shared = states + weights * keeps
         if shared <= memory:
-            found.append((not keeps, ceil(tiles / groups), quads, groups, Plan((groups, slices), quads, out_quads, shared, keeps)))
-    return min(found)[-1] if found else None
+            preferred = not keeps, ceil(tiles / groups), quads, groups
+            found.append((preferred, Plan((groups, slices), quads, out_quads, shared, keeps)))
+    return min(found)[1] if found else None
 
 
 def plan_here(cell: str, weight: Array, L: int, H: int, V: int, B: int) -> Plan | None:
@@ -83,7 +84,8 @@ def plan_here(cell: str, weight: Array, L: int, H: int, V: int, B: int) -> Plan 
     fits = plan(cell, L, H, V, B, has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"])
     if fits is None:
         warnings.warn(
-            f"no kernel fits {L} layers of hidden size {H} and {V} characters on this device: texts are written step by step",
+            f"no kernel fits {L} layers of hidden size {H} and {V} characters on this device: "
+            "texts are written step by step",
             stacklevel=3,
         )
     return fits
@@ -174,9 +176,7 @@ def write_texts(
     return texts
 
 
-def _laid_out(
-    cell: str, H: int, layers: Sequence[Layer], W_out: Array, b_out: Array | None
-) -> tuple[Array, Array]:
+def _laid_out(cell: str, H: int, layers: Sequence[Layer], W_out: Array, b_out: Array | None) -> tuple[Array, Array]:
     """The weights ``(quads, H, 4)`` and the biases ``(quads, 4)`` of all parts, in the order of generation.cu."""
     xp, parts = xp_of(W_out), []
     zeros = xp.zeros(max(H, len(W_out), len(layers[0].W_hh)), W_out.dtype)

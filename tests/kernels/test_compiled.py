@@ -44,6 +44,7 @@ REGISTERS = {  # of a thread, at most: in float32, in float64. With 32 all the t
     "attentive_lstm_back": (128,),
     "attentive_gru": (128,),
     "attentive_gru_back": (128,),
+    "write_texts": (128,),
 }
 CUPY_TELLS = "-ftz=true", "--device-as-default-execution-space"
 HMMA, EXIT = 0x23C, 0x94D  # opcodes: a product by tensor cores in floating point, the end of a thread
@@ -87,7 +88,7 @@ def instructions(code: bytes) -> dict[str, list[int]]:
     [(f"{cell}{kind}", real, "float32") for cell in ("rnn", "lstm", "gru") for kind, real in SOURCES]
     + [("rnn_sequence", "float", precision) for precision in PRECISIONS if precision != "float32"]
     + [(f"{cell}_sequence", "float", "3xtf32") for cell in ("lstm", "gru")]  # which takes most; products are the same
-    + [("attentive_decoder", "float", "float32")],
+    + [(name, "float", "float32") for name in ("attentive_decoder", "generation")],
 )
 def test_a_source_compiles_without_a_word_and_spills_nothing(name, real, precision):
     code, log = compiled(name, real, *PRECISIONS[precision].macros)

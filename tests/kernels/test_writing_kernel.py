@@ -47,7 +47,9 @@ def device(monkeypatch):
     with strict_cupy() as cupy:
         monkeypatch.setitem(cupy.cuda.Device.attributes, "MultiProcessorCount", 6)
         monkeypatch.setattr(writing, "WARPS", 2)
-        monkeypatch.setattr(sys.modules[cupy.RawKernel.__module__], "emulated", lambda code, options: made if "write_texts" in code else emulated(code, options))
+        of_kernels = sys.modules[cupy.RawKernel.__module__]
+        ours = lambda code, options: made if "write_texts" in code else emulated(code, options)  # noqa: E731
+        monkeypatch.setattr(of_kernels, "emulated", ours)
         made.cupy = cupy
         yield made
 
@@ -72,6 +74,18 @@ def test_the_text_is_that_of_the_steps(device, cell, layers, H, settings):
     expected = generate(model(cell, layers, H, "float64"), RAGGED, 5, **settings, seed=4)
     assert on_device(model(cell, layers, H), RAGGED, 5, **settings, seed=4) == expected
     assert device.launched == 1 and device.grid[0] == 2
+
+
+@pytest.mark.parametrize("settings", [GREEDY, {}, {"top_k": 3}, {"top_p": 0.5}, {"top_k": 30, "top_p": 0.8}], ids=str)
+def test_choices_are_those_of_the_sampler_among_equals_too(device, settings):
+    """With the same scores, many of them equal, and more than a warp has lanes."""
+    characters = "".join(map(chr, range(97, 97 + 70)))
+    lm = model(layers=1, H=1, characters=characters)
+    bias = np.random.default_rng(0).integers(-1, 3, 70)
+    lm.load_state_dict(lm.state_dict() | {"head.weight": np.zeros((70, 1)), "head.bias": bias})
+    expected = generate(lm, list("abc"), 40, **settings)
+    assert on_device(lm, list("abc"), 40, **settings) == expected
+    assert device.launched == 1
 
 
 def test_no_order_of_events_changes_a_bit(device):
@@ -166,7 +180,7 @@ def test_a_model_that_is_not_finite_ends_and_the_error_is_that_of_the_steps(devi
         lm.load_state_dict(lm.state_dict() | {name: np.full_like(lm.state_dict()[name], value)})
         for settings in (GREEDY, SAMPLED):
             device.launched = 0
-            with pytest.raises(ValueError, match="logits must be finite, got (nan|inf) at"):
+            with pytest.raises(ValueError, match=r"logits must be finite, got (nan|inf) at"):
                 on_device(lm, ["abc", "de"], 4, **settings)
             assert device.launched == 1
             assert int(sequences.stalled_word()[0]) == 0
@@ -185,9 +199,8 @@ def test_who_waited_in_vain_is_reported(device):
 def test_a_text_is_a_fixed_number_of_launches_and_one_wait(device):
     lm, costs = model().to("cupy"), []
     for prompt, length in (("ab", 2), ("abcdef", 12)):
-        with use_whole_sequences():
-            with counting() as counts:
-                generate(lm, prompt, length)
+        with use_whole_sequences(), counting() as counts:
+            generate(lm, prompt, length)
         costs.append((counts.launches, counts.syncs, counts.device_to_host))
     assert costs[0] == costs[1] and costs[0][1:] == (1, 1)
     assert costs[0][0] <= 20  # one writes, the others lay the weights out
@@ -236,8 +249,9 @@ def test_unseen_characters_and_bad_settings_are_refused_as_before(device):
 
 
 def test_plans_fill_the_device_and_no_more():
+    sizes = (1, 1, 1, 1, 1), (2, 100, 65, 30, 132), (3, 512, 200, 64, 132), (2, 1024, 9, 300, 108)
     for cell in writing.CELLS:
-        for L, H, V, B, processors in ((1, 1, 1, 1, 1), (2, 100, 65, 30, 132), (3, 512, 200, 64, 132), (2, 1024, 9, 300, 108)):
+        for L, H, V, B, processors in sizes:
             (groups, slices), quads, out_quads, shared, _ = plan(cell, L, H, V, B, processors, 232448)
             in_layer = len(writing.quads_of(cell, H))
             assert groups * slices <= processors and shared <= 232448
