@@ -149,7 +149,9 @@ def test_every_synchronisation_is_needed(device, which):
     inputs, dys = example("lstm", "output", sizes, masked=False), cotangents("lstm", "output", sizes)
     right = run("lstm", inputs.values(), dys)
     for statement, why in enumerate(emulated_kernels().marked):
-        if "NaN" not in why and only.get(why, which) == which:  # of NaN the next test has one
+        if "NaN" in why or "team" in why:  # the next test has the first; there are no teams without tensor cores
+            continue
+        if only.get(why, which) == which:
             device.without, device.seed = {f"attentive_lstm{which}": statement}, 0
             while distance(device.run("lstm", inputs, dys)[0], right) < 1e-3:
                 device.seed += 1
