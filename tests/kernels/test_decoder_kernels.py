@@ -201,7 +201,7 @@ def test_every_wait_is_marked():
 def test_however_long_it_is_it_takes_two_launches(device, cell, feed):
     """And as many as ever for what is done once: copies, sums over time, masks."""
     costs = {}
-    for T in (3, 6):
+    for T in (3, 3, 6):  # what comes first on a device makes the word in which kernels say that they gave up
         sizes = (T, *SIZES[0][1:])
         inputs, dys = example(cell, feed, sizes), cotangents(cell, feed, sizes)
         costs[T] = [device.run(cell, inputs, dys, whole)[1] for whole in (True, False)]
