@@ -26,7 +26,7 @@ PATHS = {  # what is set, and to what; a pair is a module and a name in it
     "a sequence in one run": {(windows, "COLUMNS"): HUGE},
     "memory never used again": {(memory, "LARGE"): HUGE},
     "all memory used again": {(memory, "LARGE"): 1},
-    "scores row by row": {(losses, "ROWS"): 1, (losses, "PIECE"): 1},
+    "scores row by row": {(host, "RUN"): 1, (losses, "PIECE"): 1},
     "updates by pieces": {(optimizers, "PIECE"): 5},
 }
 WORKERS = {"two workers": 2, "four workers": 4}

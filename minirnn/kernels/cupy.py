@@ -26,6 +26,7 @@ from minirnn.kernels.fused import (
     sgd,
     softmax,
     softmax_back,
+    verdict,
 )
 from minirnn.kernels.sequences import asked_for_whole, in_one_launch
 from minirnn.kernels.together import each, laid_out, vectors
@@ -67,6 +68,7 @@ __all__ = [
     "take_columns",
     "turn",
     "vectors",
+    "verdict",
 ]
 
 RUN = 2**24  # numbers prepared at once, up to 128 MiB: few launches, and the device is filled

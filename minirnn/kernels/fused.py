@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from itertools import accumulate
 from math import prod
 from typing import Any
 
 from minirnn.arrays import xp_of
-from minirnn.kernels import gru, losses, lstm, optimizers, rnn
+from minirnn.kernels import clipping, gru, losses, lstm, optimizers, rnn
 from minirnn.kernels.launching import REALS, launch
 
 THREADS = 256  # of a block
+SUMS = 1024  # blocks that share out a sum at most
 
 
 def fused(twin: Callable) -> Callable:
@@ -112,18 +114,34 @@ def rnn_back(dh_t, dh, da):
 
 
 @fused(optimizers.sgd)
-def sgd(w, g, m, lr, momentum):
-    return w.size, (w, g, m, lr, momentum, w.size)
+def sgd(w, g, m, lr, momentum, allowed=None):
+    return w.size, (w, g, m, lr, momentum, allowed, w.size)
 
 
 @fused(optimizers.rmsprop)
-def rmsprop(w, g, v, lr, alpha, eps):
-    return w.size, (w, g, v, lr, alpha, eps, w.size)
+def rmsprop(w, g, v, lr, alpha, eps, allowed=None):
+    return w.size, (w, g, v, lr, alpha, eps, allowed, w.size)
 
 
 @fused(optimizers.adam)
-def adam(w, g, m, v, lr, beta1, beta2, growth, eps):
-    return w.size, (w, g, m, v, lr, beta1, beta2, growth, eps, w.size)
+def adam(w, g, m, v, lr, beta1, beta2, growth, eps, kept=1.0, allowed=None):
+    return w.size, (w, g, m, v, lr, beta1, beta2, growth, eps, kept, allowed, w.size)
+
+
+def verdict(vectors, loss, max_norm):
+    """Norm and factor as in ``kernels/clipping.py``; in float32 both stay on the device, and nobody has waited."""
+    if any(g.dtype != "float32" or not g._c_contiguous for g in vectors):
+        return clipping.verdict(vectors, loss, max_norm)
+    xp, dtype, shared = xp_of(*vectors), "float32", THREADS * 8
+    blocks = [min(SUMS, -(-g.size // THREADS)) for g in vectors]
+    ends = list(accumulate(blocks, initial=0))
+    sums = xp.empty(ends[-1], "float64")
+    for g, start, end in zip(vectors, ends, ends[1:], strict=False):
+        launch("clipping", "squares", (end - start,), (THREADS,), g, sums[start:end], g.size, shared=shared)
+    loss = None if loss is None else xp.asarray(loss, dtype).reshape(1)
+    norm, factor = xp.empty(1, dtype), xp.empty(1, dtype)
+    launch("clipping", "verdict", (1,), (THREADS,), sums, loss, norm, factor, max_norm, len(sums), shared=shared)
+    return norm.reshape(()), factor.reshape(())
 
 
 def softmax(logits, targets, axis, p, log_p):

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from minirnn import workers
+from minirnn.kernels.clipping import verdict
 from minirnn.kernels.gru import (
     gru_candidate,
     gru_candidate_back,
@@ -59,6 +60,7 @@ __all__ = [
     "take_columns",
     "turn",
     "vectors",
+    "verdict",
 ]
 
 # Up to so many multiplications OpenBLAS takes a matrix as it lies in memory; a larger one it rearranges first, at every

@@ -1,14 +1,16 @@
 """The steps of the optimizers in array operations, in place: ``cuda/optimizers.cu`` is the same for a device.
 
 ``w`` are weights, ``g`` their gradient, the others the moments; all are vectors of one length. The formulas stand in
-``training/optimizers.py``.
+``training/optimizers.py``. Where there is an ``allowed``, one number, and it is not finite, nothing changes.
 """
 
 from minirnn.arrays import xp_of
 
 
-def sgd(w, g, m, lr, momentum):
+def sgd(w, g, m, lr, momentum, allowed=None):
     """``m`` is None where there is no momentum."""
+    if _is_refused(allowed):
+        return
     if m is not None:
         m *= momentum
         m += g
@@ -16,15 +18,24 @@ def sgd(w, g, m, lr, momentum):
     w -= lr * g
 
 
-def rmsprop(w, g, v, lr, alpha, eps):
+def rmsprop(w, g, v, lr, alpha, eps, allowed=None):
+    if _is_refused(allowed):
+        return
     v *= alpha
     v += (1 - alpha) * g * g
     w -= lr * g / (xp_of(v).sqrt(v) + eps)
 
 
-def adam(w, g, m, v, lr, beta1, beta2, growth, eps):
-    """``lr`` is corrected for the start of ``m``, and ``growth``, a factor of the root of ``v``, for that of ``v``."""
+def adam(w, g, m, v, lr, beta1, beta2, growth, eps, kept=1.0, allowed=None):
+    """``lr`` is corrected for the start of ``m``, and ``growth``, a factor of the root of ``v``, for that of ``v``.
+
+    ``kept`` is what is left of the weight before the step.
+    """
+    if _is_refused(allowed):
+        return
     xp = xp_of(w)
+    if kept != 1:
+        w *= kept
     step = (1 - beta1) * g
     m *= beta1
     m += step
@@ -38,3 +49,7 @@ def adam(w, g, m, v, lr, beta1, beta2, growth, eps):
     xp.divide(m, step, out=step)
     step *= lr
     w -= step
+
+
+def _is_refused(allowed):
+    return allowed is not None and not bool(xp_of(allowed).isfinite(allowed).all())

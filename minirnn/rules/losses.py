@@ -14,7 +14,6 @@ from minirnn.rules.recurrence import joint_dtype
 
 OPERATIONS = 30  # of a softmax with each number, about: one of them is an exponential
 PIECE = 2**22  # scores held at a time, 16 MB in float32: enough for products at full speed
-ROWS = 2**17  # of these the scores in work at a time: they stay in the cache from the first line to the last
 
 
 def mean_squared_error(x, y):
@@ -156,7 +155,7 @@ def affine_cross_entropy(
     def of_piece(now):
         """The loss of some positions, and their parts of ``dW`` and ``db``; of ``dx`` they fill their rows."""
         scores = xp.matmul(x[now], W.T, out=kernels.empty((now.stop - now.start, V), dtype))  # (1)
-        loss, n = 0, max(1, ROWS // V)
+        loss, n = 0, kernels.run(V)  # in the cache from the first line to the last
         for start in range(0, len(scores), n):
             some = scores[start : start + n]
             at = slice(now.start + start, now.start + start + len(some))

@@ -22,7 +22,6 @@ PIECES = {
     "SMALL": 30,  # multiplications of the rows of a product taken at once
     "FEWEST": 1,  # rows of these
     "PIECE": 24,  # scores of many classes held at once
-    "ROWS": 12,  # of these in work at once
 }
 
 

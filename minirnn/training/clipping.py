@@ -6,9 +6,8 @@ Clipping is a step of training and never part of a rule: a clipped gradient is n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-
-import numpy as np
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from minirnn.arrays import Array, xp_of
 from minirnn.kernels import kernels_of
@@ -59,24 +58,47 @@ def gradient_norm(parameters: Iterable[Tensor]) -> float:
     graded = [(p.name or f"parameter {k}", p) for k, p in enumerate(parameters) if p.grad is not None]
     if not graded:
         return 0.0
-    kernels = kernels_of(graded[0][1].grad)
-    gradients = kernels.laid_out([p.grad for _, p in graded])
-    for (_, p), gradient in zip(graded, gradients, strict=True):
-        p.grad = gradient
-    lengths = [_length(vector) for (vector,) in kernels.vectors(gradients)]
-    if any(map(math.isnan, lengths)):
+    norm, _ = _verdict([p for _, p in graded], None, math.inf)
+    norm = float(norm)  # here the host waits for a device
+    if math.isnan(norm):
         raise NonFiniteGradientError(_refusal(graded))
-    return math.hypot(*lengths)
+    return norm
 
 
-def _length(vector: Array) -> float:
-    """NaN where not all is finite."""
-    with np.errstate(over="ignore"):  # it is looked at below
-        square = float(vector @ vector)
-    if math.isfinite(square):
-        return math.sqrt(square)
-    largest = float(abs(vector).max())  # perhaps only the squares were too large for the dtype
-    return largest * math.sqrt(float(((vector / largest) ** 2).sum())) if math.isfinite(largest) else math.nan
+def _verdict(graded: Sequence[Tensor], loss: Any, max_norm: float) -> tuple[Any, Any]:
+    """The norm of all gradients together, and by what they are to be multiplied (``kernels/clipping.py``)."""
+    kernels = kernels_of(graded[0].grad)
+    gradients = kernels.laid_out([p.grad for p in graded])
+    for p, gradient in zip(graded, gradients, strict=True):
+        p.grad = gradient
+    return kernels.verdict([vector for (vector,) in kernels.vectors(gradients)], loss, max_norm)
+
+
+@one_blas_thread()
+def clip_unseen(parameters: Iterable[Tensor], loss: Array, max_norm: float | None) -> tuple[Array, Array]:
+    """``clip_grad_norm_`` in float32 on a device, without waiting: what that would raise is left to be looked at later.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+    loss : array, ()
+        Of the step.
+    max_norm : float or None
+        Without it nothing is clipped.
+
+    Returns
+    -------
+    norm : array, ()
+        Before clipping; NaN where a gradient is not finite.
+    factor : array, ()
+        What all gradients were multiplied with: NaN where the loss or a gradient is not finite.
+    """
+    graded = [p for p in distinct(parameters) if p.grad is not None]
+    if not graded:
+        return loss * 0, loss * 0 + 1
+    norm, factor = _verdict(graded, loss, math.inf if max_norm is None else max_norm)
+    _replace(graded, lambda g: g * factor)
+    return norm, factor
 
 
 def _refusal(graded: Iterable[tuple[str, Tensor]]) -> str:

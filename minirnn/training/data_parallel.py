@@ -63,13 +63,16 @@ class Alone:
 
     def gradients(
         self, trainer: Any, inputs: np.ndarray, targets: np.ndarray, state: State | None
-    ) -> tuple[float, State | None]:
-        """Loss and state of a batch; its gradients stand in the parameters of the optimizer afterwards."""
+    ) -> tuple[Any, State | None]:
+        """Loss and state of a batch; its gradients stand in the parameters of the optimizer afterwards.
+
+        The loss is a number, or an array of a device for a trainer that ``looks_later``.
+        """
         trainer.model.seek(trainer.step)
         loss, state = trainer.model.loss(inputs, targets, state)
         trainer.optimizer.zero_grad()
         loss.backward()
-        return loss.item(), state
+        return (loss.array if trainer.looks_later else loss.item()), state
 
     def ends(self, trainer: Any) -> bool:
         """Whether the run is over, as all ranks see it."""

@@ -17,11 +17,11 @@ import time
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from minirnn.arrays import device_errors, xp_of
+from minirnn.arrays import Array, device_errors, home_of, to_numpy, xp_of
 from minirnn.nn.inputs import positive, positive_number
 from minirnn.nn.module import flatten
 from minirnn.nn.recurrent import State
@@ -31,6 +31,7 @@ from minirnn.training.clipping import (
     NonFiniteGradientError,
     clip_grad_norm_,
     clip_grad_value_,
+    clip_unseen,
     gradient_norm,
 )
 from minirnn.training.data_parallel import Alone
@@ -41,10 +42,19 @@ from minirnn.training.schedules import Plateau, Schedule, check_functions
 _BOOKS = ("step", "best", "improved", "refused", "finished", "epoch_sum", "since_record")
 VOCABULARIES = {"vocabulary": "vocab_size", "source_vocabulary": "source_size", "target_vocabulary": "target_size"}
 MOST_REFUSED = 10  # steps refused in a row before the run is given up
+MOST_UNSEEN = 10  # steps on a device before the host looks at what became of them
 
 
 class DivergenceError(ArithmeticError):
     """Loss or gradients were not finite for many steps in a row. The parameters are those of the last good step."""
+
+
+class Unseen(NamedTuple):
+    """A step taken on a device, whose outcome stays there until somebody asks."""
+
+    step: int
+    outcome: tuple[Array, Array, Array]  # loss, norm, and the factor of the gradient: NaN if the step was refused
+    given: tuple[Any, Any, State | None]  # what the model was given
 
 
 class Trainer:
@@ -82,8 +92,17 @@ class Trainer:
     history : list of dict
         One record per ``log_every`` steps (``loss`` in nats per target, ``norm`` of the gradient before clipping,
         ``clipped``, the share of steps that were, ``lr``), and one per epoch (``val_loss``).
+    loss : float
+        Of the last step, in nats per target.
     stopping : str or None
         Why the run is about to stop, once it is.
+
+    Notes
+    -----
+    On a device a step in float32 waits for nothing: whether its numbers are finite is decided there, and one that is
+    refused changes nothing. The host looks every ten steps, and whenever it is asked for something: a record, the loss,
+    a checkpoint, the end of an epoch. What it warns of, or raises, then comes some steps later than on the CPU; until
+    then Adam counts refused steps like others. To clip by value, and optimizers of one's own, wait at every step.
     """
 
     def __init__(
@@ -125,7 +144,8 @@ class Trainer:
         self.callbacks: list[Callback] = []
         self.step = 0
         self.state: State | None = None
-        self.loss = math.nan  # of the last step
+        self._loss = math.nan  # of the last step that the host has looked at
+        self.unseen: list[Unseen] = []
         self.best: float | None = None  # lowest metric of an epoch
         self.improved = False  # whether the last epoch was the best so far
         self.refused = 0  # steps refused in a row
@@ -139,6 +159,17 @@ class Trainer:
     def epoch(self) -> int:
         """Number of the epoch that the next step belongs to, from 0."""
         return self.step // self.training.batches_per_epoch
+
+    @property
+    def loss(self) -> float:
+        self.look()
+        return self._loss
+
+    @property
+    def looks_later(self) -> bool:
+        """Whether what becomes of a step stays on the device until somebody asks."""
+        on_a_device = all(home_of(p.array) != "numpy" and p.dtype == "float32" for p in self.optimizer.parameters)
+        return on_a_device and self.clip_value is None and self.optimizer.refuses()
 
     def stop(self, reason: str, for_good: bool = False) -> None:
         """Asks the run to stop after the step under way; ``for_good`` holds when it is resumed, too."""
@@ -180,26 +211,63 @@ class Trainer:
         refusal: NonFiniteGradientError | None = None
         with device_errors(f"step {self.step + 1} ({sizes})"):
             value, new_state = self.parallel.gradients(self, inputs, targets, state)
+            later = not isinstance(value, float)
             try:
-                if not math.isfinite(value):
+                if later:
+                    norm, factor = clip_unseen(self.optimizer.parameters, value, self.clip_norm)
+                    new_state = _unless_refused(new_state, factor)
+                elif math.isfinite(value):
+                    norm, clipped = self._clip()
+                else:
                     raise NonFiniteGradientError(f"the loss of step {self.step + 1} is {value}; the step is refused")
-                norm, clipped = self._clip()
             except NonFiniteGradientError as error:
                 refusal = error
             else:
-                self.optimizer.step()
-        self.step, self.state, self.loss = self.step + 1, new_state, value  # now that nothing can fail any more
-        if refusal:
-            first = ""
-            with suppress(MemoryError), device_errors("a second look"):  # which is no reason to end a run
-                first = first_not_finite(self.model, self.step - 1, inputs, targets, state)
-            self._refuse(refusal, first)
+                self.optimizer.step(factor if later else None)
+        self.step, self.state = self.step + 1, new_state  # now that nothing can fail any more
+        if later:
+            self.unseen.append(Unseen(self.step, (value, norm, factor), (inputs, targets, state)))
+            if self.step % self.log_every == 0 or len(self.unseen) == MOST_UNSEEN:
+                self.look()
             return
+        self._loss = value
+        if refusal:
+            self.state = None  # it may hold what made the loss infinite
+            self._refuse(refusal, self.step, (inputs, targets, state))
+        else:
+            self._enter(self.step, norm, clipped)
+
+    def look(self) -> None:
+        """Waits for the device, and enters into the books what became of the steps since the last time.
+
+        Raises
+        ------
+        DivergenceError
+            As ``train_step`` does.
+        """
+        unseen, self.unseen = self.unseen, []
+        if not unseen:
+            return
+        xp = xp_of(unseen[0].outcome[0])
+        outcomes = to_numpy(xp.stack([xp.stack(one.outcome) for one in unseen])).tolist()
+        refused = [math.isnan(factor) for _, _, factor in outcomes]
+        self.optimizer.steps -= sum(refused)
+        for k, ((step, _, given), (loss, norm, _)) in enumerate(zip(unseen, outcomes, strict=True)):
+            self._loss = loss
+            if not refused[k]:
+                self._enter(step, norm, self.clip_norm is not None and norm > self.clip_norm)
+                continue
+            what = f"gradient of step {step} is not finite" if math.isfinite(loss) else f"loss of step {step} is {loss}"
+            unchanged = all(refused[k:])  # since then, so that the step can be taken again
+            self._refuse(NonFiniteGradientError(f"the {what}; the step is refused"), step, given if unchanged else None)
+
+    def _enter(self, step: int, norm: float, clipped: bool) -> None:
+        """Enters a step that was taken into the books."""
         self.refused = 0
-        self.epoch_sum = [self.epoch_sum[0] + self.loss, self.epoch_sum[1] + 1]
+        self.epoch_sum = [self.epoch_sum[0] + self._loss, self.epoch_sum[1] + 1]
         total, norms, clips, steps = self.since_record
-        self.since_record = [total + self.loss, norms + norm, clips + clipped, steps + 1]
-        if self.step % self.log_every == 0:
+        self.since_record = [total + self._loss, norms + norm, clips + clipped, steps + 1]
+        if step % self.log_every == 0:
             self._record()
 
     def _clip(self) -> tuple[float, bool]:
@@ -212,13 +280,17 @@ class Trainer:
             return clip_grad_value_(parameters, self.clip_value), beyond
         return gradient_norm(parameters), False
 
-    def _refuse(self, error: NonFiniteGradientError, first: str) -> None:
+    def _refuse(self, error: NonFiniteGradientError, step: int, given: tuple[Any, Any, State | None] | None) -> None:
+        """Enters a step that was refused; what it was ``given`` is given to the model again, to see where it began."""
         self.refused += 1
-        self.state = None  # it may hold what made the loss infinite
+        first = ""
+        if given is not None:
+            with suppress(MemoryError), device_errors("a second look"):  # which is no reason to end a run
+                first = first_not_finite(self.model, step - 1, *given)
         why = f"{error}; the first that is not finite: {first}" if first else str(error)
         if self.refused >= MOST_REFUSED:
             raise DivergenceError(f"{MOST_REFUSED} steps in a row were refused; the last: {why}")
-        warnings.warn(f"step {self.step}: {why}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"step {step}: {why}", RuntimeWarning, stacklevel=3)
 
     def _record(self) -> None:
         loss, norm, clips, steps = self.since_record
@@ -229,6 +301,7 @@ class Trainer:
 
     def finish_epoch(self) -> dict[str, Any]:
         """Validates, and keeps the books of the epoch that has just ended."""
+        self.look()
         loss, steps = self.epoch_sum
         self.epoch_sum = [0.0, 0]
         record: dict[str, Any] = {"step": self.step, "epoch": self.epoch, "train_loss": loss / steps if steps else None}
@@ -280,6 +353,7 @@ class Trainer:
                         self.stop(f"the {max_minutes:g} minutes of max_minutes are over")
                     for callback in self.callbacks:
                         callback.on_step(self)
+                self.look()
             for callback in self.callbacks:
                 callback.on_end(self)
         finally:
@@ -291,6 +365,7 @@ class Trainer:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Optimizer and carried state."""
+        self.look()
         found = {f"optimizer/{name}": a for name, a in self.optimizer.state_dict().items()}
         if self.state is not None:
             found |= {f"state/{k}": part.numpy() for k, part in enumerate(flatten(self.state))}
@@ -298,6 +373,7 @@ class Trainer:
 
     def books(self) -> dict[str, Any]:
         """Position and counters, as plain numbers."""
+        self.look()
         books = {name: getattr(self, name) for name in _BOOKS}
         books["epoch"] = self.epoch  # for whoever looks into the file; it follows from the step
         books["stream"] = self.training.identity
@@ -341,6 +417,13 @@ class Trainer:
                 callback.load_state_dict(books["callbacks"][type(callback).__name__])
         if isinstance(self.schedule, Plateau) and books["plateau"]:
             self.schedule.load_state_dict(books["plateau"])
+
+
+def _unless_refused(state: State | None, factor: Array) -> State | None:
+    """The state that is carried on, or zeros where the step was refused: it may hold what made the loss infinite."""
+    xp = xp_of(factor)
+    parts = [Tensor.around(xp.where(xp.isfinite(factor), part.array, 0)) for part in flatten(state)]
+    return tuple(parts) if isinstance(state, tuple) else parts[0] if parts else None
 
 
 def evaluate(model: Any, stream: Any) -> float:

@@ -39,6 +39,7 @@ class Optimizer:
     """
 
     moments: tuple[str, ...] = ()  # arrays kept between steps, one of each per parameter, zero at first
+    allowed: Array | None = None  # of the step under way: one number on a device, and none where the host has looked
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0):
         self.parameters = distinct(parameters)
@@ -61,8 +62,16 @@ class Optimizer:
         for p in self.parameters:
             p.grad = None
 
-    def step(self) -> None:
-        """Changes every parameter that has a gradient."""
+    def step(self, allowed: Array | None = None) -> None:
+        """Changes every parameter that has a gradient.
+
+        Parameters
+        ----------
+        allowed : array, (), optional
+            On a device, what the host has not looked at yet: where it is not finite, nothing changes but the number of
+            ``steps``. Only an optimizer that ``refuses`` heeds it.
+        """
+        self.allowed = allowed
         distinct(self.parameters)  # the gradients fit, or nothing is changed
         flat = self._vectors()
 
@@ -81,7 +90,11 @@ class Optimizer:
         if flat:
             numbers = sum(len(w) for w, *_ in flat)
             kernels_of(flat[0][0]).side_by_side(update, numbers, OPERATIONS * numbers)
-        self.steps += 1
+        self.steps, self.allowed = self.steps + 1, None
+
+    def refuses(self) -> bool:
+        """Whether its ``update`` is one that heeds ``allowed``: a subclass that writes its own has another."""
+        return type(self).update in (SGD.update, RMSprop.update, Adam.update, AdamW.update)
 
     def _vectors(self) -> list[list[Array]]:
         """Weights, gradients and moments of the parameters that have a gradient, as vectors.
@@ -156,7 +169,7 @@ class SGD(Optimizer):
 
     def update(self, w, g, *moments):
         m = moments[0] if moments else None
-        kernels_of(w).sgd(w, g, m, self.lr, self.momentum)
+        kernels_of(w).sgd(w, g, m, self.lr, self.momentum, self.allowed)
 
 
 class RMSprop(Optimizer):
@@ -182,7 +195,7 @@ class RMSprop(Optimizer):
         super().__init__(parameters, lr, weight_decay)
 
     def update(self, w, g, v):
-        kernels_of(w).rmsprop(w, g, v, self.lr, self.alpha, self.eps)
+        kernels_of(w).rmsprop(w, g, v, self.lr, self.alpha, self.eps, self.allowed)
 
 
 class Adam(Optimizer):
@@ -211,9 +224,12 @@ class Adam(Optimizer):
         super().__init__(parameters, lr, weight_decay)
 
     def update(self, w, g, m, v):
+        self._update(w, g, m, v, kept=1.0)
+
+    def _update(self, w, g, m, v, kept):
         (beta1, beta2), t = self.betas, self.steps + 1
         lr, growth = self.lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
-        kernels_of(w).adam(w, g, m, v, lr, beta1, beta2, growth, self.eps)
+        kernels_of(w).adam(w, g, m, v, lr, beta1, beta2, growth, self.eps, kept, self.allowed)
 
 
 class AdamW(Adam):
@@ -235,5 +251,4 @@ class AdamW(Adam):
         self.decoupled_decay = weight_decay
 
     def update(self, w, g, m, v):
-        w *= 1 - self.lr * self.decoupled_decay
-        super().update(w, g, m, v)
+        self._update(w, g, m, v, kept=1 - self.lr * self.decoupled_decay)

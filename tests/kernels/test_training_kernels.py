@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minirnn.arrays import asarray, to_numpy
-from minirnn.kernels import cupy, fused, losses, numpy, optimizers
+from minirnn.kernels import clipping, cupy, fused, losses, numpy, optimizers
 from minirnn.kernels.launching import DTYPES, REALS, kernels_in, source_of
 from minirnn.testing import cuda_emulator, strict_cupy
 from minirnn.testing.cuda_emulator import emulated
@@ -133,3 +133,59 @@ def test_optimizers(emulator, name, n):
     for mine, expected in zip(there, vectors, strict=True):
         if mine is not None:
             close(mine, expected)
+
+
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("allowed", [1.0, 0.1, np.nan, np.inf])
+def test_optimizers_change_nothing_where_the_step_is_not_allowed(emulator, name, allowed):
+    which, numbers = STEPS[name]
+    vectors = [None if k is None else abs(scores(9, seed=k)) for k in which]
+    there = [None if x is None else asarray(x, backend="cupy") for x in vectors]
+    kernel, kept = name.split()[0], (0.9,) if name == "adam" else ()
+    getattr(cupy, kernel)(*there, *numbers, *kept, asarray(np.asarray(allowed, DTYPE), backend="cupy"))
+    expected = [None if x is None else x.copy() for x in vectors]
+    if np.isfinite(allowed):
+        getattr(optimizers, kernel)(*expected, *numbers, *kept)
+    for mine, right in zip(there, expected, strict=True):
+        if mine is not None:
+            close(mine, right)
+    assert np.isfinite(allowed) == (abs(to_numpy(there[0]) - vectors[0]).max() > 1e-4)
+
+
+def verdict_there(sizes, loss=1.0, max_norm=1.0, spoil=None):
+    """Norm and factor of a gradient in pieces, on the device and on the host."""
+    vectors = [scores(size, seed=size) for size in sizes]
+    if spoil is not None:
+        vectors[-1][-1] = spoil
+    there = [asarray(g, backend="cupy") for g in vectors]
+    found = cupy.verdict(there, asarray(np.asarray(loss, DTYPE), backend="cupy"), max_norm)
+    return [float(to_numpy(x)) for x in found], clipping.verdict([g.astype(float) for g in vectors], loss, max_norm)
+
+
+@pytest.mark.parametrize("sizes", [(1,), (5, 300), (256, 257, 3000)])
+@pytest.mark.parametrize("max_norm", [0.5, 1e9, np.inf])
+def test_the_norm_of_a_gradient_and_its_factor(emulator, monkeypatch, sizes, max_norm):
+    monkeypatch.setattr(fused, "SUMS", 4)  # so that a thread has several numbers
+    found, expected = verdict_there(sizes, max_norm=max_norm)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_squares_beyond_single_precision_are_a_length_all_the_same(emulator):
+    found, expected = verdict_there((7,), spoil=3e38)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "loss"), [(np.nan, 1.0), (np.inf, 1.0), (-np.inf, 1.0), (1.0, np.nan), (1.0, np.inf)]
+)
+def test_what_is_not_finite_has_no_factor(emulator, spoil, loss):
+    (norm, factor), expected = verdict_there((3, 40), spoil=spoil, loss=loss)
+    assert np.isnan(factor) and np.isnan(expected[1]) and np.isnan(norm) == (spoil != 1)
+
+
+def test_a_sum_over_a_block_needs_its_barrier(emulator):
+    emulator["without"], wrong = 0, 0
+    for emulator["seed"] in range(12):
+        found, expected = verdict_there((600,))
+        wrong += not np.allclose(found, expected, rtol=1e-4)
+    assert wrong > 0

@@ -8,6 +8,8 @@ import pytest
 
 from minirnn import rules
 from minirnn.arrays import asarray, to_numpy
+from minirnn.kernels import cupy
+from minirnn.kernels import numpy as host
 from minirnn.rules import losses
 from minirnn.testing import saved_bytes
 from minirnn.workers import use_workers
@@ -48,7 +50,8 @@ def played(*inputs, dloss=1.0, **static):
 
 def cut(monkeypatch, piece, rows):
     monkeypatch.setattr(losses, "PIECE", piece)
-    monkeypatch.setattr(losses, "ROWS", rows)
+    for kernels in (host, cupy):
+        monkeypatch.setattr(kernels, "RUN", rows)
 
 
 def assert_close(mine, other, **tolerance):

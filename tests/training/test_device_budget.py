@@ -12,7 +12,7 @@ from minirnn.testing import counting, on_backend, strict_cupy
 
 T, B, V = 10, 4, 65
 # part of the step -> launches for two layers and 10 steps, host waits; the recurrences have a budget of their own
-BUDGET = {"clip": (3, 1), "update": (1, 0), "zero_grad": (0, 0)}
+BUDGET = {"clip": (4, 1), "update": (1, 0), "zero_grad": (0, 0)}
 
 
 def parts_of_a_step():
@@ -51,7 +51,7 @@ def test_the_trainer_waits_for_what_it_logs_alone():
         trainer.run(steps=2)
         with counting() as counts:
             trainer.train_step()
-    assert counts.syncs == 2  # the loss, and the norm that decides on the step
+    assert counts.syncs == 0
     assert counts.float64_results == 0
 
 
@@ -80,7 +80,7 @@ def test_a_loss_takes_four_launches_there_and_three_back(axis):
         (lambda p: RMSprop(p), 1),
         (lambda p: Adam(p), 1),
         (lambda p: Adam(p, weight_decay=0.1), 3),
-        (lambda p: AdamW(p), 2),
+        (lambda p: AdamW(p), 1),
     ],
 )
 def test_an_optimizer_takes_one_launch_whatever_the_number_of_parameters(make, launches):

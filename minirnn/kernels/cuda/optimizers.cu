@@ -1,6 +1,9 @@
 // The steps of the optimizers, one thread for each weight: the twins in array operations are in kernels/optimizers.py.
-// Numbers come as double: 1 - 0.999 in single precision would be wrong in its fifth digit.
+// Numbers come as double: 1 - 0.999 in single precision would be wrong in its fifth digit. Where there is an ``allowed``
+// and it is not finite, nothing changes: a step that the host would have refused, had it looked.
 #include "elementwise.cuh"
+
+__device__ inline bool is_refused(const REAL *allowed) { return allowed && *allowed - *allowed != 0; }
 
 extern "C" __global__ void sgd(
     REAL *w,        // (n,)
@@ -8,10 +11,11 @@ extern "C" __global__ void sgd(
     REAL *m,        // (n,) or null
     double lr,
     double momentum,
+    const REAL *allowed,  // (1,) or null
     long long n)
 {
     long long k = this_number();
-    if (k >= n) return;
+    if (k >= n || is_refused(allowed)) return;
     REAL step = g[k];
     if (m) step = m[k] = (REAL)momentum * m[k] + step;
     w[k] -= (REAL)lr * step;
@@ -24,10 +28,11 @@ extern "C" __global__ void rmsprop(
     double lr,
     double alpha,
     double eps,
+    const REAL *allowed,  // (1,) or null
     long long n)
 {
     long long k = this_number();
-    if (k >= n) return;
+    if (k >= n || is_refused(allowed)) return;
     REAL g_k = g[k];
     REAL v_k = v[k] = (REAL)alpha * v[k] + (REAL)(1 - alpha) * g_k * g_k;
     w[k] -= (REAL)lr * g_k / (sqrt(v_k) + (REAL)eps);
@@ -43,12 +48,14 @@ extern "C" __global__ void adam(
     double beta2,
     double growth,
     double eps,
+    double kept,          // of the weight, before the step
+    const REAL *allowed,  // (1,) or null
     long long n)
 {
     long long k = this_number();
-    if (k >= n) return;
+    if (k >= n || is_refused(allowed)) return;
     REAL g_k = g[k];
     REAL m_k = m[k] = (REAL)beta1 * m[k] + (REAL)(1 - beta1) * g_k;
     REAL v_k = v[k] = (REAL)beta2 * v[k] + (REAL)(1 - beta2) * (g_k * g_k);
-    w[k] -= (REAL)lr * (m_k / (sqrt(v_k) * (REAL)growth + (REAL)eps));
+    w[k] = (REAL)kept * w[k] - (REAL)lr * (m_k / (sqrt(v_k) * (REAL)growth + (REAL)eps));
 }

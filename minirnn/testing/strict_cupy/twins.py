@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minirnn.kernels import gru, losses, lstm, numpy, optimizers, rnn
+import numpy as np
+
+from minirnn.kernels import clipping, gru, losses, lstm, numpy, optimizers, rnn
 
 
 def rnn_activate(a: Any, h: Any, relu: bool) -> None:
@@ -34,6 +36,15 @@ def softmax_back(p: Any, targets: Any, step: Any, dlogits: Any, one_step: bool, 
     step = step.reshape(()) if one_step else step.reshape(-1, inner)
     d = losses.softmax_back(p.reshape(-1, V, inner), targets.reshape(-1, inner), 1, step)
     dlogits[...] = d.reshape(dlogits.shape)
+
+
+def squares(g: Any, sums: Any) -> None:
+    sums[...] = np.dot(g, g.astype(np.float64)) / len(sums)
+
+
+def verdict(sums: Any, loss: Any, norm: Any, factor: Any, max_norm: float) -> None:
+    norm[0], _ = clipping.verdict([np.sqrt(sums)], None, max_norm)
+    _, factor[0] = clipping.verdict([norm.astype(np.float64)], None if loss is None else loss[0], max_norm)
 
 
 def add_rows(ids: Any, rows: Any, total: Any) -> None:
@@ -62,5 +73,7 @@ TWINS: dict[str, Callable[..., None]] = {
         rnn_slopes,
         softmax,
         softmax_back,
+        squares,
+        verdict,
     )
 }
