@@ -37,6 +37,7 @@ from typing import Any, NamedTuple
 
 from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
+from minirnn.rules.at_once import at_once, back_at_once, kept_by
 from minirnn.rules.attention import (
     additive_look,
     additive_look_back,
@@ -45,7 +46,6 @@ from minirnn.rules.attention import (
     softmax_back,
     softmax_of_real,
 )
-from minirnn.rules.combinators.at_once import at_once, back_at_once, kept_by
 from minirnn.rules.combinators.form import Gradients, form_of, named, outline, positional, selective
 from minirnn.rules.linear import sum_of_products
 from minirnn.rules.recurrence import joint_dtype

@@ -171,7 +171,7 @@ REASONS = {
         rules.lstm.lstm
             dm, dh_totals = (dh, None) if W_hr is None el … xp.empty_like(dc), xp.empty_like(dhs, dtype))
                 times: dc -> dc_prev
-        rules.lstm.lstm_step
+        rules.lstm.lstm_step_back
             da, dc_t, dc_prev = xp.empty_like(gates, dtype), dc.astype(dtype), xp.empty_like(c, dtype)
                 times: c -> c_prev
             dc_slope = xp.empty_like(c, dtype)

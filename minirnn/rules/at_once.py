@@ -1,8 +1,8 @@
 """All steps of a decoder that attends in one launch, where a device can: what a cell keeps of them, and its way back.
 
-The loops of ``attending.py`` call a step rule and its pullback. A kernel calls nothing: it has the cell's equations in
-it. So the cells that have one stand here, with the arrays that their kernels take. Where the way back cannot be one
-launch, it goes through the steps one at a time, from what the kernel has kept of each.
+The loops of ``combinators/attending.py`` call a step rule and its pullback. A kernel calls nothing: it has the cell's
+equations in it. So the cells that have one stand here, with the arrays that their kernels take. Where the way back
+cannot be one launch, it goes through the steps one at a time, from what the kernel has kept of each.
 """
 
 from __future__ import annotations
