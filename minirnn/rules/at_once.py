@@ -7,6 +7,8 @@ cannot be one launch, it goes through the steps one at a time, from what the ker
 
 from __future__ import annotations
 
+from functools import partial
+
 from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
 from minirnn.rules.gru import gru_step, gru_step_back, weights_after
@@ -15,7 +17,7 @@ from minirnn.rules.lstm import lstm_step, lstm_step_back
 
 
 class LstmSteps:
-    """What an LSTM keeps: all gates and cell states."""
+    """What an LSTM keeps, all gates and cell states; item t is the pullback of step t."""
 
     step, kernel = lstm_step, "attentive_lstm"
 
@@ -36,9 +38,9 @@ class LstmSteps:
     def ends(self):
         return self.hs[-1].copy(), self.cs[-1].copy()
 
-    def back_through(self, t, dh, dc):
+    def __getitem__(self, t):
         h_prev = self.hs[t - 1] if t else self.h_0
-        return lstm_step_back(self.gates[t], h_prev, self.cs[t], self.cs[t + 1], self.W_hh, None, None, dh, dc)
+        return partial(lstm_step_back, self.gates[t], h_prev, self.cs[t], self.cs[t + 1], self.W_hh, None, None)
 
     def back(self, launch, dh, dc):
         """What ``launch(da, dh, *arrays)`` makes of all steps: das, and what is asked of states and weights."""
@@ -49,7 +51,7 @@ class LstmSteps:
 
 
 class GruSteps:
-    """What a GRU with ``reset_after`` keeps: all gates and states."""
+    """What a GRU with ``reset_after`` keeps, all gates and states; item t is the pullback of step t."""
 
     step, kernel = gru_step, "attentive_gru"
 
@@ -68,9 +70,9 @@ class GruSteps:
     def ends(self):
         return (self.hs[-1].copy(),)
 
-    def back_through(self, t, dh):
+    def __getitem__(self, t):
         h_prev, has_bias = self.hs[t - 1] if t else self.h_0, self.b_hn is not None
-        return gru_step_back(self.gates[t], h_prev, self.W_hh, has_bias, True, dh)
+        return partial(gru_step_back, self.gates[t], h_prev, self.W_hh, has_bias, True)
 
     def back(self, launch, dh):
         h_prevs, dgates = before(self.h_0, self.hs), kernels_of(dh).empty(self.gates.shape, dh.dtype)

@@ -31,7 +31,6 @@ as weights are, only that each column has its own.
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -104,8 +103,7 @@ def attentive(step):
         of_step, pullbacks = (saving, *of_xs[1:], *(saving for _ in states), *of_weights), []
         feds[0] = fed_0
         steps = at_once(cell, a_xs, states, weights, static, looks, reads, feds, W_fed, W_out, saving)
-        if steps:
-            states = steps.ends()
+        states, pullbacks = (steps.ends(), steps) if steps else (states, pullbacks)
         for t in range(0 if steps else T):
             a = feed(feds[t], kernels.empty((G, B), dtype))
             a += a_xs[t]  # (1)
@@ -145,8 +143,7 @@ def attentive(step):
                     dc = dread[:F]
                     dh += dread[F:]  # (7)
                 dh += looks_back(t, dc, dws[t])  # (6, 5, 4, 3)
-                pullback = partial(steps.back_through, t) if steps else pullbacks[t]
-                das[t], *gradients = pullback(dh, *dstates[1:])
+                das[t], *gradients = pullbacks[t](dh, *dstates[1:])
                 dstates = gathered.put(t, (None, *gradients))  # (2)
                 dfed = feed_back(das[t], kernels.empty((K, B), dtype))  # (1)
             (_, *dxs), dstates, dweights = form.split(gathered.entries(dstates))

@@ -41,6 +41,22 @@ REASONS = {
                 calls: kernels.run(H * B) -> (H * B)
     """,
     "on the host all steps are never one launch: what its kernels are given is tried on the fake device": """
+        rules.combinators.attending.attentive
+            states, pullbacks = (steps.ends(), steps) if steps else (states, pullbacks)
+                conditions: (steps.ends(), steps …  (states, pullbacks) -> (states, pullbacks)
+                calls: steps.ends() -> steps
+            for t in range(0 if steps else T):
+                conditions: 0 if steps else T -> T
+                constants: 0 -> 1
+            done = back_at_once(steps, looks_back, drs, d …  dhs, dws, dfed, dstates, feds, W_fed, W_out)
+                calls: back_at_once(steps,  …  feds, W_fed, W_out) -> steps
+            dstates = gathered.put(0, (None, *gradients))
+                calls: gathered.put(0, (None, *gradients)) -> gathered
+                order: gathered.put(0, (None, *gradients)) -> gathered.put((None, *gradients), 0)
+                constants: 0 -> 1
+            for t in reversed(range(0 if done else T)):
+                conditions: 0 if done else T -> T
+                constants: 0 -> 1
         rules.gru.gru
             for t, gates_t, dgates_t in steps_back(0 if done else T, run, slopes):
                 conditions: 0 if done else T -> T
