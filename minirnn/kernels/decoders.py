@@ -1,8 +1,8 @@
 """The decoder that attends, whole in one launch: which sizes its kernels take, and with how many blocks.
 
-A step of it is a product, a look into the memory, and a product again, each of which waits for the one before: some ten
-launches of the host there, and more back. Here all T steps are one launch each way. How the blocks share them stands at
-the top of ``cuda/attentive_decoder.cu``.
+A step of it is a product, a look into the memory, and a product again, each of which waits for the one before: some
+forty launches of the host, there and back. Here all T steps are one launch each way. How the blocks share them stands
+at the top of ``cuda/attentive_decoder.cu``.
 
 No device has measured these kernels yet. Until one has, they run only where ``use_whole_sequences`` asks for them.
 """
@@ -32,12 +32,12 @@ def plan_attending(
     Examples
     --------
     >>> plan_attending((50, 256, 256, 256, 50, 64), has_out=True, back=False, processors=132, memory=232448)
-    ((8, 16), 198856)
+    ((8, 16), 181448)
     >>> plan_attending((50, 1024, 1024, 1024, 50, 64), True, False, 132, 232448) is None
     True
     """
     _, H, K, F, S, B = sizes
-    if back:  # rows and length of each matrix, in groups that a warp sees as one; what a look needs
+    if back:  # rows of each matrix and their length; of a vector that looks
         matrices, vector = [(H, 4 * H), (K, 4 * H), *[(H, K), (F, K)] * has_out], F
     else:
         matrices, vector = [(4 * H, H + K), *[(K, F + H)] * has_out], H
@@ -63,7 +63,10 @@ def attending_in_one_launch(
     scale: float,
     sizes: Sizes,
 ) -> bool:
-    """Takes all steps of a decoder if a kernel fits, and says whether it did."""
+    """Takes all steps of a decoder if a kernel fits, and says whether it did.
+
+    Its products are those without tensor cores, whatever precision whole sequences were asked for in.
+    """
     if min(sizes) == 0:
         return False
     cupy = sys.modules["cupy"]

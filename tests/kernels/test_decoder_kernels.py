@@ -220,6 +220,19 @@ def test_where_nothing_is_saved(device):
     assert len(device.launched) == 2
 
 
+@every_cell
+def test_the_way_back_twice(device, cell):
+    """Gives the same bits, and has written into nothing that it was given."""
+    inputs, dys = example(cell, "output", SIZES[0]), cotangents(cell, "output", SIZES[0])
+    dys, before = [device.cupy.asarray(dy, np.float32) for dy in dys], [dy.astype(np.float32) for dy in dys]
+    with use_whole_sequences():
+        _, pullback = attentive(CELLS[cell][0])(*on_device(device.cupy, inputs))
+        first, second = ([dx.get() for dx in pullback(*dys) if dx is not None] for _ in range(2))
+    assert len(device.launched) == 3
+    assert all((x == y).all() for x, y in zip(first, second, strict=True))
+    assert all((dy.get() == x).all() for dy, x in zip(dys, before, strict=True))
+
+
 @every_feed
 @every_cell
 def test_back_by_steps_from_what_a_launch_has_kept(device, cell, feed):

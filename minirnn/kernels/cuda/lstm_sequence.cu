@@ -31,7 +31,7 @@ extern "C" __global__ void __launch_bounds__(512, 1) lstm_sequence(
 
 // Backward. A quad is four units, its rows are columns of W_hh, and what travels is da: a step back needs all 4H rows of
 // it. A lane has one unit and one column: it undoes (4), (3) and (2) there, and the sum over the da of this step is what
-// the step asks of h_prev. The slopes wait for nobody, and are computed before. Step s goes back through t = T - 1 - s; the last one only finishes dh of h_0.
+// the step asks of h_prev. Step s goes back through t = T - 1 - s; the last one only finishes dh of h_0.
 extern "C" __global__ void __launch_bounds__(512, 1) lstm_sequence_back(
     float *da,           // (T, 4H, B), the mailbox
     const float *W_hh,   // (4H, H)
