@@ -14,22 +14,15 @@
 #include "gru_lanes.cuh"
 #include "lstm_lanes.cuh"
 #include "sequence.cuh"
+#include "warp.cuh"
 
 // How many of so many quads a block has, if all have as many.
 __device__ int share(int quads) { return (quads + gridDim.y - 1) / gridDim.y; }
 
 __device__ int quads_of(int rows) { return (rows + 3) / 4; }
 
-// What all lanes of a warp have, combined in the same order in each of them.
-template <class Combine> __device__ float over_the_warp(float x, Combine combine) {
-    for (int half = 16; half; half /= 2) x = combine(x, __shfl_xor_sync(~0u, x, half));
-    return x;
-}
-__device__ float sum_over_the_warp(float x) {
-    return over_the_warp(x, [](float a, float b) { return a + b; });
-}
-__device__ float largest_in_the_warp(float x) {
-    return over_the_warp(x, [](float a, float b) { return fmaxf(a, b); });
+__device__ float sum_over_lanes(float x) {
+    return over_lanes(x, [](float a, float b) { return a + b; });
 }
 
 // A look, there or back: a vector that fetch(b, k) brings is compared with S rows of n numbers by dots, weigh(b, numbers)
@@ -48,7 +41,7 @@ __device__ void each_look(
                 const float *row = compared + ((long long)b * S + s) * n;
                 float dot = 0;
                 for (int k = threadIdx.x; k < n; k += 32) dot += row[k] * vector[k];
-                dot = sum_over_the_warp(dot);
+                dot = sum_over_lanes(dot);
                 if (threadIdx.x == 0) numbers[s] = dot;
             }
             __syncthreads();  // sync: all rows have been compared
@@ -112,10 +105,10 @@ template <class Weight, class Cell> __device__ void there(const There &d, Weight
                 e[s] = d.real && !d.real[(long long)b * S + s] ? nothing : e[s] * d.scale;  // (4)
                 largest = fmaxf(largest, e[s]);
             }
-            largest = largest_in_the_warp(largest);
+            largest = over_lanes(largest, [](float a, float b) { return fmaxf(a, b); });
             if (largest == nothing) largest = 0;  // inf - inf would be nan
             for (int s = threadIdx.x; s < S; s += 32) total += e[s] = expf(e[s] - largest);
-            total = sum_over_the_warp(total);
+            total = sum_over_lanes(total);
             if (total == 0) total = 1;
             for (int s = threadIdx.x; s < S; s += 32) d.ws[((long long)t * B + b) * S + s] = e[s] /= total;  // (5)
         };
@@ -290,7 +283,7 @@ template <class Weight, class Lane> __device__ void back(const Back &d, Weight w
                 dw[s] += d.dws[((long long)t * S + s) * B + b];  // (6)
                 mean += d.ws[at + s] * dw[s];
             }
-            mean = sum_over_the_warp(mean);
+            mean = sum_over_lanes(mean);
             for (int s = threadIdx.x; s < S; s += 32) d.des[at + s] = dw[s] = d.ws[at + s] * (dw[s] - mean);  // (5)
         };
         each_look(B, S, d.values, F, d.keys, H, vector, dc, softmax_back, [=](int b, int k, float sum) {

@@ -2,12 +2,9 @@
 //
 // Weights are rounded to whole numbers, in units of 2^-40 of the highest. So all sums of them are exact, whatever their
 // order: up to 2^13 of them are below 2^53. What that loses has a probability below 1e-12.
-#define WHOLE 0x1p40
+#include "warp.cuh"
 
-template <class T, class Combine> __device__ T over_lanes(T x, Combine combine) {
-    for (int half = 16; half; half /= 2) x = combine(x, __shfl_xor_sync(~0u, x, half));
-    return x;
-}
+#define WHOLE 0x1p40
 
 // The id that all lanes return, or -1 if one of the V scores is not finite. Each lane sees to ids that stand side by side.
 // chances has room for 2 V numbers: weights as top-k leaves them, and then as top-p does.
