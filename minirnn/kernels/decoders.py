@@ -17,11 +17,11 @@ from typing import Any
 from minirnn.kernels.launching import launch
 from minirnn.kernels.sequences import EMPTY, LANES, QUAD, TILE, WARPS, WORD, stalled_word
 
-Sizes = tuple[int, int, int, int, int, int]  # T, H, K, F, S, B, as rules/combinators/attending.py names them
+Sizes = tuple[int, int, int, int, int, int, int]  # T, H, K, F, A, S, B, as rules/combinators/attending.py names them
 
 
 def plan_attending(
-    sizes: Sizes, has_out: bool, back: bool, processors: int, memory: int
+    sizes: Sizes, has_query: bool, has_out: bool, back: bool, processors: int, memory: int
 ) -> tuple[tuple[int, int], int] | None:
     """Grid, and bytes of shared memory of a block, on so many processors that have so much each; None if it cannot be.
 
@@ -31,16 +31,17 @@ def plan_attending(
 
     Examples
     --------
-    >>> plan_attending((50, 256, 256, 256, 50, 64), has_out=True, back=False, processors=132, memory=232448)
+    >>> sizes = 50, 256, 256, 256, 256, 50, 64
+    >>> plan_attending(sizes, has_query=False, has_out=True, back=False, processors=132, memory=232448)
     ((8, 16), 181448)
-    >>> plan_attending((50, 1024, 1024, 1024, 50, 64), True, False, 132, 232448) is None
+    >>> plan_attending((50, 1024, 1024, 1024, 1024, 50, 64), False, True, False, 132, 232448) is None
     True
     """
-    _, H, K, F, S, B = sizes
-    if back:  # rows of each matrix and their length; of a vector that looks
-        matrices, vector = [(H, 4 * H), (K, 4 * H), *[(H, K), (F, K)] * has_out], F
+    _, H, K, F, A, S, B = sizes
+    if back:  # rows of each matrix and their length; of the vector that looks
+        matrices, vector = [(H, 4 * H), (K, 4 * H), *[(H, K), (F, K)] * has_out, *[(H, A)] * has_query], F
     else:
-        matrices, vector = [(4 * H, H + K), *[(K, F + H)] * has_out], H
+        matrices, vector = [(4 * H, H + K), *[(K, F + H)] * has_out, *[(A, H)] * has_query], A
     longest, quads, tiles = max(n for _, n in matrices), [ceil(rows / QUAD) for rows, _ in matrices], ceil(B / TILE)
     found = []
     for groups in range(1, min(tiles, processors) + 1):
@@ -58,6 +59,7 @@ def plan_attending(
 def attending_in_one_launch(
     kernel: str,
     mailboxes: tuple,  # the outputs through which blocks pass words to each other
+    W_query: Any,  # (A, H) or None
     W_out: Any,  # (K, F + H) or None
     *arrays: Any,  # what else the kernel takes, up to ``stalled``
     scale: float,
@@ -72,16 +74,17 @@ def attending_in_one_launch(
     cupy = sys.modules["cupy"]
     has = cupy.cuda.Device().attributes
     processors, memory = has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"]
-    fits = plan_attending(sizes, W_out is not None, kernel.endswith("_back"), processors, memory)
+    has_matrices, back = (W_query is not None, W_out is not None), kernel.endswith("_back")
+    fits = plan_attending(sizes, *has_matrices, back, processors, memory)
     if fits is None:  # said once: Python shows a warning of the same words from the same place no more
-        told = ", ".join(f"{name} = {size}" for name, size in zip("HKFS", sizes[1:5], strict=True))
+        told = ", ".join(f"{name} = {size}" for name, size in zip("HKFAS", sizes[1:6], strict=True))
         warnings.warn(f"no {kernel} fits {told} on this device: steps are taken one at a time", stacklevel=3)
         return False
     (groups, slices), shared = fits
     for mailbox in mailboxes:
         if mailbox is not None:
             mailbox.view("uint32").fill(EMPTY)
-    given = (x if x is None else cupy.ascontiguousarray(x) for x in (*mailboxes, W_out, *arrays))
+    given = (x if x is None else cupy.ascontiguousarray(x) for x in (*mailboxes, W_query, W_out, *arrays))
     launch(
         "attentive_decoder",
         kernel,

@@ -83,7 +83,7 @@ def asked_for_whole(mailbox, *arrays):
     return None
 
 
-def attending_in_one_launch(kernel, mailboxes, W_out, *arrays, scale, sizes):
+def attending_in_one_launch(kernel, mailboxes, W_query, W_out, *arrays, scale, sizes):
     """False, for the same reason."""
     return False
 

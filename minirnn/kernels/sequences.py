@@ -84,10 +84,9 @@ class use_whole_sequences:  # noqa: N801  # called like a function, and used in 
 
     On a device only, in float32, for sequences of one length: LSTM without projection and peepholes, GRU with
     ``reset_after``, RNN with tanh. So is a text that a character model of such cells writes with ``generate``, from the
-    prompt to the last character. So is a decoder that looks into a memory at every step and is told what it found, an
-    LSTM or such a GRU whose scores are dots of h (``nn.AttentiveDecoder`` with all but additive attention), always in
-    float32. All else is computed as before, and so are sizes that no kernel fits, with a warning. Off by default: no
-    device has measured yet from which size on it pays.
+    prompt to the last character. So is an ``nn.AttentiveDecoder`` of such an LSTM or GRU that feeds back what it found,
+    always in float32. All else is computed as before, and so are sizes that no kernel fits, with a warning. Off by
+    default: no device has measured yet from which size on it pays.
 
     Parameters
     ----------

@@ -99,22 +99,23 @@ def at_once(cell, a_xs, states, weights, static, looks, reads, feds, W_fed, W_ou
 
     None if that was not asked for, or if no kernel does it.
     """
-    if cell is None or not cell.takes(weights, static) or looks.W_query is not None or looks.v is not None:
+    if cell is None or not cell.takes(weights, static):
         return None
-    kernels, (T, _, B), (_, S, F), H, K = kernels_of(a_xs), a_xs.shape, looks.values.shape, len(states[0]), len(feds[0])
-    arrays = feds[0], states[0], looks.keys, looks.values, W_fed, weights[0], a_xs
-    if not kernels.asked_for_whole(reads, feds, W_out, *arrays, *states, *weights):
+    kernels, (B, S, F), H, K = kernels_of(a_xs), looks.values.shape, len(states[0]), len(feds[0])
+    T, _, A = looks.qs.shape
+    matrices, arrays = (looks.W_query, W_out), (feds[0], states[0], looks.keys, looks.values, W_fed, weights[0], a_xs)
+    if not kernels.asked_for_whole(reads, feds, looks.v, *matrices, *arrays, *states, *weights):
         return None
     steps = cell(T, states, weights, reads[:, -H:], saving)
     done = kernels.attending_in_one_launch(
         cell.kernel,
-        (reads, feds[1:]),
-        W_out,
-        *(looks.ws, looks.qs, looks.real),
+        (reads, feds[1:], looks.qs),
+        *matrices,
+        *(looks.v, looks.ws, looks.real),
         *arrays,
         *steps.there(),
-        scale=looks.scale,
-        sizes=(T, H, K, F, S, B),
+        scale=looks.scale if looks.v is None else 1.0,
+        sizes=(T, H, K, F, A, S, B),
     )
     return steps if done else None
 
@@ -126,22 +127,43 @@ def back_at_once(steps, looks_back, drs, dfeds, dhs, dws, dfed, dstates, feds, W
     """
     if steps is None:
         return None
-    kernels, seen, (T, H, B), (K, _) = kernels_of(dfed), looks_back.seen, dhs.shape, dfed.shape
-    (_, S, F), dtype = seen.values.shape, drs.dtype
+    seen, dtype, (T, H, B), (K, _) = looks_back.seen, drs.dtype, dhs.shape, dfed.shape
+    xp, kernels, (_, S, A), F = xp_of(drs), kernels_of(drs), seen.keys.shape, seen.values.shape[2]
     dfed, dh, *more = (x.astype(dtype, order="C") for x in (dfed, *dstates))  # of our own, to write to
     of_out = (drs, feds[1:]) if W_out is not None else (None, None)
+    of_sums = (looks_back.us, xp.zeros((B, A), dtype)) if seen.v is not None else (None, None)
+    dqs = kernels.empty((T, A, B), dtype)
 
     def launch(da, dh, *arrays):
-        given = dfeds, dhs, dws, of_out[1], seen.ws, seen.keys, seen.values, W_fed, steps.W_hh, dfed, dh, *arrays
+        matrices, memory = (seen.W_query, W_out), (seen.qs, seen.ws, seen.keys, seen.values)
+        given = (
+            seen.v,
+            looks_back.des,
+            *of_sums,
+            dfeds,
+            dhs,
+            dws,
+            of_out[1],
+            *memory,
+            W_fed,
+            steps.W_hh,
+            dfed,
+            dh,
+            *arrays,
+        )
         return kernels.asked_for_whole(da, *given) and kernels.attending_in_one_launch(
             f"{steps.kernel}_back",
-            (da, of_out[0], looks_back.dcs, looks_back.dqs),
-            W_out,
-            looks_back.des,
+            (da, of_out[0], looks_back.dcs, dqs),
+            *matrices,
             *given,
             scale=seen.scale,
-            sizes=(T, H, K, F, S, B),
+            sizes=(T, H, K, F, A, S, B),
         )
 
     found = steps.back(launch, dh, *more)
-    return found and (found[0], dfed, *found[1:])
+    if found is None:
+        return None
+    looks_back.dqs = dqs.swapaxes(1, 2)
+    if seen.v is not None:
+        looks_back.dv = of_sums[1].sum(axis=0)
+    return found[0], dfed, *found[1:]

@@ -41,9 +41,9 @@ REGISTERS = {  # of a thread, at most: in float32, in float64. With 32 all the t
     "rnn_sequence": (88, 64),
     "rnn_sequence_back": (96, 64),
     "attentive_lstm": (128,),
-    "attentive_lstm_back": (128,),
-    "attentive_gru": (128,),
-    "attentive_gru_back": (128,),
+    "attentive_lstm_back": (112,),
+    "attentive_gru": (120,),
+    "attentive_gru_back": (120,),
     "write_texts": (128,),
 }
 CUPY_TELLS = "-ftz=true", "--device-as-default-execution-space"

@@ -1,14 +1,14 @@
 // The decoder that attends, over a sequence, there and back, each in one launch: equations (1) to (7) of
-// rules/combinators/attending.py, for scores that are dots with h itself, around a cell that is an LSTM or a GRU.
+// rules/combinators/attending.py around a cell that is an LSTM or a GRU.
 //
 // Who owns what. Columns and rows are dealt out as in sequence.cuh: block (g, p) has the tiles g, g + gridDim.x and so on,
 // and the p-th share of the rows of every matrix, which stay in shared memory. Of each tile it has the columns p,
 // p + gridDim.y and so on to look for: all scores, weights and the context of a column are made by one block.
-// What travels. There are three rounds in a step, each over all tiles of the block: the cell makes h_t of h_{t-1} and
-// fed_{t-1} (1, 2), the look makes c_t of h_t (4, 5, 6), and the output makes fed_t of c_t and h_t (7). Each finds what it
-// reads in a mailbox. The way back has the same rounds from the last to the first, and the cell's comes in two: first what
-// the step after asks of fed_t and h_t, in the end what this one asks of its pre-activations. What the weights gather
-// over time is not made here.
+// What travels. There are up to four rounds in a step, each over all tiles of the block: the cell makes h_t of h_{t-1} and
+// fed_{t-1} (1, 2), the query is made of h_t, unless it is h_t (3), the look makes c_t of it (4, 5, 6), and the output makes
+// fed_t of c_t and h_t, unless c_t is what is fed (7). Each finds what it reads in a mailbox. The way back has the same
+// rounds from the last to the first, and the cell's comes in two: first what the step after asks of fed_t and h_t, in the
+// end what this one asks of its pre-activations. What the weights gather over time is not made here.
 // Why nobody waits for ever stands in mailbox.cuh: all blocks take the rounds in one order, and the words of a round depend
 // on those of rounds before only.
 #include "gru_lanes.cuh"
@@ -25,12 +25,12 @@ __device__ float sum_over_lanes(float x) {
     return over_lanes(x, [](float a, float b) { return a + b; });
 }
 
-// A look, there or back: a vector that fetch(b, k) brings is compared with S rows of n numbers by dots, weigh(b, numbers)
-// makes of the S dots what the other S rows of m numbers count, in one warp, and give(b, k, sum) takes their sum. All
-// threads of the block are there.
-template <class Fetch, class Weigh, class Give>
+// A look, there or back: a vector that fetch(b, k) brings is compared with S rows of n numbers, the sums of fit(row_k, k),
+// weigh(b, numbers) makes of the S sums what each row counts, in one warp, and take(b, k, numbers) takes the k-th of m
+// numbers that are found so. All threads of the block are there.
+template <class Fetch, class Fit, class Weigh, class Take>
 __device__ void each_look(
-    int B, int S, const float *compared, int n, const float *taken, int m, float *vector, Fetch fetch, Weigh weigh, Give give) {
+    int B, int S, const float *compared, int n, int m, float *vector, Fetch fetch, Fit fit, Weigh weigh, Take take) {
     const int rank = threadIdx.y * 32 + threadIdx.x, threads = blockDim.y * 32;
     float *numbers = vector + n;
     for (int first = blockIdx.x * TILE; first < B; first += gridDim.x * TILE)
@@ -39,20 +39,15 @@ __device__ void each_look(
             __syncthreads();  // sync: the vector is there
             for (int s = threadIdx.y; s < S; s += blockDim.y) {
                 const float *row = compared + ((long long)b * S + s) * n;
-                float dot = 0;
-                for (int k = threadIdx.x; k < n; k += 32) dot += row[k] * vector[k];
-                dot = sum_over_lanes(dot);
-                if (threadIdx.x == 0) numbers[s] = dot;
+                float sum = 0;
+                for (int k = threadIdx.x; k < n; k += 32) sum += fit(row[k], k);
+                sum = sum_over_lanes(sum);
+                if (threadIdx.x == 0) numbers[s] = sum;
             }
             __syncthreads();  // sync: all rows have been compared
             if (threadIdx.y == 0) weigh(b, numbers);
             __syncthreads();  // sync: it is known what each row counts
-            for (int k = rank; k < m; k += threads) {
-                const float *column = taken + (long long)b * S * m + k;
-                float sum = 0;
-                for (int s = 0; s < S; ++s) sum += numbers[s] * column[(long long)s * m];
-                give(b, k, sum);
-            }
+            for (int k = rank; k < m; k += threads) take(b, k, numbers);
         }
 }
 
@@ -61,21 +56,26 @@ struct There {
     float *reads, *feds, *ws, *qs;
     const float *fed_0, *h_0, *keys, *values;
     const bool *real;
-    const float *W_out;
+    const float *W_query, *v, *W_out;
     float scale;
     unsigned *stalled;
-    int T, H, K, F, S, B;
+    int T, H, K, F, A, S, B;
 };
 
 // Forward. A quad of the cell is one unit. weight(unit, row, k) tells its row for h_{t-1} (k < H) and fed_{t-1}, and
 // cell(h, t, unit, column, h_prev, sum) sends h_t to where h is.
 template <class Weight, class Cell> __device__ void there(const There &d, Weight weight, Cell cell) {
     extern __shared__ float4 shared[];
-    const int H = d.H, K = d.K, B = d.B, S = d.S, C = d.W_out ? d.F : 0;
-    const int in = H + K, out = C + H, quads = share(H), quads_out = d.W_out ? share(quads_of(K)) : 0;
-    float4 *weights = shared, *weights_out = weights + quads * in, *tile = weights_out + quads_out * out;
+    const int H = d.H, K = d.K, F = d.F, A = d.A, B = d.B, S = d.S, C = d.W_out ? F : 0;
+    const int in = H + K, out = C + H, quads = share(H);
+    const int quads_query = d.W_query ? share(quads_of(A)) : 0, quads_out = d.W_out ? share(quads_of(K)) : 0;
+    float4 *weights = shared, *weights_query = weights + quads * in, *weights_out = weights_query + quads_query * H;
+    float4 *tile = weights_out + quads_out * out;
     float *vector = reinterpret_cast<float *>(tile + 2 * max(in, out));
     keep(weights, quads, in, [=](int unit, int row, int k) { return unit < H ? weight(unit, row, k) : 0.0f; });
+    keep(weights_query, quads_query, H, [=](int quad, int row, int k) {
+        return 4 * quad + row < A ? d.W_query[(4LL * quad + row) * H + k] : 0.0f;
+    });
     keep(weights_out, quads_out, out, [=](int quad, int row, int k) {
         return 4 * quad + row < K ? d.W_out[(4LL * quad + row) * out + k] : 0.0f;
     });
@@ -91,13 +91,23 @@ template <class Weight, class Cell> __device__ void there(const There &d, Weight
             const float *x = reinterpret_cast<const float *>(tile) + place(in, min(unit, H - 1), threadIdx.x % TILE);
             cell(h, t, unit, column, *x, [=] { return product(weights + q * in, tile, in); });  // (1, 2)
         });
+        float *q_t = d.qs + (long long)t * B * A;
+        const auto state = [=](int first) { receive(tile, H, h, H, B, first, true, d.stalled); };
+        if (d.W_query)
+            each_tile(quads_query, B, state, [=](int q, int column) {
+                const int k = 4 * (blockIdx.y * quads_query + q) + threadIdx.x / TILE;
+                const float x = product(weights_query + q * H, tile, H);
+                if (k < A && column < B) send(q_t + (long long)column * A + k, x);  // (3)
+            });
         const auto query = [=](int b, int k) {
-            const unsigned *word = reinterpret_cast<const unsigned *>(h) + (long long)k * B + b;
+            const float *x = d.W_query ? q_t + (long long)b * A + k : h + (long long)k * B + b;
+            const unsigned *word = reinterpret_cast<const unsigned *>(x);
             unsigned bits = load_relaxed(word);
-            bits = received(bits, word, d.stalled);  // sync: the state has come that looks
-            d.qs[((long long)t * B + b) * H + k] = __uint_as_float(bits);
+            bits = received(bits, word, d.stalled);  // sync: the query has come
+            if (!d.W_query) q_t[(long long)b * A + k] = __uint_as_float(bits);
             return __uint_as_float(bits);
         };
+        const auto fit = [=](float key, int k) { return d.v ? d.v[k] * tanhf(vector[k] + key) : vector[k] * key; };  // (4)
         const auto softmax = [=](int b, float *e) {
             const float nothing = __uint_as_float(0xFF800000u);  // -inf
             float largest = nothing, total = 0;
@@ -113,7 +123,10 @@ template <class Weight, class Cell> __device__ void there(const There &d, Weight
             for (int s = threadIdx.x; s < S; s += 32) d.ws[((long long)t * B + b) * S + s] = e[s] /= total;  // (5)
         };
         float *context = d.W_out ? read : fed;
-        each_look(B, S, d.keys, H, d.values, d.F, vector, query, softmax, [=](int b, int k, float sum) {
+        each_look(B, S, d.keys, A, F, vector, query, fit, softmax, [=](int b, int k, const float *w) {
+            const float *value = d.values + (long long)b * S * F + k;
+            float sum = 0;
+            for (int s = 0; s < S; ++s) sum += w[s] * value[(long long)s * F];
             send(context + (long long)k * B + b, sum);  // (6)
         });
         const auto found = [=](int first) { receive(tile, out, read, out, B, first, true, d.stalled); };
@@ -127,31 +140,35 @@ template <class Weight, class Cell> __device__ void there(const There &d, Weight
 }
 
 extern "C" __global__ void __launch_bounds__(512, 1) attentive_lstm(
-    float *reads,         // (T, F + H, B) [c_t; h_t], a mailbox; without W_out (T, H, B) h_t
-    float *feds,          // (T, K, B) fed_t, a mailbox; without W_out it is c_t, and K is F
-    const float *W_out,   // (K, F + H) or null
-    float *ws,            // (T, B, S)
-    float *qs,            // (T, B, H) the queries
-    const bool *real,     // (B, S) or null
-    const float *fed_0,   // (K, B)
-    const float *h_0,     // (H, B)
-    const float *keys,    // (B, S, H)
-    const float *values,  // (B, S, F)
-    const float *W_fed,   // (4H, K)
-    const float *W_hh,    // (4H, H)
-    const float *a_xs,    // (T, 4H, B)
-    float *cs,            // (T + 1, H, B), or without gates (1, H, B); cs[0] is c_0
-    float *gates,         // (T, 4H, B) receives i f g o, or null
-    unsigned *stalled,    // (1,)
+    float *reads,          // (T, F + H, B) [c_t; h_t], a mailbox; without W_out (T, H, B) h_t
+    float *feds,           // (T, K, B) fed_t, a mailbox; without W_out it is c_t, and K is F
+    float *qs,             // (T, B, A) the queries, a mailbox
+    const float *W_query,  // (A, H), or null if h is the query, and A is H
+    const float *W_out,    // (K, F + H) or null
+    const float *v,        // (A,) of additive scores, or null if they are dots
+    float *ws,             // (T, B, S)
+    const bool *real,      // (B, S) or null
+    const float *fed_0,    // (K, B)
+    const float *h_0,      // (H, B)
+    const float *keys,     // (B, S, A)
+    const float *values,   // (B, S, F)
+    const float *W_fed,    // (4H, K)
+    const float *W_hh,     // (4H, H)
+    const float *a_xs,     // (T, 4H, B)
+    float *cs,             // (T + 1, H, B), or without gates (1, H, B); cs[0] is c_0
+    float *gates,          // (T, 4H, B) receives i f g o, or null
+    unsigned *stalled,     // (1,)
     float scale,
     int T,
     int H,
     int K,
     int F,
+    int A,
     int S,
     int B)
 {
-    const There d = {reads, feds, ws, qs, fed_0, h_0, keys, values, real, W_out, scale, stalled, T, H, K, F, S, B};
+    const There d = {reads, feds, ws, qs, fed_0, h_0, keys, values, real, W_query, v, W_out,
+                     scale, stalled, T, H, K, F, A, S, B};
     const auto weight = [=](int unit, int row, int k) {
         const long long at = (long long)row * H + unit;
         return k < H ? W_hh[at * H + k] : W_fed[at * K + k - H];
@@ -163,31 +180,35 @@ extern "C" __global__ void __launch_bounds__(512, 1) attentive_lstm(
 
 // The rows of a unit are r, z, s_n, and what is fed to a_n: n has its two parts apart.
 extern "C" __global__ void __launch_bounds__(512, 1) attentive_gru(
-    float *reads,         // (T, F + H, B) [c_t; h_t], a mailbox; without W_out (T, H, B) h_t
-    float *feds,          // (T, K, B) fed_t, a mailbox; without W_out it is c_t, and K is F
-    const float *W_out,   // (K, F + H) or null
-    float *ws,            // (T, B, S)
-    float *qs,            // (T, B, H) the queries
-    const bool *real,     // (B, S) or null
-    const float *fed_0,   // (K, B)
-    const float *h_0,     // (H, B)
-    const float *keys,    // (B, S, H)
-    const float *values,  // (B, S, F)
-    const float *W_fed,   // (3H, K)
-    const float *W_hh,    // (3H, H)
-    const float *a_xs,    // (T, 3H, B)
-    const float *b_hn,    // (H,) or null
-    float *gates,         // (T, 4H, B) receives r z s_n n, or null
-    unsigned *stalled,    // (1,)
+    float *reads,          // (T, F + H, B) [c_t; h_t], a mailbox; without W_out (T, H, B) h_t
+    float *feds,           // (T, K, B) fed_t, a mailbox; without W_out it is c_t, and K is F
+    float *qs,             // (T, B, A) the queries, a mailbox
+    const float *W_query,  // (A, H), or null if h is the query, and A is H
+    const float *W_out,    // (K, F + H) or null
+    const float *v,        // (A,) of additive scores, or null if they are dots
+    float *ws,             // (T, B, S)
+    const bool *real,      // (B, S) or null
+    const float *fed_0,    // (K, B)
+    const float *h_0,      // (H, B)
+    const float *keys,     // (B, S, A)
+    const float *values,   // (B, S, F)
+    const float *W_fed,    // (3H, K)
+    const float *W_hh,     // (3H, H)
+    const float *a_xs,     // (T, 3H, B)
+    const float *b_hn,     // (H,) or null
+    float *gates,          // (T, 4H, B) receives r z s_n n, or null
+    unsigned *stalled,     // (1,)
     float scale,
     int T,
     int H,
     int K,
     int F,
+    int A,
     int S,
     int B)
 {
-    const There d = {reads, feds, ws, qs, fed_0, h_0, keys, values, real, W_out, scale, stalled, T, H, K, F, S, B};
+    const There d = {reads, feds, ws, qs, fed_0, h_0, keys, values, real, W_query, v, W_out,
+                     scale, stalled, T, H, K, F, A, S, B};
     const auto weight = [=](int unit, int row, int k) {
         if (row == (k < H ? 3 : 2)) return 0.0f;
         const long long at = min(row, 2) * (long long)H + unit;
@@ -200,13 +221,13 @@ extern "C" __global__ void __launch_bounds__(512, 1) attentive_gru(
 
 // The arrays and sizes that both cells share on the way back.
 struct Back {
-    float *da, *drs, *dcs, *dqs, *des;
+    float *da, *drs, *dcs, *dqs, *des, *us, *dvs;
     const float *dfeds, *dhs, *dws;
-    const float *feds, *ws, *keys, *values, *W_out;
+    const float *feds, *qs, *ws, *keys, *values, *W_query, *v, *W_out;
     float *dfed, *dh;
     float scale;
     unsigned *stalled;
-    int T, H, K, F, S, B;
+    int T, H, K, F, A, S, B;
 };
 
 // Backward. A quad is four rows: of h, and of what is fed, or of the context. Those of h are the same in every round, so
@@ -215,12 +236,13 @@ struct Back {
 // through t = T - 1 - s; the last one only finishes dfed and dh of the start. ``Lane`` stands for the cell.
 template <class Weight, class Lane> __device__ void back(const Back &d, Weight weight, Lane lane_of) {
     extern __shared__ float4 shared[];
-    const int H = d.H, K = d.K, F = d.F, S = d.S, B = d.B, G = 4 * H, T = d.T;
+    const int H = d.H, K = d.K, F = d.F, A = d.A, S = d.S, B = d.B, G = 4 * H, T = d.T;
     const int quads = share(quads_of(H)), quads_fed = share(quads_of(K)), quads_found = share(quads_of(F));
     const int own = blockIdx.y * quads, own_fed = blockIdx.y * quads_fed, own_found = blockIdx.y * quads_found;
     float4 *weights = shared, *weights_out = weights + (quads + quads_fed) * G;
-    float4 *tile = weights_out + (d.W_out ? (quads + quads_found) * K : 0);
-    float *vector = reinterpret_cast<float *>(tile + 2 * (d.W_out ? max(G, K) : G));
+    float4 *weights_query = weights_out + (d.W_out ? (quads + quads_found) * K : 0);
+    float4 *tile = weights_query + (d.W_query ? quads * A : 0);
+    float *vector = reinterpret_cast<float *>(tile + 2 * max(G, max(d.W_out ? K : 0, d.W_query ? A : 0)));
     const int row = threadIdx.x / TILE;
     keep(weights, quads, G, [=](int quad, int row, int k) { return 4 * quad + row < H ? weight(k, 4 * quad + row) : 0.0f; });
     keep(weights + quads * G, quads_fed, G, [=](int quad, int row, int k) {
@@ -234,6 +256,10 @@ template <class Weight, class Lane> __device__ void back(const Back &d, Weight w
             return 4 * quad + row < F ? d.W_out[(long long)k * (F + H) + 4 * quad + row] : 0.0f;
         });
     }
+    if (d.W_query)
+        keep(weights_query, quads, A, [=](int quad, int row, int k) {
+            return 4 * quad + row < H ? d.W_query[(long long)k * H + 4 * quad + row] : 0.0f;
+        });
     for (int s = 0; s <= T; ++s) {
         const int t = T - 1 - s;
         const auto asked = [=](int first) {
@@ -286,55 +312,83 @@ template <class Weight, class Lane> __device__ void back(const Back &d, Weight w
             mean = sum_over_lanes(mean);
             for (int s = threadIdx.x; s < S; s += 32) d.des[at + s] = dw[s] = d.ws[at + s] * (dw[s] - mean);  // (5)
         };
-        each_look(B, S, d.values, F, d.keys, H, vector, dc, softmax_back, [=](int b, int k, float sum) {
-            send(d.dqs + ((long long)t * B + b) * H + k, d.scale * sum);  // (4)
-        });
-        for (int first = blockIdx.x * TILE; first < B; first += gridDim.x * TILE)
-            for (int q = threadIdx.y; q < quads; q += blockDim.y) {
-                const int unit = 4 * (own + q) + row, column = first + threadIdx.x % TILE;
-                if (unit >= H || column >= B) continue;
-                const long long here = (long long)unit * B + column, now = (long long)t * H * B + here;
-                const unsigned *word = reinterpret_cast<const unsigned *>(d.dqs) + ((long long)t * B + column) * H + unit;
-                unsigned bits = load_relaxed(word);
-                const auto lane = lane_of(t, here);
-                bits = received(bits, word, d.stalled);  // sync: the look has been undone
-                lane(d.dh[here] + d.dhs[now] + __uint_as_float(bits), d.da + 4 * (now - here) + here);  // (3, 2)
+        const auto worth = [=](float value, int k) { return vector[k] * value; };  // (6)
+        float *dq = d.dqs + (long long)t * A * B;
+        each_look(B, S, d.values, F, A, vector, dc, worth, softmax_back, [=](int b, int k, const float *de) {
+            const long long at = (long long)b * S * A + k;
+            float sum = 0, dv = 0;
+            if (d.v) {
+                const float q = d.qs[((long long)t * B + b) * A + k];
+                for (int s = 0; s < S; ++s) {
+                    const float z = tanhf(q + d.keys[at + (long long)s * A]), u = de[s] * (1 - z * z);
+                    d.us[at + (long long)s * A] += u;
+                    dv += de[s] * z;
+                    sum += u;
+                }
+                d.dvs[(long long)b * A + k] += dv;
+            } else {
+                for (int s = 0; s < S; ++s) sum += de[s] * d.keys[at + (long long)s * A];
             }
+            send(dq + (long long)k * B + b, (d.v ? d.v[k] : d.scale) * sum);  // (4)
+        });
+        const auto queries = [=](int first) {
+            if (d.W_query) receive(tile, A, dq, A, B, first, true, d.stalled);
+        };
+        each_tile(quads, B, queries, [=](int q, int column) {
+            float asked = d.W_query ? product(weights_query + q * A, tile, A) : 0;  // (3)
+            const int unit = 4 * (own + q) + row;
+            if (unit >= H || column >= B) return;
+            const long long here = (long long)unit * B + column, now = (long long)t * H * B + here;
+            const auto lane = lane_of(t, here);
+            if (!d.W_query) {
+                const unsigned *word = reinterpret_cast<const unsigned *>(dq) + here;
+                unsigned bits = load_relaxed(word);
+                bits = received(bits, word, d.stalled);  // sync: the look has been undone
+                asked = __uint_as_float(bits);
+            }
+            lane(d.dh[here] + d.dhs[now] + asked, d.da + 4 * (now - here) + here);  // (3, 2)
+        });
     }
 }
 
 extern "C" __global__ void __launch_bounds__(512, 1) attentive_lstm_back(
-    float *da,            // (T, 4H, B), a mailbox
-    float *drs,           // (T, K, B), a mailbox, or null without W_out
-    float *dcs,           // (T, B, F), a mailbox
-    float *dqs,           // (T, B, H), a mailbox
-    const float *W_out,   // (K, F + H) or null
-    float *des,           // (T, B, S)
-    const float *dfeds,   // (T, K, B)
-    const float *dhs,     // (T, H, B)
-    const float *dws,     // (T, S, B)
-    const float *feds,    // (T, K, B), or null without W_out
-    const float *ws,      // (T, B, S)
-    const float *keys,    // (B, S, H)
-    const float *values,  // (B, S, F)
-    const float *W_fed,   // (4H, K)
-    const float *W_hh,    // (4H, H)
-    float *dfed,          // (K, B) that of fed_T, becomes that of fed_0
-    float *dh,            // (H, B) that of h_T, becomes that of h_0
-    const float *gates,   // (T, 4H, B)
-    const float *cs,      // (T + 1, H, B)
-    float *dc,            // (H, B) that of c_T, becomes that of c_0
-    unsigned *stalled,    // (1,)
+    float *da,             // (T, 4H, B), a mailbox
+    float *drs,            // (T, K, B), a mailbox, or null without W_out
+    float *dcs,            // (T, B, F), a mailbox
+    float *dqs,            // (T, A, B), a mailbox
+    const float *W_query,  // (A, H), or null if h is the query, and A is H
+    const float *W_out,    // (K, F + H) or null
+    const float *v,        // (A,) of additive scores, or null if they are dots
+    float *des,            // (T, B, S)
+    float *us,             // (B, S, A) zeros, receives the sums over t of u, or null without v
+    float *dvs,            // (B, A) zeros, receives each column's part of dv, or null without v
+    const float *dfeds,    // (T, K, B)
+    const float *dhs,      // (T, H, B)
+    const float *dws,      // (T, S, B)
+    const float *feds,     // (T, K, B), or null without W_out
+    const float *qs,       // (T, B, A), or null without v
+    const float *ws,       // (T, B, S)
+    const float *keys,     // (B, S, A)
+    const float *values,   // (B, S, F)
+    const float *W_fed,    // (4H, K)
+    const float *W_hh,     // (4H, H)
+    float *dfed,           // (K, B) that of fed_T, becomes that of fed_0
+    float *dh,             // (H, B) that of h_T, becomes that of h_0
+    const float *gates,    // (T, 4H, B)
+    const float *cs,       // (T + 1, H, B)
+    float *dc,             // (H, B) that of c_T, becomes that of c_0
+    unsigned *stalled,     // (1,)
     float scale,
     int T,
     int H,
     int K,
     int F,
+    int A,
     int S,
     int B)
 {
-    const Back d = {da, drs, dcs, dqs, des, dfeds, dhs, dws, feds, ws, keys, values, W_out, dfed, dh, scale, stalled,
-                    T, H, K, F, S, B};
+    const Back d = {da, drs, dcs, dqs, des, us, dvs, dfeds, dhs, dws, feds, qs, ws, keys, values, W_query, v, W_out,
+                    dfed, dh, scale, stalled, T, H, K, F, A, S, B};
     const auto weight = [=](int k, int unit) {
         return unit < H ? W_hh[(long long)k * H + unit] : W_fed[(long long)k * K + unit - H];
     };
@@ -349,36 +403,42 @@ extern "C" __global__ void __launch_bounds__(512, 1) attentive_lstm_back(
 
 // The rows of da are those of s_n r z n: the first three ask of h, the last three of what is fed.
 extern "C" __global__ void __launch_bounds__(512, 1) attentive_gru_back(
-    float *dgates,        // (T, 4H, B) s_n r z n, a mailbox
-    float *drs,           // (T, K, B), a mailbox, or null without W_out
-    float *dcs,           // (T, B, F), a mailbox
-    float *dqs,           // (T, B, H), a mailbox
-    const float *W_out,   // (K, F + H) or null
-    float *des,           // (T, B, S)
-    const float *dfeds,   // (T, K, B)
-    const float *dhs,     // (T, H, B)
-    const float *dws,     // (T, S, B)
-    const float *feds,    // (T, K, B), or null without W_out
-    const float *ws,      // (T, B, S)
-    const float *keys,    // (B, S, H)
-    const float *values,  // (B, S, F)
-    const float *W_fed,   // (3H, K)
-    const float *W_hh,    // (3H, H)
-    float *dfed,          // (K, B) that of fed_T, becomes that of fed_0
-    float *dh,            // (H, B) that of h_T, becomes that of h_0
-    const float *gates,   // (T, 4H, B)
-    const float *hs,      // (T, H, B) the state that enters each step
-    unsigned *stalled,    // (1,)
+    float *dgates,         // (T, 4H, B) s_n r z n, a mailbox
+    float *drs,            // (T, K, B), a mailbox, or null without W_out
+    float *dcs,            // (T, B, F), a mailbox
+    float *dqs,            // (T, A, B), a mailbox
+    const float *W_query,  // (A, H), or null if h is the query, and A is H
+    const float *W_out,    // (K, F + H) or null
+    const float *v,        // (A,) of additive scores, or null if they are dots
+    float *des,            // (T, B, S)
+    float *us,             // (B, S, A) zeros, receives the sums over t of u, or null without v
+    float *dvs,            // (B, A) zeros, receives each column's part of dv, or null without v
+    const float *dfeds,    // (T, K, B)
+    const float *dhs,      // (T, H, B)
+    const float *dws,      // (T, S, B)
+    const float *feds,     // (T, K, B), or null without W_out
+    const float *qs,       // (T, B, A), or null without v
+    const float *ws,       // (T, B, S)
+    const float *keys,     // (B, S, A)
+    const float *values,   // (B, S, F)
+    const float *W_fed,    // (3H, K)
+    const float *W_hh,     // (3H, H)
+    float *dfed,           // (K, B) that of fed_T, becomes that of fed_0
+    float *dh,             // (H, B) that of h_T, becomes that of h_0
+    const float *gates,    // (T, 4H, B)
+    const float *hs,       // (T, H, B) the state that enters each step
+    unsigned *stalled,     // (1,)
     float scale,
     int T,
     int H,
     int K,
     int F,
+    int A,
     int S,
     int B)
 {
-    const Back d = {dgates, drs, dcs, dqs, des, dfeds, dhs, dws, feds, ws, keys, values, W_out, dfed, dh, scale, stalled,
-                    T, H, K, F, S, B};
+    const Back d = {dgates, drs, dcs, dqs, des, us, dvs, dfeds, dhs, dws, feds, qs, ws, keys, values, W_query, v, W_out,
+                    dfed, dh, scale, stalled, T, H, K, F, A, S, B};
     const auto weight = [=](int k, int unit) {
         if (k / H == (unit < H ? 3 : 0)) return 0.0f;
         if (unit >= H) return W_fed[(long long)(k - H) * K + unit - H];
