@@ -102,6 +102,7 @@ def attentive(step):
         asked = outline((a_xs, *xs, *states, *weights), (False, *of_xs[1:], *of_states, *of_weights))
         of_step, pullbacks = (saving, *of_xs[1:], *(saving for _ in states), *of_weights), []
         feds[0] = fed_0
+        # a device may take all steps in one launch: what is kept of them then is their pullbacks, too
         steps = at_once(cell, a_xs, states, weights, static, looks, reads, feds, W_fed, W_out, saving)
         states, pullbacks = (steps.ends(), steps) if steps else (states, pullbacks)
         for t in range(0 if steps else T):
