@@ -1,7 +1,8 @@
 """What `gpu_vs_torch` measures: tasks as both libraries do them on a device, and the rows, the most telling first.
 
 A *task* builds two contestants from the same weights and the same inputs. A contestant is ``Work``: a training step, or
-a way there and back, for each of several sets of inputs, and the gradient for the first of these.
+a way there and back, for each of several sets of inputs, and the gradient for the first of these. Or it writes texts:
+those that are timed are drawn, and what is compared is the greedy one.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def minirnn_model(task: str, case: Case, dtype: str) -> Any:
     import minirnn as mr
 
     V, H = case["V"], case["H"]
-    if task == "char":
+    if task in ("char", "write"):
         return mr.CharLM(V, H, H, case["layers"], seed=1, dtype=dtype)
     return mr.Seq2Seq(V, V, H, H, attention=case["attention"], feed=case["feed"], seed=1, dtype=dtype)
 
@@ -181,7 +182,59 @@ def weights(task: str, case: Case) -> dict[str, np.ndarray]:
     with mr.use_backend("numpy"):
         if task == "layer":
             return getattr(mr.nn, case["cell"])(case["D"], case["H"], case["layers"], seed=1).state_dict()
-        return minirnn_model(task, case, "float32").state_dict()
+        start = minirnn_model(task, case, "float32").state_dict()
+        # larger than at first for those who write, or a text says little about the state
+        return {name: 2 * a for name, a in start.items()} if task == "write" else start
+
+
+# --- texts -----------------------------------------------------------------------------------------------------------
+
+
+def text_in_minirnn(case: Case, dtype: str, place: Place) -> Work:
+    """B texts from the first character to the T-th, in one launch where the kernel takes the dtype."""
+    import minirnn as mr
+    from minirnn.kernels.sequences import use_whole_sequences
+
+    V, H = case["V"], case["H"]
+    lm = mr.CharLM(mr.Vocabulary("".join(map(chr, range(48, 48 + V)))), H, H, case["layers"], dtype=dtype)
+    lm.load_state_dict(weights("write", case))
+
+    def write(**settings: Any) -> list[str]:
+        with use_whole_sequences():
+            return mr.generate(lm, ["0"] * case["B"], case["T"], **settings)
+
+    def greedy() -> dict[str, np.ndarray]:
+        return {"text": np.array([lm.vocabulary.encode(text)[1:] for text in write(temperature=0.0)])}
+
+    def step(k: int) -> None:
+        write(seed=k)
+
+    return Work([step] * ROTATION, greedy)
+
+
+def text_in_torch(case: Case, dtype: str, place: Place) -> Work:
+    """The same, character by character, without ever waiting for the device."""
+    import torch
+
+    kind, device, (B, T) = getattr(torch, dtype), place.torch_device, (case["B"], case["T"])
+    lm = train_step.torch_model(case["V"], case["H"], case["layers"]).eval()
+    lm.load_state_dict({name: torch.from_numpy(a) for name, a in weights("write", case).items()})
+    lm.to(device, kind)
+
+    @torch.no_grad()
+    def write(greedy: bool) -> Any:
+        ids, state, written = torch.zeros(1, B, dtype=torch.long, device=device), None, []
+        for _ in range(T):
+            out, state = lm.rnn(lm.embedding(ids), state)
+            scores = lm.head(out)
+            if not greedy:  # by a race of exponential clocks: multinomial would wait for the device
+                odds = torch.softmax(scores, -1)
+                scores = odds / torch.empty_like(odds).exponential_()
+            ids = scores.argmax(-1)
+            written.append(ids)
+        return torch.cat(written)
+
+    return Work([lambda k: write(False)[-1, 0]] * ROTATION, lambda: {"text": write(True).T.cpu().numpy()})
 
 
 # --- one row ---------------------------------------------------------------------------------------------------------
@@ -190,6 +243,8 @@ def weights(task: str, case: Case) -> dict[str, np.ndarray]:
 def build(row: Case, library: str, dtype: str, place: Place) -> Work:
     if row["task"] == "layer":
         return (layer_in_minirnn if library == "minirnn" else layer_in_torch)(row, dtype, place)
+    if row["task"] == "write":
+        return (text_in_minirnn if library == "minirnn" else text_in_torch)(row, dtype, place)
     return (model_in_minirnn if library == "minirnn" else model_in_torch)(row["task"], row, dtype, place)
 
 
@@ -238,6 +293,10 @@ def char(V: int, H: int, layers: int, B: int, T: int) -> Case:
     return {"task": "char", "cell": "LSTM", "layers": layers, "T": T, "B": B, "V": V, "H": H}
 
 
+def texts(V: int, H: int, layers: int, B: int, T: int) -> Case:
+    return {**char(V, H, layers, B, T), "task": "write"}
+
+
 def translator(V: int, H: int, B: int, T: int, attention: str, feed: str) -> Case:
     size = {"T": T, "B": B, "V": V, "H": H, "attention": attention, "feed": feed}
     return {"task": "seq2seq", "cell": "LSTM", "layers": 1, **size}
@@ -246,12 +305,15 @@ def translator(V: int, H: int, B: int, T: int, attention: str, feed: str) -> Cas
 def rows(quick: bool = False) -> list[Case]:
     """Every row once, the most telling first: whoever has a minute shall learn most from it.
 
-    The training step of the article and a layer of middling size; other models; then the grid, away from its centre;
-    odd sizes and two layers; what PyTorch does unasked, and its half precisions, which minirnn does not have.
+    The training step of the article and a layer of middling size; texts and other models; then the grid, away from its
+    centre; odd sizes and two layers; what PyTorch does unasked, and its half precisions, which minirnn does not have.
     """
     cells = "LSTM", "GRU", "RNN"
     first = [char(65, 128, 2, 16, 50), *(layer(cell, **CENTRE) for cell in cells)]
     models = [
+        texts(65, 128, 2, 1, 400),
+        texts(65, 512, 2, 1, 400),
+        texts(65, 512, 2, 16, 400),
         translator(8000, 256, 64, 15, "additive", "output"),
         translator(8000, 256, 64, 15, "dot", "nothing"),
         char(65, 512, 2, 64, 100),
@@ -276,6 +338,7 @@ def rehearsal() -> list[Case]:
     """Every task, cell and precision class, tiny."""
     cases = [
         char(7, 8, 2, 2, 5),
+        texts(7, 8, 2, 2, 5),
         translator(11, 8, 2, 4, "additive", "output"),
         translator(11, 8, 2, 4, "dot", "nothing"),
     ]

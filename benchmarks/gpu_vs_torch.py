@@ -1,4 +1,4 @@
-"""How fast is minirnn on a GPU, beside PyTorch with cuDNN? Layers there and back, and whole training steps.
+"""How fast is minirnn on a GPU, beside PyTorch with cuDNN? Layers there and back, whole training steps, and texts.
 
     python benchmarks/gpu_vs_torch.py -o results           on a machine with a GPU, CuPy and PyTorch for CUDA
     python benchmarks/gpu_vs_torch.py -o results --quick   the headline rows alone, some minutes

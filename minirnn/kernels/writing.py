@@ -61,7 +61,7 @@ def plan(cell: str, L: int, H: int, V: int, B: int, processors: int, memory: int
     True
     """
     in_layer, in_scores, tiles = len(quads_of(cell, H)), ceil(V / 4), ceil(B / TILE)
-    states = TILE * (4 * (L * H + V) + 16 * V + 4)  # bytes: of states and scores, of chances, of ids
+    states = TILE * WORD * (L * H + V + 2 * 2 * V + 1)  # bytes: states and scores, two doubles a chance, and ids
     found = []
     for groups in range(1, min(tiles, processors) + 1):
         quads = ceil(in_layer / (processors // groups))

@@ -53,7 +53,7 @@ def test_every_row_comes_once_and_the_grid_is_whole(rows):
     }
     for cell, precision, H, B, T in product(("RNN", "GRU", "LSTM"), rows.CLASSES, *rows.GRID.values()):
         assert (cell, precision, H, B, T) in sizes
-    assert {"char", "seq2seq"} <= {row["task"] for row in found}
+    assert {"char", "write", "seq2seq"} <= {row["task"] for row in found}
     assert {row["precision"] for row in found} == {"ieee", "tf32", "default", "fp16", "bf16"}
 
 
@@ -71,7 +71,7 @@ def test_the_most_telling_rows_come_first(rows):
 # A row
 
 
-@pytest.mark.parametrize("k", [0, 1, 4, 7])
+@pytest.mark.parametrize("k", [0, 2, 5, 7])
 def test_a_row_is_measured_on_the_stand_ins(rows, clocks, rehearsing, k, monkeypatch):
     monkeypatch.setattr(clocks, "REPETITIONS", 2)
     monkeypatch.setattr(clocks, "LEAST", 2)
@@ -84,6 +84,18 @@ def test_a_row_is_measured_on_the_stand_ins(rows, clocks, rehearsing, k, monkeyp
         assert found["difference"] < 1e-12 and 0 < found["error"]["minirnn"] < 1e-5
     assert ("speed" in found) == (row["precision"] in rows.CLASSES)
     assert found["kernels"] and found["torch"]["tokens_per_s"] > 0
+
+
+def test_texts_are_compared_as_they_are_written_greedily(rows, clocks, rehearsing, monkeypatch):
+    monkeypatch.setattr(clocks, "REPETITIONS", 2)
+    monkeypatch.setattr(clocks, "LEAST", 2)
+    (row,) = (row for row in rows.rehearsal() if row["task"] == "write")
+    found = json.loads(json.dumps(rows.measure({**row, "precision": "ieee"}, rehearsing)))
+    assert found["error"] == {"minirnn": 0, "torch": 0} and found["difference"] == 0
+    assert found["minirnn"]["ms"] > 0 < found["torch"]["ms"] and "speed" in found
+    work = rows.build(row, "torch", "float32", rehearsing)
+    (text,) = {line.tobytes() for line in work.gradient()["text"]}  # both columns are the same prompt
+    assert work.gradient()["text"].shape == (row["B"], row["T"]) and text
 
 
 def test_gradients_that_differ_are_no_row(rows, rehearsing, monkeypatch):
