@@ -167,9 +167,9 @@ def write_texts(
         length,
         max(lengths) + length - 1,
         min(lengths) - 1,
+        fits.keeps,
         fits.quads,
         fits.out_quads,
-        fits.keeps,
         shared=fits.shared,
         cooperative=fits.grid[1] > 1,  # a block that has all rows waits for nobody else
     )

@@ -184,6 +184,10 @@ def test_a_model_that_is_not_finite_ends_and_the_error_is_that_of_the_steps(devi
                 on_device(lm, ["abc", "de"], 4, **settings)
             assert device.launched == 1
             assert int(sequences.stalled_word()[0]) == 0
+    lm = model(rnn=OTHERS["relu"])
+    lm.load_state_dict(lm.state_dict() | {"rnn.weight_hh_l0": np.full((5, 5), np.nan)})
+    with pytest.raises(ValueError, match="logits must be finite, got nan at"):
+        on_device(lm, "abc", 4)
 
 
 def test_who_waited_in_vain_is_reported(device):

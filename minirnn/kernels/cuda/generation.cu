@@ -1,19 +1,21 @@
-// A character model writes whole texts in one launch: look-up, stacked cells, scores, the draw, and the next look-up. The
-// cells are those of rules/rnn.py, lstm.py and gru.py, under the numbers of their equations; the draw is sampling.cuh.
+// A character model writes whole texts in one launch: look-up, stacked cells, scores, the draw, and the next look-up.
+// The cells are those of rules/rnn.py, lstm.py and gru.py, under the numbers of their equations; the draw stands in
+// sampling.cuh.
 //
 // A step reads one token of every text. It has a phase for each layer and one for the scores, and each phase multiplies
 // rows of weights with the states that the phase before it made, or its own a step ago, or both. These products are the
 // *parts*: part 2 l is W_hh of layer l, part 2 l - 1 is W_ih of layer l, and the last is the matrix of the scores. So
 // part p multiplies state p / 2. What W_ih of layer 0 and its bias make of each token stands in a table.
 //
-// Who owns what. Rows are dealt out in quads, columns, one for each text, in tiles of eight (product.cuh). Block (g, p)
-// has ``quads`` quads of every layer and ``out_quads`` of the scores, and the tiles g, g + gridDim.x and so on, one text
-// after the other from end to end. It keeps its rows in shared memory if those of all blocks fit there; else each product
-// reads them anew, from the second-level cache as far as that can hold them.
+// Who owns what. Rows are dealt out in quads, and columns, one for each text, in tiles of eight (product.cuh). Block
+// (g, p) has ``quads`` quads of every layer and ``out_quads`` of the scores, and the tiles g, g + gridDim.x and so on,
+// each from the first step to the last. It keeps its rows in shared memory if those of all blocks fit there; else each
+// product reads them anew, from the second-level cache as far as that can hold them.
 //
-// What travels. A new state goes to all blocks, and so do the scores: then every block chooses the next token itself, by
-// the same arithmetic from the same numbers, and nobody has to be told. Why nobody waits for ever, and why nothing is
-// overwritten too early, stands in numbered.cuh. A score that is not finite ends nothing: the text says -1 there.
+// What travels. A new state goes to all blocks of its columns, and so do the scores: then each of them chooses the next
+// token itself, by the same arithmetic from the same numbers, and nobody has to be told. Why nobody waits for ever, and
+// why nothing is overwritten too early, stands in numbered.cuh. A score that is not finite stops nothing: the text says
+// -1 there.
 #include "elementwise.cuh"
 #include "gru.cuh"
 #include "numbered.cuh"
@@ -44,13 +46,13 @@ __device__ void receive(
     }
 }
 
-// A quad of pre-activations becomes new states h; lane 8 * row + b has that of its row for column b. Without gates a quad
-// is four units. With gates it is one: an LSTM's rows are i f g o and the lanes of the first make its state, a GRU's are
-// r z s_n a_n and those of the last do. c is the LSTM's own, if it is_ours.
+// A quad of pre-activations becomes new states h; lane 8 * row + b has that of its row for column b. Without gates a
+// quad is four units. With gates it is one: an LSTM's rows are i f g o and the lanes of the first make its state, a
+// GRU's are r z s_n a_n and those of the last do. c is the LSTM's own, if it is_ours.
 __device__ float activate(int cell, float a, float h_prev, float *c, bool is_ours) {
     const int row = threadIdx.x / TILE, b = threadIdx.x % TILE;
     if (cell == TANH) return tanhf(a);        // (2)
-    if (cell == RELU) return a > 0 ? a : 0;  // (2)
+    if (cell == RELU) return a < 0 ? 0 : a;  // (2), and of NaN NaN
     if (cell == LSTM) {
         const float activated = row == 2 ? tanhf(a) : sigmoid(a);  // (2)
         const float f = __shfl_sync(~0u, activated, 8 + b), g = __shfl_sync(~0u, activated, 16 + b);
@@ -85,12 +87,12 @@ extern "C" __global__ void __launch_bounds__(512, 1) write_texts(
     int H,
     int V,
     int B,
-    int N,
-    int steps,
-    int silent,
+    int N,       // how many tokens each text gets
+    int steps,   // until the last has them
+    int silent,  // steps in which none gets one
+    bool keeps,  // the weights in shared memory
     int quads,
-    int out_quads,
-    bool keeps)
+    int out_quads)
 {
     extern __shared__ float4 shared[];
     const int states = L * H, parts = 2 * L - 1, row = threadIdx.x / TILE, b = threadIdx.x % TILE;

@@ -1,9 +1,9 @@
 // Words that blocks pass to each other in the same memory step after step: each bears the number of the step that sent
 // it, and both halves travel in one store. Steps count from 1, and the memory is zeros at first.
 //
-// Everything that is sent has two words, for odd steps and for even ones, so that none is overwritten that somebody still
-// waits for. Proof: a block sends its words of step n + 1 in the place of those of step n - 1 when it has received what
-// all blocks sent in step n, and each of these sent that only when it had received all of step n - 1.
+// Everything that is sent has two words, for odd steps and for even ones, so that none is overwritten that somebody
+// still waits for. Proof: a block sends its words of step n + 1 in the place of those of step n - 1 when it has received
+// what all blocks sent in step n, and each of these sent that only when it had received all of step n - 1.
 //
 // Why nobody waits for ever: as in mailbox.cuh. But a NaN needs no form of its own here, for the number tells that it
 // has come.

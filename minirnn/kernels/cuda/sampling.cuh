@@ -6,8 +6,8 @@
 
 #define WHOLE 0x1p40
 
-// The id that all lanes return, or -1 if one of the V scores is not finite. Each lane sees to ids that stand side by side.
-// chances has room for 2 V numbers: weights as top-k leaves them, and then as top-p does.
+// The id that all lanes return, or -1 if one of the V scores is not finite. Each lane sees to ids that stand side by
+// side. chances has room for 2 V numbers: weights as top-k leaves them, and then as top-p does.
 template <class Score>
 __device__ int choose(Score score, double *chances, int V, double temperature, int top_k, double top_p, double draw) {
     const int lane = threadIdx.x, each = (V + 31) / 32, first = min(lane * each, V), last = min(first + each, V);
