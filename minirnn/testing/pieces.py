@@ -17,7 +17,7 @@ from minirnn.rules.combinators import windows
 from minirnn.workers import one_blas_thread, use_workers
 
 PIECES = {
-    "RUN": 50,  # numbers of the steps prepared at once
+    "RUN": 12,  # numbers of the steps prepared at once, and of scores in work
     "COLUMNS": 8,  # of a run
     "SMALL": 30,  # multiplications of the rows of a product taken at once
     "FEWEST": 1,  # rows of these

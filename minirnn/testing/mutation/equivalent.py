@@ -91,9 +91,8 @@ REASONS = {
     """,
     "what is worth a thread or a block of rows is a matter of speed: any pieces give the same numbers": """
         rules.losses.affine_cross_entropy
-            loss, n = 0, kernels.run(V)  # in the cache from the first line to the last
-                calls: max(1, ROWS // V) -> 1
-                constants: 1 -> 2
+            loss, n = 0, kernels.run(V)
+                calls: kernels.run(V) -> V
             n = max(1, PIECE // V)
                 calls: max(1, PIECE // V) -> 1
                 constants: 1 -> 2
