@@ -1,19 +1,11 @@
 """minirnn: recurrent networks whose backward pass through time is written out, checked against numbers, and fast."""
 
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from minirnn import nn, ops, rules
 from minirnn.arrays import BackendError, to_numpy, use_backend, xp_of
-from minirnn.checking import GradcheckError
-from minirnn.decoding import (
-    Hypothesis,
-    Translation,
-    beam_search,
-    generate,
-    greedy,
-    sampler,
-    stream_characters,
-    translate,
-)
-from minirnn.functional import gradcheck, hvp
 from minirnn.models import CharLM, Seq2Seq, Tagger
 from minirnn.tape import Tensor, differentiable, no_grad
 from minirnn.text import (
@@ -26,30 +18,86 @@ from minirnn.text import (
     read_pairs,
     read_text,
 )
-from minirnn.training import (
-    SGD,
-    Adam,
-    AdamW,
-    Callback,
-    Checkpoint,
-    CheckpointError,
-    DataParallel,
-    DivergenceError,
-    EarlyStopping,
-    NonFiniteGradientError,
-    PrintProgress,
-    RMSprop,
-    RunDirectoryError,
-    Trainer,
-    clip_grad_norm_,
-    clip_grad_value_,
-    evaluate,
-    fit,
-    load,
-    save,
-)
 from minirnn.version import __version__
 from minirnn.workers import use_workers
+
+if TYPE_CHECKING:  # for who reads types and does not run the file: see below
+    from minirnn import checking, decoding, functional, training
+    from minirnn.checking import GradcheckError
+    from minirnn.decoding import (
+        Hypothesis,
+        Translation,
+        beam_search,
+        generate,
+        greedy,
+        sampler,
+        stream_characters,
+        translate,
+    )
+    from minirnn.functional import gradcheck, hvp
+    from minirnn.training import (
+        SGD,
+        Adam,
+        AdamW,
+        Callback,
+        Checkpoint,
+        CheckpointError,
+        DataParallel,
+        DivergenceError,
+        EarlyStopping,
+        NonFiniteGradientError,
+        PrintProgress,
+        RMSprop,
+        RunDirectoryError,
+        Trainer,
+        clip_grad_norm_,
+        clip_grad_value_,
+        evaluate,
+        fit,
+        load,
+        save,
+    )
+
+# What a model is made of is loaded at once; these names at their first use, each from its package (PEP 562): who trains
+# does not wait for the gradient check, and who runs a model waits for neither.
+AT_FIRST_USE = {
+    # checking gradients
+    "gradcheck": "functional",
+    "GradcheckError": "checking",
+    "hvp": "functional",
+    # training
+    "fit": "training",
+    "Trainer": "training",
+    "evaluate": "training",
+    "Callback": "training",
+    "EarlyStopping": "training",
+    "PrintProgress": "training",
+    "Checkpoint": "training",
+    "DataParallel": "training",
+    "SGD": "training",
+    "RMSprop": "training",
+    "Adam": "training",
+    "AdamW": "training",
+    "clip_grad_norm_": "training",
+    "clip_grad_value_": "training",
+    "NonFiniteGradientError": "training",
+    "DivergenceError": "training",
+    # on disk
+    "save": "training",
+    "load": "training",
+    "CheckpointError": "training",
+    "RunDirectoryError": "training",
+    # writing text
+    "generate": "decoding",
+    "stream_characters": "decoding",
+    "sampler": "decoding",
+    # translating
+    "translate": "decoding",
+    "Translation": "decoding",
+    "beam_search": "decoding",
+    "greedy": "decoding",
+    "Hypothesis": "decoding",
+}
 
 __all__ = [
     "__version__",
@@ -64,10 +112,6 @@ __all__ = [
     "differentiable",
     "rules",
     "ops",
-    # checking gradients
-    "gradcheck",
-    "GradcheckError",
-    "hvp",
     # layers and models
     "nn",
     "CharLM",
@@ -82,36 +126,18 @@ __all__ = [
     "read_pairs",
     "generated",
     "DataError",
-    # training
-    "fit",
-    "Trainer",
-    "evaluate",
-    "Callback",
-    "EarlyStopping",
-    "PrintProgress",
-    "Checkpoint",
-    "DataParallel",
-    "SGD",
-    "RMSprop",
-    "Adam",
-    "AdamW",
-    "clip_grad_norm_",
-    "clip_grad_value_",
-    "NonFiniteGradientError",
-    "DivergenceError",
-    # on disk
-    "save",
-    "load",
-    "CheckpointError",
-    "RunDirectoryError",
-    # writing text
-    "generate",
-    "stream_characters",
-    "sampler",
-    # translating
-    "translate",
-    "Translation",
-    "beam_search",
-    "greedy",
-    "Hypothesis",
+    *AT_FIRST_USE,
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A name that is loaded at its first use, or the package of such names."""
+    home = AT_FIRST_USE.get(name, name)
+    if home not in AT_FIRST_USE.values():
+        raise AttributeError(f"module 'minirnn' has no attribute {name!r}", name=name, obj=sys.modules["minirnn"])
+    package = import_module(f"minirnn.{home}")
+    return globals().setdefault(name, package if home == name else getattr(package, name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *AT_FIRST_USE})

@@ -7,7 +7,8 @@ So it is said again, once something has failed and there is time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 # What operations raise that are given nonsense. FloatingPointError is not among them: whoever asked for it wants it.
@@ -34,6 +35,17 @@ def explain(error: Exception, call: str, given: Mapping[str, Any]) -> None:
         kind = TypeError if wrong_type else IndexError if type(error) is IndexError else ValueError
         listed = ", ".join(f"{name} {_shown(x)}" for name, x in given.items())
         raise kind(f"{call}: {str(error).strip() or type(error).__name__}; got {listed or 'nothing'}") from error
+
+
+def argument_names(rule: Callable, count: int) -> list[str]:
+    """Names of the first ``count`` positional parameters of ``rule``, as its signature gives them."""
+    try:
+        parameters = list(inspect.signature(rule).parameters.values())
+    except ValueError:  # builtins may have no signature
+        return [f"argument {k}" for k in range(count)]
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "argument")
+    return names[:count] + [f"{rest}[{k}]" for k in range(count - len(names))]
 
 
 def _was_raised_in_python(error: Exception) -> bool:

@@ -7,8 +7,8 @@ from typing import Any
 
 from minirnn.arrays import Array, asarray, home_of
 from minirnn.checking import GradcheckReport, check_rule
-from minirnn.checking.contract import argument_names
 from minirnn.checking.hessian import hessian_product
+from minirnn.explaining import argument_names
 from minirnn.nn import Module
 from minirnn.tape import Tensor, rule_of
 

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minirnn.arrays import Array, asarray, home_of, to_numpy, xp_of
-from minirnn.checking.contract import argument_names
-from minirnn.explaining import REFUSALS, explain
+from minirnn.explaining import REFUSALS, argument_names, explain
 from minirnn.memory import is_sole
 from minirnn.workers import one_blas_thread
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minirnn import Tensor, differentiable, ops
-from minirnn.explaining import explain
+from minirnn.explaining import argument_names, explain
 
 
 def test_an_operation_that_fails_is_said_of_the_call():
@@ -78,3 +78,13 @@ def test_a_write_that_is_refused_does_not_count():
             write()
     loss.backward()
     assert w.grad.tolist() == [3.0, 4.0]
+
+
+def test_names_come_from_the_signature():
+    def rule(x, /, y, *rest, scale=1):
+        pass
+
+    assert argument_names(rule, 2) == ["x", "y"]
+    assert argument_names(rule, 4) == ["x", "y", "rest[0]", "rest[1]"]
+    assert argument_names(lambda *xs: None, 2) == ["xs[0]", "xs[1]"]
+    assert argument_names(max, 2) == ["argument 0", "argument 1"]

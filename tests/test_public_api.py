@@ -1,8 +1,10 @@
 """The front door: every public name is there and explained, and importing them all costs little."""
 
+import ast
 import inspect
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -72,6 +74,60 @@ def test_importing_loads_few_modules_besides_its_own():
     assert len(foreign) <= 25, sorted(foreign)
     slow = {"argparse", "tomllib", "asyncio", "unittest", "http", "xml", "hashlib", "zipfile", "secrets", "difflib"}
     assert not slow & foreign
+
+
+AT_ONCE = {  # files and packages of the house: what a model is made of
+    *("arrays", "devices", "explaining", "kernels", "memory", "models", "nn", "ops", "rules", "tape", "text"),
+    *("version", "workers"),
+}
+
+
+def test_importing_loads_what_a_model_is_made_of_and_the_rest_comes_with_its_first_use():
+    told = python("-c", LOADED).splitlines()
+    assert set(told[0].split()) == AT_ONCE
+    assert told[1:] == ["functional checking", "training", "decoding"]
+
+
+LOADED = """
+import sys, minirnn
+house = lambda: {name.split(".")[1] for name in sys.modules if name.startswith("minirnn.")}
+loaded = house()
+print(*loaded)
+for name in ("gradcheck", "fit", "generate"):
+    assert name in dir(minirnn) and name not in vars(minirnn)
+    getattr(minirnn, name)
+    assert vars(minirnn)[name] is getattr(minirnn, name)
+    print(*sorted(house() - loaded, reverse=True))
+    loaded = house()
+"""
+
+
+def test_names_that_are_loaded_at_first_use_are_those_of_their_packages():
+    for name, home in minirnn.AT_FIRST_USE.items():
+        assert getattr(minirnn, name) is getattr(import_module(f"minirnn.{home}"), name)
+        assert getattr(minirnn, home) is import_module(f"minirnn.{home}")
+
+
+def test_who_reads_types_is_told_of_the_same_names_in_the_same_places():
+    (block,) = [node for node in ast.parse(inspect.getsource(minirnn)).body if isinstance(node, ast.If)]
+    told = {alias.name: node.module.removeprefix("minirnn.") for node in block.body for alias in node.names}
+    homes = dict.fromkeys(minirnn.AT_FIRST_USE.values(), "minirnn")
+    assert told == minirnn.AT_FIRST_USE | homes
+
+
+def test_everything_can_be_imported_by_a_star():
+    told = python("-c", "from minirnn import *; import minirnn; print(set(minirnn.__all__) <= set(globals()))")
+    assert told.strip() == "True"
+
+
+def test_a_wrong_name_is_an_error_with_a_hint():
+    with pytest.raises(AttributeError, match=r"^module 'minirnn' has no attribute 'gradchek'$") as caught:
+        minirnn.gradchek  # noqa: B018
+    assert (caught.value.name, caught.value.obj) == ("gradchek", minirnn)  # by which Python finds what was meant
+    with pytest.raises(ImportError, match="cannot import name 'gradchek' from 'minirnn'"):
+        from minirnn import gradchek  # noqa: F401
+    told = subprocess.run([sys.executable, "-c", "import minirnn; minirnn.gradchek"], capture_output=True, text=True)
+    assert "Did you mean: 'gradcheck'?" in told.stderr
 
 
 def test_the_version_is_that_of_the_project():

@@ -17,17 +17,6 @@ def is_differentiable(x: Array | None) -> bool:
     return x is not None and x.dtype.kind == "f"
 
 
-def argument_names(rule: Callable, count: int) -> list[str]:
-    """Names of the first ``count`` positional parameters of ``rule``, as its signature gives them."""
-    try:
-        parameters = list(inspect.signature(rule).parameters.values())
-    except ValueError:  # builtins may have no signature
-        return [f"argument {k}" for k in range(count)]
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "argument")
-    return names[:count] + [f"{rest}[{k}]" for k in range(count - len(names))]
-
-
 def takes_wanted(rule: Callable) -> bool:
     """Whether the rule can be told which gradients are wanted (the keyword ``wanted``)."""
     try:

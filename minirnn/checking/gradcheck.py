@@ -8,10 +8,11 @@ from numbers import Integral, Real
 from typing import Any
 
 from minirnn.checking.comparing import Comparison, unchecked
-from minirnn.checking.contract import argument_names, name_of, pull_back, refuse_bad_inputs
+from minirnn.checking.contract import name_of, pull_back, refuse_bad_inputs
 from minirnn.checking.locating import Guess, locate
 from minirnn.checking.numeric import Number
 from minirnn.checking.report import GradcheckError, GradcheckReport, gravest
+from minirnn.explaining import argument_names
 
 METHODS = ("auto", "complex", "central", "forward", "richardson")
 COMPLETED = 20  # times max_entries: a numeric gradient of at most so many entries is made whole, to see a pattern in it

@@ -17,17 +17,17 @@ or double, that of the arrays which come. A pointer may be null only if its comm
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from math import prod
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-CUDA = Path(__file__).with_name("cuda")
+CUDA = os.path.join(os.path.dirname(__file__), "cuda")
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 TYPES = {  # C -> NumPy
     "bool": np.bool_,
@@ -76,7 +76,8 @@ def source_of(name: str) -> str:
         if name in seen:
             return ""
         seen.add(name)
-        return _INCLUDE.sub(lambda found: pasted(found[1]), (CUDA / name).read_text(encoding="utf-8"))
+        with open(os.path.join(CUDA, name), encoding="utf-8") as file:
+            return _INCLUDE.sub(lambda found: pasted(found[1]), file.read())
 
     return pasted(name)
 

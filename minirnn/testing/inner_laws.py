@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from minirnn.arrays import Array, to_numpy
-from minirnn.checking.contract import argument_names, call_rule, is_differentiable
+from minirnn.checking.contract import call_rule, is_differentiable
+from minirnn.explaining import argument_names
 from minirnn.testing.captured import arrays_in
 from minirnn.testing.variants import cotangents_like, each
 from minirnn.testing.verdicts import bits, gradients_with_names, refuse, refuse_different

@@ -19,7 +19,7 @@ import numpy as np
 
 from minirnn.arrays import home_of, to_numpy, xp_of
 from minirnn.checking import check_rule
-from minirnn.checking.contract import argument_names
+from minirnn.explaining import argument_names
 from minirnn.testing.captured import arrays_in
 from minirnn.testing.inner_laws import keeps_what_it_reads, passes_complex_numbers, probes_see_the_truth
 from minirnn.testing.variants import LAYOUTS, cotangents_like, each, in_float32, on_numpy, only_outputs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 
 
 class DataError(ValueError):
@@ -46,7 +45,9 @@ def decoded(path: str | os.PathLike[str]) -> str:
     try:
         mode = os.stat(path).st_mode
         is_file = stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
-        data = Path(path).read_bytes() if is_file else b""  # /dev/zero would never end
+        if is_file:  # /dev/zero would never end
+            with open(path, "rb") as file:
+                data = file.read()
     except FileNotFoundError:
         raise DataError(f"{shown} does not exist; expected a text file") from None
     except (OSError, ValueError) as error:  # a path with a NUL in it is a ValueError

@@ -8,7 +8,6 @@ import pytest
 
 from minirnn.arrays import asarray, to_numpy
 from minirnn.checking import GradcheckError, check_rule
-from minirnn.checking.contract import argument_names
 
 X = np.random.default_rng(1).standard_normal((3, 2))
 IDS = np.array([2, 0])
@@ -209,16 +208,6 @@ def test_inputs_must_share_a_home(backend):
         return
     with pytest.raises(TypeError, match="different places"):
         check_rule(lambda x, y: (x, lambda dz: (dz, dz)), (X, asarray(X)))
-
-
-def test_names_come_from_the_signature():
-    def rule(x, /, y, *rest, scale=1):
-        pass
-
-    assert argument_names(rule, 2) == ["x", "y"]
-    assert argument_names(rule, 4) == ["x", "y", "rest[0]", "rest[1]"]
-    assert argument_names(lambda *xs: None, 2) == ["xs[0]", "xs[1]"]
-    assert argument_names(max, 2) == ["argument 0", "argument 1"]
 
 
 def test_given_names_appear_in_messages():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -230,6 +232,6 @@ def test_the_fake_refuses_what_a_device_would_misread(cp):
 
 
 def test_every_kernel_of_a_step_has_a_twin_and_every_twin_a_kernel():
-    declared = [name for file in sorted(launching.CUDA.glob("*.cu")) for name in kernels_in(source_of(file.name))]
+    declared = [name for file in sorted(Path(launching.CUDA).glob("*.cu")) for name in kernels_in(source_of(file.name))]
     whole = [*KERNELS, *kernels_in(source_of("attentive_decoder.cu")), "write_texts"]  # the fake device emulates those
     assert sorted(declared) == sorted([*TWINS, *whole])

@@ -7,7 +7,7 @@ import pytest
 
 from minirnn import rules
 from minirnn.checking import check_rule
-from minirnn.checking.contract import argument_names
+from minirnn.explaining import argument_names
 from minirnn.testing.example_inputs import EXAMPLES, RECURRENT, VARIANTS, B, D, H, T, example_inputs, examples
 
 

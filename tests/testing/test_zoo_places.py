@@ -8,8 +8,9 @@ import pytest
 
 from minirnn import rules
 from minirnn.checking.anatomy import Place
-from minirnn.checking.contract import argument_names, call_rule
+from minirnn.checking.contract import call_rule
 from minirnn.checking.locating import locate
+from minirnn.explaining import argument_names
 from minirnn.rules.combinators import scan
 from minirnn.testing import bug_zoo
 from minirnn.testing.bug_zoo import ZOO

@@ -75,11 +75,11 @@ def test_refuses_a_file_without_permission(tmp_path):
 
 
 def test_a_failing_disk_is_a_data_error(tmp_path, monkeypatch):
-    def broken_read(path):
+    def broken(path, mode):
         raise OSError(5, "Input/output error")
 
     path = written(tmp_path, b"text")
-    monkeypatch.setattr("pathlib.Path.read_bytes", broken_read)
+    monkeypatch.setattr("minirnn.text.reading.open", broken, raising=False)
     with pytest.raises(DataError, match="cannot be read: Input/output error"):
         read_text(path)
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from minirnn.arrays import asarray, to_numpy
 from minirnn.checking import GradcheckError
-from minirnn.checking.contract import argument_names, pull_back
+from minirnn.checking.contract import pull_back
+from minirnn.explaining import argument_names
 from minirnn.testing.captured import saved_bytes
 from minirnn.testing.inner_laws import passes_complex_numbers
 from minirnn.testing.laws import any_memory_layout, float32_stays_float32

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minirnn import rules
-from minirnn.checking.contract import argument_names
+from minirnn.explaining import argument_names
 from minirnn.testing.captured import saved_bytes
 from minirnn.testing.mutation.hand_written import forgetful_step, leaky_sum, leaky_sum_shown, with_workers
 from minirnn.testing.mutation.subjects import AROUND_RULES
