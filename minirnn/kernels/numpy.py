@@ -139,7 +139,7 @@ def adding_product(
     dtype,
 ):
     """A function ``(x (D, columns), out) -> out + W @ x``, in place; out is of that dtype."""
-    times, scratch = product(W, columns), np.empty((len(W), columns), dtype)
+    times, scratch = product(W, columns), empty((len(W), columns), dtype)
 
     def add(x, out):
         out += times(x, scratch)
