@@ -7,7 +7,6 @@ is played by as many Python threads as there are cores, each with one BLAS threa
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -15,6 +14,8 @@ from threading import Thread
 
 import numpy as np
 from harness import Player, Reports, Trial, figures
+
+from minirnn.workers import cores
 
 SIZES = {"tiny": [{"repeats": 1}], "small": [{"repeats": 7}]}
 TABLE = {
@@ -28,7 +29,6 @@ ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "
 
 def play(repeats: int) -> dict[str, float]:
     """Best rates, in units of 1e9 floating-point operations per second, float32."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     random = np.random.default_rng(0)
 
     def normal(*shape: int) -> np.ndarray:
@@ -36,9 +36,9 @@ def play(repeats: int) -> dict[str, float]:
 
     large, W, x = normal(1024, 1024), normal(64, 32, 512), normal(512, 32)
     rates = {
-        "large": rate(lambda out: np.matmul(large, large, out=out), [np.empty_like(large) for _ in range(cores)],
+        "large": rate(lambda out: np.matmul(large, large, out=out), [np.empty_like(large) for _ in range(cores())],
                       2 * 1024**3, 3, repeats),
-        "small": rate(lambda out: np.matmul(W, x, out=out), [np.empty((64, 32, 32), "float32") for _ in range(cores)],
+        "small": rate(lambda out: np.matmul(W, x, out=out), [np.empty((64, 32, 32), "float32") for _ in range(cores())],
                       2 * 2048 * 512 * 32, 60, repeats),
     }  # fmt: skip
     return {**rates, "gflops": max(rates.values())}

@@ -75,7 +75,7 @@ def of_rank(V: int, H: int, layers: int, B: int, T: int, steps: int, threads: in
     stream = mr.TextStream(text, T, batch_size)
     trainer = mr.Trainer(mr.CharLM(stream.vocabulary, H, H, layers), stream, parallel=parallel)
     with parallel.running(trainer), limited_to(threads), mr.use_workers(threads):
-        parallel.begin(trainer)
+        parallel.begin(trainer, math.inf)
         report = timed(lambda k: trainer.train_step(), steps)
         if ranks > 1:
             for length in LENGTHS:

@@ -87,7 +87,13 @@ def workers() -> int:
     chosen = _chosen.get()
     if chosen is not None:
         return chosen
-    return (_allowed.get() or _cores()) if _blas.can_be_limited else 1
+    return (_allowed.get() or cores()) if _blas.can_be_limited else 1
+
+
+@cache
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_automatic() -> bool:
@@ -236,12 +242,6 @@ def one_blas_thread() -> Iterator[None]:
         yield
     finally:
         blas.leave(block)
-
-
-@cache
-def _cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}

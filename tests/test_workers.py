@@ -79,7 +79,7 @@ def test_a_number_is_taken_as_it_is(number):
 
 
 def test_automatic_is_one_for_each_core(library, monkeypatch):
-    monkeypatch.setattr(workers, "_cores", lambda: 5)
+    monkeypatch.setattr(workers, "cores", lambda: 5)
     with use_workers("auto"):
         assert workers.workers() == 5 and is_automatic()
 

@@ -18,7 +18,7 @@ from minirnn.arrays import BackendError, module_of
 from minirnn.cli.console import Console, is_terminal, table
 from minirnn.cli.gradcheck import check
 from minirnn.devices import version
-from minirnn.workers import workers
+from minirnn.workers import cores, workers
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 EXTRAS = {
@@ -78,10 +78,9 @@ def _blas() -> str:
 
 
 def _threads() -> str:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limits = [f"{name}={os.environ[name]}" for name in THREADS if name in os.environ]
     shared = f"{workers()} may share a batch" if workers() > 1 else "a batch is not shared"
-    return f"{cores} cores to run on, {shared}; {', '.join(limits) or 'no limit set'}"
+    return f"{cores()} cores to run on, {shared}; {', '.join(limits) or 'no limit set'}"
 
 
 def _cupy() -> str:

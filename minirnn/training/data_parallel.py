@@ -27,7 +27,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -37,12 +37,22 @@ from minirnn.nn.module import flatten
 from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor
 from minirnn.training.callbacks import Callback
-from minirnn.workers import limited_to, use_workers
+from minirnn.workers import cores, limited_to, use_workers
 
 PIECES = 8  # of a batch of a deterministic run
 STALLED = 10.0  # seconds that a rank waits for the others, beyond three times what its own share took
 COMPARED_EVERY = 500  # steps between looks at whether all ranks still have the same parameters
 CHUNK = 2**28  # bytes sent at a time: MPI counts them with 31 bits
+
+
+class Piece(NamedTuple):
+    """What goes there and back at once: some columns of a batch."""
+
+    place: slice  # of the columns, in the batch
+    draws: int  # where the random streams stand before it: its masks are its own
+    inputs: np.ndarray
+    targets: np.ndarray
+    state: State | None
 
 
 class Alone:
@@ -58,8 +68,8 @@ class Alone:
         """A block for the length of a run; one that cannot be is refused before any callback has touched a file."""
         return nullcontext()
 
-    def begin(self, trainer: Any) -> None:
-        """All ranks start from where rank 0 is."""
+    def begin(self, trainer: Any, end: float) -> None:
+        """All ranks start from where rank 0 is, and will train as it does, up to the step ``end``."""
 
     def gradients(
         self, trainer: Any, inputs: np.ndarray, targets: np.ndarray, state: State | None
@@ -73,6 +83,10 @@ class Alone:
         trainer.optimizer.zero_grad()
         loss.backward()
         return (loss.array if trainer.looks_later else loss.item()), state
+
+    def cut(self, step: int, inputs: np.ndarray, targets: np.ndarray, state: State | None) -> Iterator[Piece]:
+        """The pieces of the batch of a step, whichever rank takes them."""
+        yield Piece(slice(0, len(inputs)), step, inputs, targets, state)
 
     def ends(self, trainer: Any) -> bool:
         """Whether the run is over, as all ranks see it."""
@@ -107,7 +121,9 @@ class OneRank:
     """A group of one: it needs no MPI."""
 
     rank, size = 0, 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def __init__(self) -> None:
+        self.cores = cores()
 
     def sum(self, buffer: np.ndarray) -> np.ndarray:
         return buffer
@@ -190,16 +206,17 @@ class DataParallel(Alone):
             yield
         self.ranks.awaited(False)
 
-    def begin(self, trainer: Any) -> None:
+    def begin(self, trainer: Any, end: float) -> None:
         """Sends model, optimizer and books of rank 0 to all others.
 
         Raises
         ------
         ValueError
-            If a rank trains on something else.
+            If a rank trains on something else, or with another learning rate, clipping or schedule.
         """
         if self.rank == 0:
-            file, books = io.BytesIO(), json.dumps(trainer.books() | {"stopping": trainer.stopping}).encode()
+            more = {"stopping": trainer.stopping, "settings": _settings(trainer, end)}
+            file, books = io.BytesIO(), json.dumps(trainer.books() | more).encode()
             arrays = {f"model/{name}": a for name, a in trainer.model.state_dict().items()} | trainer.arrays()
             np.savez(file, books=np.frombuffer(books, np.uint8), **arrays)
             self.ranks.share(file.getvalue())
@@ -211,6 +228,10 @@ class DataParallel(Alone):
             try:
                 trainer.model.load_state_dict(own)
                 trainer.resume(arrays, books)
+                mine, theirs = _settings(trainer, end), books["settings"]
+                for name in mine | theirs:
+                    if mine.get(name) != theirs.get(name):
+                        raise ValueError(f"its {name} is {mine.get(name)}, that of rank 0 {theirs.get(name)}")
             except (KeyError, ValueError) as error:
                 raise ValueError(f"rank {self.rank} does not train as rank 0 does: {error}") from error
             trainer.stopping = books["stopping"]  # somebody may have asked the first before it began
@@ -239,14 +260,12 @@ class DataParallel(Alone):
             return super().gradients(trainer, inputs, targets, state)
         if trainer.step and trainer.step % COMPARED_EVERY == 0:
             self._compare(trainer)
-        n, B = self.pieces, len(inputs)
-        places = [slice(k * B // n, (k + 1) * B // n) for k in range(n)]
-        buffer = Buffer(trainer, B)
+        buffer = Buffer(trainer, len(inputs))
 
         def there_and_back(k: int) -> np.ndarray:
-            return buffer.filled(k, n, places[k], inputs, targets, state)
+            return buffer.filled(self._piece(k, trainer.step, inputs, targets, state))
 
-        first, last = (r * n // self.size for r in (self.rank, self.rank + 1))
+        first, last = (r * self.pieces // self.size for r in (self.rank, self.rank + 1))
         mine = _tree_sum(there_and_back, first, last)
         if self.deterministic:
             rows = self.ranks.gather(mine)
@@ -256,6 +275,14 @@ class DataParallel(Alone):
         loss, new_state, stop = buffer.emptied(total)
         self._heed(trainer, stop)
         return loss, new_state
+
+    def cut(self, step: int, inputs: np.ndarray, targets: np.ndarray, state: State | None) -> Iterator[Piece]:
+        return (self._piece(k, step, inputs, targets, state) for k in range(self.pieces))
+
+    def _piece(self, k: int, step: int, inputs: np.ndarray, targets: np.ndarray, state: State | None) -> Piece:
+        n, B = self.pieces, len(inputs)
+        place = slice(k * B // n, (k + 1) * B // n)
+        return Piece(place, step * n + k, inputs[place], targets[place], _columns_of(state, place))
 
     def _compare(self, trainer: Any) -> None:
         import hashlib  # only here: a slow import
@@ -281,16 +308,14 @@ class Buffer:
         self.ends = np.cumsum([p.size for p in self.parameters])
         self.state: State | None = None  # of a piece: what that of the batch looks like
 
-    def filled(
-        self, k: int, n: int, place: slice, inputs: np.ndarray, targets: np.ndarray, state: State | None
-    ) -> np.ndarray:
-        """Piece ``k`` of ``n`` of the batch, there and back."""
+    def filled(self, piece: Piece) -> np.ndarray:
+        """A piece of the batch, there and back."""
         trainer = self.trainer
-        trainer.model.seek(trainer.step * n + k)  # random masks of its own
+        trainer.model.seek(piece.draws)
         trainer.optimizer.zero_grad()
-        loss, count, new = 0.0, trainer.training.counted(targets[place]), None
-        if place.stop > place.start:
-            mean, new = trainer.model.loss(inputs[place], targets[place], _columns_of(state, place))
+        loss, count, new = 0.0, trainer.training.counted(piece.targets), None
+        if len(piece.inputs):
+            mean, new = trainer.model.loss(piece.inputs, piece.targets, piece.state)
             mean.backward()
             loss = mean.item()
         self.state = new if trainer.training.carries_state else None
@@ -298,7 +323,7 @@ class Buffer:
         states = []
         for part in flatten(self.state):
             states.append(np.zeros((part.shape[0], self.columns, part.shape[2]), self.dtype))
-            states[-1][:, place] = part.numpy()
+            states[-1][:, piece.place] = part.numpy()
         end = int(self.ends[-1])
         buffer = empty((end + head.size + sum(part.size for part in states),), self.dtype)
         for p, section in zip(self.parameters, np.split(buffer[:end], self.ends[:-1]), strict=True):
@@ -324,6 +349,16 @@ class Buffer:
             tuple(states) if isinstance(self.state, tuple) else states[0] if states else None,
             stops > 0,
         )
+
+
+def _settings(trainer: Any, end: float) -> dict[str, float | None]:
+    """What decides on the steps and stands in no checkpoint; further ahead, the parameters will have been compared."""
+    settings = {"clip_norm": trainer.clip_norm, "clip_value": trainer.clip_value}
+    for step in range(trainer.step, int(min(end, trainer.step + COMPARED_EVERY))):
+        settings[f"lr at step {step + 1}"] = trainer.lr_at(step)
+        if trainer.teacher_forcing is not None:
+            settings[f"teacher_forcing at step {step + 1}"] = trainer.teacher_forcing(step)
+    return {name: None if value is None else float(value) for name, value in settings.items()}
 
 
 def _columns_of(state: State | None, place: slice) -> State | None:
@@ -358,7 +393,7 @@ class Mpi:
         self.in_place, self.world = MPI.IN_PLACE, MPI.COMM_WORLD
         self.rank, self.size = self.world.Get_rank(), self.world.Get_size()
         beside = self.world.Split_type(MPI.COMM_TYPE_SHARED).Get_size()
-        self.cores = max(1, OneRank.cores // beside)
+        self.cores = max(1, cores() // beside)
         self.met = time.monotonic()  # when all were in one place last
         self.awaited(True)  # from the start: the others will come to where this one fails
         if self.size > 1:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from minirnn.arrays import Array, xp_of
 from minirnn.nn.module import flatten
-from minirnn.nn.recurrent import State
 from minirnn.tape import pull_back, watching
+from minirnn.training.data_parallel import Piece
 
 
 class _FoundError(Exception):
     """What is not finite first; ends the step that is taken for its sake."""
 
 
-def first_not_finite(model: Any, draws: int, inputs: Any, targets: Any, state: State | None) -> str:
+def first_not_finite(model: Any, pieces: Iterable[Piece]) -> str:
     """Names what was first not to be finite: a parameter, the state, or what a rule or its pullback returned.
 
     Parameters
     ----------
     model : CharLM or Seq2Seq
         Its gradients stay as they are.
-    draws : int
-        Where its random streams stood before the step: dropout drops the same.
-    inputs, targets, state
-        What ``model.loss`` was given.
+    pieces : iterable of Piece
+        What ``model.loss`` was given, and where its random streams stood: dropout drops the same.
 
     Returns
     -------
@@ -46,12 +44,14 @@ def first_not_finite(model: Any, draws: int, inputs: Any, targets: Any, state: S
     try:
         for name, p in model.named_parameters():
             look(f"the parameter {name}", [p.array])
-        if state is not None:
+        for _, draws, inputs, targets, state in pieces:
+            if not len(inputs):
+                continue
             look("the state that was carried into the step", [part.array for part in flatten(state)])
-        model.seek(draws)
-        with np.errstate(all="ignore"), watching(look):
-            loss, _ = model.loss(inputs, targets, state)
-            pull_back([loss], [xp_of(loss.array).ones(loss.shape, loss.dtype)])
+            model.seek(draws)
+            with np.errstate(all="ignore"), watching(look):
+                loss, _ = model.loss(inputs, targets, state)
+                pull_back([loss], [xp_of(loss.array).ones(loss.shape, loss.dtype)])
     except _FoundError as found:
         return str(found)
     return ""

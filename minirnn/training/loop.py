@@ -171,6 +171,10 @@ class Trainer:
         on_a_device = all(home_of(p.array) != "numpy" and p.dtype == "float32" for p in self.optimizer.parameters)
         return on_a_device and self.clip_value is None and self.optimizer.refuses()
 
+    def lr_at(self, step: int) -> float:
+        """Learning rate of the step that is taken after so many others."""
+        return self.base_lr * (self.schedule(step) if self.schedule else 1.0)
+
     def stop(self, reason: str, for_good: bool = False) -> None:
         """Asks the run to stop after the step under way; ``for_good`` holds when it is resumed, too."""
         self.stopping = reason
@@ -197,7 +201,7 @@ class Trainer:
         DivergenceError
             After many refused steps in a row.
         """
-        lr = self.base_lr * (self.schedule(self.step) if self.schedule else 1.0)
+        lr = self.lr_at(self.step)
         if not 0 <= lr < math.inf:
             raise DivergenceError(f"the schedule made the learning rate {lr} at step {self.step}")
         if self.teacher_forcing is not None:
@@ -286,7 +290,7 @@ class Trainer:
         first = ""
         if given is not None:
             with suppress(MemoryError), device_errors("a second look"):  # which is no reason to end a run
-                first = first_not_finite(self.model, step - 1, *given)
+                first = first_not_finite(self.model, self.parallel.cut(step - 1, *given))
         why = f"{error}; the first that is not finite: {first}" if first else str(error)
         if self.refused >= MOST_REFUSED:
             raise DivergenceError(f"{MOST_REFUSED} steps in a row were refused; the last: {why}")
@@ -342,7 +346,7 @@ class Trainer:
             with self.parallel.running(self):
                 for callback in self.callbacks:
                     callback.on_start(self)
-                self.parallel.begin(self)
+                self.parallel.begin(self, end)
                 while self.step < end and not self.parallel.ends(self):
                     self.train_step()
                     if self.step % self.training.batches_per_epoch == 0:

@@ -131,7 +131,7 @@ def four_cores(monkeypatch):
     blas = workers._Blas()
     blas.libraries = [None]  # there is one, which nobody here talks to
     monkeypatch.setattr(workers, "_blas", blas)
-    monkeypatch.setattr(workers, "_cores", lambda: 4)
+    monkeypatch.setattr(workers, "cores", lambda: 4)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tiny_runs import bits, tiny_model, tiny_stream
 from minirnn import Checkpoint, EarlyStopping, Seq2Seq, Trainer, load
 from minirnn.arrays import BackendError
 from minirnn.text import PairStream, TokenVocabulary
-from minirnn.training import Callback, DataParallel
+from minirnn.training import Callback, DataParallel, step_decay
 from minirnn.training.data_parallel import OneRank, _tree_sum
 from minirnn.training.sealed import read_sealed
 
@@ -208,6 +208,36 @@ def test_a_rank_with_another_text_is_found():
 
     with pytest.raises(ValueError, match="rank 1 does not train as rank 0 does"):
         on_ranks(2, task)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"lr": 0.01}, r"its lr at step 1 is 0\.01, that of rank 0 0\.002"),
+        ({"clip_norm": 1}, r"its clip_norm is 1\.0, that of rank 0 5\.0"),
+        ({"clip_norm": None, "clip_value": 1.0}, r"its clip_norm is None, that of rank 0 5\.0"),
+        ({"schedule": step_decay(3, 0.5)}, r"its lr at step 4 is 0\.001, that of rank 0 0\.002"),
+        ({"teacher_forcing": lambda step: 0.5}, r"its teacher_forcing at step 1 is 0\.5, that of rank 0 None"),
+    ],
+)
+def test_a_rank_with_other_settings_is_found(settings, told):
+    def task(parallel):
+        stream = tiny_stream()
+        own = settings if parallel.rank == 1 else {}
+        return _trained(Trainer(tiny_model(stream), stream, parallel=parallel, **own), 4)
+
+    with pytest.raises(ValueError, match=f"^rank 1 does not train as rank 0 does: {told}$"):
+        on_ranks(2, task)
+
+
+def test_settings_are_not_compared_beyond_the_end_of_a_run():
+    def task(parallel):
+        stream = tiny_stream()
+        own = {"schedule": step_decay(3, 0.5)} if parallel.rank else {}
+        return _trained(Trainer(tiny_model(stream), stream, parallel=parallel, **own), 3)
+
+    first, second = on_ranks(2, task)
+    assert bits(first.model) == bits(second.model)
 
 
 def test_ranks_that_have_drifted_apart_are_found(monkeypatch):

@@ -5,11 +5,13 @@ import warnings
 
 import numpy as np
 import pytest
+from rank_threads import on_ranks
 from tiny_runs import bits, tiny_model, tiny_stream
 
 from minirnn import CharLM, Checkpoint, DivergenceError, Trainer, differentiable, load, ops
 from minirnn.nn import Module, Parameter
 from minirnn.training import Plateau, loop
+from minirnn.training.data_parallel import Alone
 from minirnn.training.first_bad import first_not_finite
 
 
@@ -103,7 +105,7 @@ class Overflowing(Module):
 
 def test_the_first_rule_that_leaves_the_numbers_is_named_and_a_mask_of_infinities_is_not():
     with np.errstate(all="raise"):
-        assert first_not_finite(Overflowing(), 0, None, None, None) == "the output of exp, 2 of 2 numbers"
+        assert first_not_finite(Overflowing(), Alone().cut(0, [0], [0], None)) == "the output of exp, 2 of 2 numbers"
 
 
 def test_looking_for_what_is_not_finite_changes_nothing_and_finds_nothing_in_a_good_step():
@@ -111,8 +113,16 @@ def test_looking_for_what_is_not_finite_changes_nothing_and_finds_nothing_in_a_g
     trainer.run(steps=3)
     before = bits(trainer.model), {name: p.grad.tobytes() for name, p in trainer.model.named_parameters()}
     inputs, targets = trainer.training.batch(0, 3)
-    assert first_not_finite(trainer.model, 3, inputs, targets, trainer.state) == ""
+    assert first_not_finite(trainer.model, Alone().cut(3, inputs, targets, trainer.state)) == ""
     assert before == (bits(trainer.model), {name: p.grad.tobytes() for name, p in trainer.model.named_parameters()})
+
+
+def test_every_rank_finds_what_is_not_finite_in_the_piece_where_it_is():
+    with pytest.warns(RuntimeWarning) as warned:  # of step 4 the second piece, with random masks of its own
+        on_ranks(2, lambda parallel: poisoned_trainer([2 * 3 + 1], parallel=parallel).run(steps=5))
+    assert len(warned) == 2
+    for warning in warned:
+        assert "the first that is not finite: the gradient that poison hands down" in str(warning.message)
 
 
 def test_moments_that_are_not_finite_are_not_saved(tmp_path):
