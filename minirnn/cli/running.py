@@ -8,7 +8,6 @@ import os
 import shlex
 import shutil
 import sys
-import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,7 +55,7 @@ def run(
         console.progress(total) as bar,
         np.errstate(all="ignore"),
     ):  # the trainer refuses what is not finite
-        progress = Progress(console, bar, end, minutes)
+        progress, ending = Progress(console, bar, end, minutes), _Ending(checkpoint, signals)
         callbacks: list[Callback] = [
             *([EarlyStopping(settings["patience"])] if settings["patience"] else []),
             Samples(directory / "samples.txt", task, settings["seed"], settings["sample_every"]),
@@ -64,15 +63,13 @@ def run(
             _Resumed(directory, config, settings["patience"], end, console),
             progress,
             StopWhenAsked(signals, console),
+            ending,
         ]
         trainer.run(epochs=settings["epochs"], steps=settings["steps"], max_minutes=minutes, callbacks=callbacks)
-        seconds = time.monotonic() - progress.began
     if trainer.parallel.rank:  # the first sums up
         return {}, signals.signum
-    val_loss, best = _losses(trainer, at_its_end=signals.signum is None)
-    if best is not None and trainer.best is not None and best < trainer.best:
-        checkpoint.keep_as_best(trainer)
-    summary = _summary(trainer, task, seconds, trainer.step - progress.first)
+    val_loss, best = ending.losses
+    summary = _summary(trainer, task, progress.seconds, trainer.step - progress.first)
     summary |= {"val_bits": val_loss and bits(val_loss), "best_bits": best and bits(best)}
     summary |= {"saved_step": checkpoint.saved_at, "directory": os.fspath(directory)}
     summary |= {"files": _draw(trainer, directory, summary, settings, task, console)}
@@ -106,6 +103,22 @@ class _Resumed(Callback):
                 f"{run} was finished: all its {trainer.step:,} steps are taken; more --epochs or --steps let it go on"
             )
         return f"going on with {run}, after step {trainer.step:,}"
+
+
+class _Ending(Callback):
+    """Looks at where the run has ended, which may be within an epoch, and keeps it if no epoch was better.
+
+    It writes, so it does that before another run may begin in the directory.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, signals: FirstPolite):
+        self.checkpoint, self.signals = checkpoint, signals
+        self.losses: tuple[float | None, float | None] = None, None
+
+    def on_end(self, trainer: Trainer) -> None:
+        self.losses = _, best = _losses(trainer, at_its_end=self.signals.signum is None)
+        if best is not None and trainer.best is not None and best < trainer.best:
+            self.checkpoint.keep_as_best(trainer)
 
 
 def _losses(trainer: Trainer, at_its_end: bool) -> tuple[float | None, float | None]:

@@ -80,11 +80,15 @@ class Progress(Callback):
     def __init__(self, console: Console, bar: Any, end: float, minutes: float | None):
         self.console, self.bar, self.end, self.minutes = console, bar, end, minutes
         self.began, self.first, self.shown = time.monotonic(), 0, 0
+        self.seconds = 0.0  # that the run has taken, once it is over
 
     def on_start(self, trainer: Trainer) -> None:
         self.began, self.first, self.shown = time.monotonic(), trainer.step, len(trainer.history)
         if self.bar is not None and math.isfinite(self.end):
             self.bar.n = self.bar.initial = trainer.step
+
+    def on_end(self, trainer: Trainer) -> None:
+        self.seconds = time.monotonic() - self.began
 
     def on_step(self, trainer: Trainer) -> None:
         try:

@@ -3,6 +3,8 @@
 import errno
 import json
 import math
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -13,7 +15,7 @@ from minirnn.cli.tasks import Characters
 from minirnn.lens import learning_curve
 from minirnn.testing import strict_cupy
 from minirnn.text import TextStream
-from minirnn.training import AdamW, Trainer, evaluate, load
+from minirnn.training import AdamW, Checkpoint, Trainer, evaluate, load
 from minirnn.training import checkpoint as checkpoint_module
 
 FILES = {"config.toml", "last.npz", "last.previous.npz", "best.npz", "log.jsonl", "samples.txt"}
@@ -161,6 +163,23 @@ def test_a_run_that_ends_better_within_an_epoch_than_after_any_keeps_that_model(
     validated = evaluate(trained, TextStream(TEXT, 10, 4).split(0.1)[1]) / math.log(2)
     assert record["best_bits"] == record["val_bits"] == pytest.approx(validated)
     assert json.loads(cli("inspect", run, "--json").out)["training"]["best"] > validated * math.log(2)
+
+
+def test_the_best_within_an_epoch_is_written_while_no_other_run_can_begin_there(cli, text, tmp_path, monkeypatch):
+    refused = []
+
+    class Watched(Checkpoint):
+        def keep_as_best(self, trainer):
+            told = subprocess.run([sys.executable, "-c", CLAIM, self.directory], capture_output=True, text=True)
+            refused.append("BlockingIOError" in told.stderr)
+            super().keep_as_best(trainer)
+
+    monkeypatch.setattr("minirnn.cli.running.Checkpoint", Watched)
+    assert cli("train", text, "-o", tmp_path / "run", *SMALL, "--steps", 19 + 9).code == 0
+    assert refused == [True]
+
+
+CLAIM = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)"
 
 
 def test_the_best_within_an_epoch_is_forgotten_by_a_run_that_goes_on(cli, text, tmp_path):
