@@ -63,7 +63,7 @@ struct There {
 };
 
 // Forward. A quad of the cell is one unit. weight(unit, row, k) tells its row for h_{t-1} (k < H) and fed_{t-1}, and
-// cell(h, t, unit, column, h_prev, sum) sends h_t to where h is.
+// cell(t, unit, column, h_prev, sum, send) makes h_t and sends it.
 template <class Weight, class Cell> __device__ void there(const There &d, Weight weight, Cell cell) {
     extern __shared__ float4 shared[];
     const int H = d.H, K = d.K, F = d.F, A = d.A, B = d.B, S = d.S, C = d.W_out ? F : 0;
@@ -89,7 +89,8 @@ template <class Weight, class Cell> __device__ void there(const There &d, Weight
         each_tile(quads, B, states, [=](int q, int column) {
             const int unit = blockIdx.y * quads + q;
             const float *x = reinterpret_cast<const float *>(tile) + place(in, min(unit, H - 1), threadIdx.x % TILE);
-            cell(h, t, unit, column, *x, [=] { return product(weights + q * in, tile, in); });  // (1, 2)
+            const auto sum = [=] { return product(weights + q * in, tile, in); };
+            cell(t, unit, column, *x, sum, [=](int k, float x) { send(h + (long long)k * B + column, x); });  // (1, 2)
         });
         float *q_t = d.qs + (long long)t * B * A;
         const auto state = [=](int first) { receive(tile, H, h, H, B, first, true, d.stalled); };
@@ -173,8 +174,8 @@ extern "C" __global__ void __launch_bounds__(512, 1) attentive_lstm(
         const long long at = (long long)row * H + unit;
         return k < H ? W_hh[at * H + k] : W_fed[at * K + k - H];
     };
-    there(d, weight, [=](float *h, int t, int unit, int column, float, auto sum) {
-        lstm_lanes(h, a_xs, cs, gates, t, unit, column, H, B, sum);
+    there(d, weight, [=](int t, int unit, int column, float, auto sum, auto send) {
+        lstm_lanes(a_xs, cs, gates, t, unit, column, H, B, sum, send);
     });
 }
 
@@ -214,8 +215,8 @@ extern "C" __global__ void __launch_bounds__(512, 1) attentive_gru(
         const long long at = min(row, 2) * (long long)H + unit;
         return k < H ? W_hh[at * H + k] : W_fed[at * K + k - H];
     };
-    there(d, weight, [=](float *h, int t, int unit, int column, float h_prev, auto sum) {
-        gru_lanes(h, a_xs, b_hn, gates, h_prev, t, unit, column, H, B, sum);
+    there(d, weight, [=](int t, int unit, int column, float h_prev, auto sum, auto send) {
+        gru_lanes(a_xs, b_hn, gates, h_prev, t, unit, column, H, B, sum, send);
     });
 }
 
@@ -346,7 +347,9 @@ template <class Weight, class Lane> __device__ void back(const Back &d, Weight w
                 bits = received(bits, word, d.stalled);  // sync: the look has been undone
                 asked = __uint_as_float(bits);
             }
-            lane(d.dh[here] + d.dhs[now] + asked, d.da + 4 * (now - here) + here);  // (3, 2)
+            float *da = d.da + 4 * (now - here) + here;
+            const auto to_all = [=](int block, float x) { send(da + (long long)block * H * B, x); };
+            lane(d.dh[here] + d.dhs[now] + asked, to_all);  // (3, 2)
         });
     }
 }
@@ -394,9 +397,9 @@ extern "C" __global__ void __launch_bounds__(512, 1) attentive_lstm_back(
     };
     back(d, weight, [=](int t, long long here) {
         const LstmLane lane(gates, cs, dc, t, here, (long long)H * B);
-        return [=](float dh_t, float *da) {
+        return [=](float dh_t, auto send) {
             dh[here] = 0;
-            lane.back(dh_t, da, dc + here);
+            lane.back(dh_t, dc + here, send);
         };
     });
 }
@@ -447,6 +450,6 @@ extern "C" __global__ void __launch_bounds__(512, 1) attentive_gru_back(
     back(d, weight, [=](int t, long long here) {
         const long long step = (long long)H * B;
         const GruLane lane(gates, hs[t * step + here], t, here, step);
-        return [=](float dh_t, float *dgates) { lane.back(dh_t, dgates, dh + here); };
+        return [=](float dh_t, auto send) { lane.back(dh_t, dh + here, send); };
     });
 }

@@ -2,17 +2,16 @@
 // rules/gru.py, there and back.
 #include "elementwise.cuh"
 #include "gru.cuh"
-#include "mailbox.cuh"
 
 // Forward. The four lanes 8 * row + b of a warp have one unit and one column, and the sums of r, z, s_n and of what is
-// added to a_n, if anything is. The lane of the last row is given r, z and s_n and makes candidate and new state.
-template <class Sum>
+// added to a_n, if anything is. The lane of the last row is given r, z and s_n and makes candidate and new state. sum and send
+// are those of sequence.cuh.
+template <class Sum, class Send>
 __device__ void gru_lanes(
-    float *h,           // (H, B) where h_t is sent
     const float *a_xs,  // (T, 3H, B)
     const float *b_hn,  // (H,) or null
     float *gates,       // (T, 4H, B) receives r z s_n n, or null
-    float h_prev, int t, int unit, int column, int H, int B, Sum sum)
+    float h_prev, int t, int unit, int column, int H, int B, Sum sum, Send send)
 {
     const long long step = (long long)H * B;
     const int row = threadIdx.x / 8, b = threadIdx.x % 8;
@@ -24,18 +23,16 @@ __device__ void gru_lanes(
     const float r = __shfl_sync(~0u, lane_has, b), z = __shfl_sync(~0u, lane_has, 8 + b);
     const float n = tanhf(a_x + s + r * __shfl_sync(~0u, lane_has, 16 + b));  // (3), in the last row
     if (is_ours && gates) gates[(t * 4 + row) * step + here] = row < 3 ? lane_has : n;
-    if (is_ours && row == 3) send(h + here, gru_unit(z, n, h_prev));  // (4)
+    if (is_ours && row == 3) send(unit, gru_unit(z, n, h_prev));  // (4)
 }
 
 // Backward. A lane has one unit and one column. The slopes wait for nobody: they are made before, and then h_t is asked.
 struct GruLane {
     float r, z, s_n, slope_n, slope_z;
-    long long step;
 
     __device__ GruLane(
         const float *gates,  // (T, 4H, B)
-        float h_prev, int t, long long here, long long HB)
-        : step(HB)
+        float h_prev, int t, long long here, long long step)
     {
         const float *gate = gates + t * 4 * step + here;
         const float n = gate[3 * step];
@@ -43,13 +40,14 @@ struct GruLane {
         slope_n = gru_slope_n(z, n), slope_z = gru_slope_z(z, n, h_prev);
     }
 
-    // The cotangents of s_n and of the pre-activations r z n; dh is left what h_prev gets through z.
-    __device__ void back(float dh_t, float *dgates, float *dh) const {
+    // dh is left what h_prev gets through z; send(block, x) makes x the lane's number in that block of the cotangents of s_n
+    // and of the pre-activations r z n.
+    template <class Send> __device__ void back(float dh_t, float *dh, Send send) const {
         const float da_n = dh_t * slope_n;                   // (4, 3)
         *dh = dh_t * z;                                      // (4)
-        send(dgates, da_n * r);                              // (3)
-        send(dgates + step, da_n * s_n * r * (1 - r));       // (3, 2)
-        send(dgates + 2 * step, dh_t * slope_z);             // (4, 2)
-        send(dgates + 3 * step, da_n);                       // (3)
+        send(0, da_n * r);                                   // (3)
+        send(1, da_n * s_n * r * (1 - r));                   // (3, 2)
+        send(2, dh_t * slope_z);                             // (4, 2)
+        send(3, da_n);                                       // (3)
     }
 };

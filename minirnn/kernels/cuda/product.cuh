@@ -51,6 +51,6 @@ __device__ float product(const float4 *weights, const float4 *tile, int K) {
 }
 
 // Quad q of the block times the tile.
-__device__ __forceinline__ float product_of(int q, const float4 *weights, float4 *tile, int K) {
+__device__ __forceinline__ float product_of(int q, const float4 *weights, const float4 *tile, float *, int K) {
     return product(weights + q * K, tile, K);
 }

@@ -3,7 +3,7 @@
 #include "sequence.cuh"
 
 // Forward. A quad is four units, and what travels is h.
-extern "C" __global__ void __launch_bounds__(512, 1) rnn_sequence(
+extern "C" __global__ void BLOCKS_ARE_SPREAD __launch_bounds__(512, 1) rnn_sequence(
     float *hs,          // (T, H, B), the mailbox
     const float *W_hh,  // (H, H)
     const float *a_xs,  // (T, H, B)
@@ -20,20 +20,20 @@ extern "C" __global__ void __launch_bounds__(512, 1) rnn_sequence(
     keep(weights, quads, H, [=](int quad, int row, int k) {
         return 4 * quad + row < H ? W_hh[(4LL * quad + row) * H + k] : 0.0f;
     });
-    const auto rows = [=](int t) { return t ? hs + (t - 1) * step : h_0; };
-    each_step(T, weights, tile, quads, H, B, stalled, rows, [=](int t, int quad, int column, auto sum) {
+    const auto out = [=](int t) { return hs + t * step; };
+    each_step(T, weights, tile, quads, H, B, stalled, h_0, out, [=](int t, int quad, int column, auto sum, auto send, auto) {
         const int unit = 4 * quad + threadIdx.x / TILE;
         const bool is_ours = unit < H && column < B;
         const long long now = t * step + (is_ours ? (long long)unit * B + column : 0);
         const float a_x = a_xs[now];
-        const float a = a_x + sum();               // (1)
-        if (is_ours) send(hs + now, tanhf(a));  // (2)
+        const float a = a_x + sum();           // (1)
+        if (is_ours) send(unit, tanhf(a));  // (2)
     });
 }
 
 // Backward. A quad is four units, its rows are columns of W_hh, and what travels is da. Step s goes back through
 // t = T - 1 - s; the last one only finishes dh of h_0.
-extern "C" __global__ void __launch_bounds__(512, 1) rnn_sequence_back(
+extern "C" __global__ void BLOCKS_ARE_SPREAD __launch_bounds__(512, 1) rnn_sequence_back(
     float *da,          // (T, H, B), the mailbox
     const float *W_hh,  // (H, H)
     const float *dhs,   // (T, H, B)
@@ -51,14 +51,14 @@ extern "C" __global__ void __launch_bounds__(512, 1) rnn_sequence_back(
     keep(weights, quads, H, [=](int quad, int row, int k) {
         return 4 * quad + row < H ? W_hh[(long long)k * H + 4 * quad + row] : 0.0f;
     });
-    const auto rows = [=](int s) { return s ? da + (T - s) * step : nullptr; };
-    each_step(T + 1, weights, tile, quads, H, B, stalled, rows, [=](int s, int quad, int column, auto sum) {
+    const auto out = [=](int s) { return da + (T - 1 - s) * step; };
+    each_step(T + 1, weights, tile, quads, H, B, stalled, nullptr, out, [=](int s, int quad, int column, auto sum, auto send, auto) {
         const int unit = 4 * quad + threadIdx.x / TILE, t = max(T - 1 - s, 0);
         const bool is_ours = unit < H && column < B;
         const long long here = is_ours ? (long long)unit * B + column : 0, now = t * step + here;
         const float h = hs[now], dh_loss = dhs[now];
         const float dh_next = s ? sum() : dh[here];  // (1)
         if (is_ours && s == T) dh[here] = dh_next;
-        if (is_ours && s < T) send(da + now, (dh_next + dh_loss) * (1 - h * h));  // (2)
+        if (is_ours && s < T) send(unit, (dh_next + dh_loss) * (1 - h * h));  // (2)
     });
 }

@@ -1,8 +1,8 @@
 // What product.cuh does, by tensor cores: the same rows and columns, and the same lane is told the same sum.
 //
 // Who owns what. Four quads stand together, sixteen rows, and so do four warps, a team. Each warp multiplies all sixteen
-// rows, but along k it takes every fourth block only: what it finds is a part of each sum. It lays the parts down behind
-// the tile, and the warp that has quad q of the team picks up the four parts of its own quad and adds them, always in the
+// rows, but along k it takes every fourth block only: what it finds is a part of each sum. It lays the parts down at
+// ``parts``, and the warp that has quad q of the team picks up the four parts of its own quad and adds them, always in the
 // same order. So all warps have the same to do, before the sum and after it.
 //
 // Why nobody waits for ever. A warp waits for the other three of its team only, and they come to the same sums: quads and
@@ -61,11 +61,13 @@ __device__ __forceinline__ void split(unsigned x, unsigned &great, unsigned &sma
 }
 #endif
 
-// Quad q of the block times the tile: lane l returns the sum of row l / 8 and column l % 8.
-__device__ float product_of(int q, const float4 *weights, float4 *tile, int K) {
+// Quad q of the block times the tile: lane l returns the sum of row l / 8 and column l % 8. For each team there is room for
+// four parts of its sums behind ``parts``.
+__device__ float product_of(int q, const float4 *weights, const float4 *tile, float *parts, int K) {
     const int lane = threadIdx.x, blocks = blocks_of(K), team = q / TEAM, member = q % TEAM;
     const uint4 *mine = reinterpret_cast<const uint4 *>(weights) + team * blocks * 32 + lane;
-    float *x = reinterpret_cast<float *>(tile), *parts = x + rows_of_tile(K) * TILE + team * TEAM * 16 * TILE;
+    const float *x = reinterpret_cast<const float *>(tile);
+    parts += team * TEAM * 16 * TILE;
     float sums[4] = {};
 #if PRECISION == THREE_TF32
     float corrections[4] = {};  // added among themselves, before they could vanish beside the sums

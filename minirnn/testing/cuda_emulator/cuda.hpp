@@ -11,6 +11,10 @@
 // coarsely a device rounds sums it does not say. Here they are as coarse as any was found to be, those of a V100: all that
 // is to be added is cut off, not rounded, behind the 24th bit of the largest (Fasi, Higham, Mikaitis and Pranesh 2021).
 //
+// So are clusters: with -DCLUSTER=n they are n blocks next to each other along y, as __cluster_dims__(1, CLUSTER, 1) asks.
+// What a thread writes into the shared memory of one of them arrives late, but before the thread comes to where the
+// cluster meets. To write to a block that has not begun, or has ended, is an error.
+//
 // What is not: a plain store arrives at once, loads are never early, and nothing is known of time or of registers.
 #pragma once
 
@@ -30,6 +34,7 @@
 #define __forceinline__ inline
 #define __restrict__
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
 #define PATIENCE 30000  // how often a kernel looks for what others should have sent, before it gives up
 
 using std::max;
@@ -74,6 +79,11 @@ constexpr unsigned LANES = 32;
 constexpr size_t STACK = 1 << 15, STRIP = 256;  // bytes
 constexpr unsigned char POISON = 0xFF;          // four of them are a NaN
 constexpr unsigned BARRIERS = 16;               // of a block, by number
+#ifdef CLUSTER
+constexpr unsigned TOGETHER = CLUSTER;          // blocks of a cluster
+#else
+constexpr unsigned TOGETHER = 1;
+#endif
 
 struct Fiber;
 
@@ -95,6 +105,9 @@ struct Warp {
 struct Block {
     Barrier barrier, numbered[BARRIERS];
     std::vector<unsigned char> shared;
+    bool has_begun;
+    Block *const *cluster;  // its blocks, by rank
+    Barrier *meeting;       // of the cluster
 };
 
 struct Fiber {
@@ -112,6 +125,7 @@ struct Store {  // on its way to memory
     void *word;
     uint64_t bits;
     size_t size;  // of the word, in bytes
+    Block *to;    // whose shared memory it goes to, if not to global memory
 };
 
 inline std::vector<Fiber> fibers;
@@ -142,11 +156,20 @@ inline double uniform() { return (draw() >> 11) * 0x1p-53; }
     _longjmp(outside, 1);
 }
 
-inline void deliver(size_t k) {
+inline const char *deliver(size_t k) {  // or says why not
     for (size_t first = 0; first < k; ++first)
         if (stores[first].word == stores[k].word) k = first;  // stores to one word keep their order
+    if (const Block *to = stores[k].to) {
+        if (!to->has_begun) return "a block wrote to another one's shared memory before that had begun";
+        if (!to->barrier.members) return "a block wrote to another one's shared memory after that had ended";
+    }
     memcpy(stores[k].word, &stores[k].bits, stores[k].size);  // of a little-endian machine
     stores.erase(stores.begin() + k);
+    return nullptr;
+}
+
+inline void deliver_or_leave(size_t k) {
+    if (const char *why = deliver(k)) leave(why);
 }
 
 [[noreturn]] inline void go_on() {
@@ -156,7 +179,7 @@ inline void deliver(size_t k) {
         for (Warp &warp : warps) warp.pace = draw() & 1 ? 1 : 0.02;
         haste = draw() & 1 ? 0.5 : 0.05;
     }
-    if (!stores.empty() && uniform() < haste) deliver(below(stores.size()));
+    if (!stores.empty() && uniform() < haste) deliver_or_leave(below(stores.size()));
     unsigned k;
     do k = below(ready.size());
     while (uniform() > ready[k]->warp->pace);
@@ -195,9 +218,11 @@ inline void depart(Barrier &barrier) {  // nobody waits for a thread that has en
 }
 
 inline void run_thread() {
+    current->home->has_begun = true;
     body(arguments);
     depart(current->warp->barrier);
     depart(current->home->barrier);
+    depart(*current->home->meeting);
     if (--living == 0) leave(nullptr);
     go_on();
 }
@@ -257,11 +282,14 @@ inline const char *launch(void (*kernel)(void **), void **given, dim3 grid, dim3
                           int without, long limit) {
     const unsigned size = block.x * block.y * block.z, per_block = (size + LANES - 1) / LANES;
     const unsigned count = grid.x * grid.y * grid.z;
+    if (grid.y % TOGETHER) return "the blocks of the grid along y make no whole clusters";
     body = kernel, arguments = given, gridDim = grid, blockDim = block;
     state = (seed + 1) * 0x9E3779B97F4A7C15ULL, switches = 0, most_switches = limit, left_out = without;
     fibers.assign(count * size, Fiber{});
     warps.assign(count * per_block, Warp{});
     blocks.assign(count, Block{});
+    std::vector<Barrier> meetings(count / TOGETHER);
+    std::vector<Block *> clusters(count);
     const std::unique_ptr<char[]> stacks(new char[fibers.size() * STACK]);  // not filled: little of it is ever used
     living = fibers.size(), ready.clear(), stores.clear();
     for (unsigned k = 0; k < fibers.size(); ++k) {
@@ -272,7 +300,11 @@ inline const char *launch(void (*kernel)(void **), void **given, dim3 grid, dim3
         fiber.lane = in_block % LANES;
         fiber.warp = &warps[b * per_block + in_block / LANES];
         fiber.home = &blocks[b];
-        ++fiber.warp->barrier.members, ++fiber.home->barrier.members;
+        const unsigned rank = fiber.block.y % TOGETHER;
+        const unsigned cluster = (fiber.block.z * (grid.y / TOGETHER) + fiber.block.y / TOGETHER) * grid.x + fiber.block.x;
+        clusters[cluster * TOGETHER + rank] = fiber.home;
+        fiber.home->cluster = &clusters[cluster * TOGETHER], fiber.home->meeting = &meetings[cluster];
+        ++fiber.warp->barrier.members, ++fiber.home->barrier.members, ++fiber.home->meeting->members;
         getcontext(&fiber.start);
         fiber.start.uc_stack.ss_sp = &stacks[k * STACK];
         fiber.start.uc_stack.ss_size = STACK;
@@ -281,7 +313,7 @@ inline const char *launch(void (*kernel)(void **), void **given, dim3 grid, dim3
     }
     for (Block &b : blocks) b.shared.assign(shared + STRIP, POISON);
     if (!_setjmp(outside)) go_on();
-    while (!stores.empty()) deliver(0);
+    while (!stores.empty() && !failure) failure = deliver(0);
     for (Block &b : blocks)
         for (size_t k = shared; k < b.shared.size(); ++k)
             if (b.shared[k] != POISON) return "a block wrote past the end of its shared memory";
@@ -312,6 +344,19 @@ inline void meet(int barrier, int threads) {
     emulator::arrive(numbered);
 }
 
+inline void meet_cluster() {
+    for (size_t k = emulator::stores.size(); k--;)
+        if (emulator::stores[k].from == emulator::current) emulator::deliver_or_leave(k);
+    emulator::arrive(*emulator::current->home->meeting);
+}
+inline void store_in_cluster(float *word, int block, float x) {
+    if (block < 0 || block >= int(emulator::TOGETHER)) emulator::leave("there is no such block in the cluster");
+    emulator::Block *home = emulator::current->home, *to = home->cluster[block];
+    const size_t place = reinterpret_cast<unsigned char *>(word) - home->shared.data();
+    emulator::stores.push_back({emulator::current, to->shared.data() + place, __float_as_uint(x), sizeof x, to});
+    emulator::let_others();
+}
+
 inline unsigned tf32(float x) { return x != x ? 0x7FFFFFFFu & ~0x1FFFu : (__float_as_uint(x) + 0x1000) & ~0x1FFFu; }
 inline unsigned bf16_pair(float low, float high) {
     const auto rounded = [](float x) {
@@ -340,7 +385,7 @@ template <class Word> Word load_relaxed(const Word *word) {
     return *word;
 }
 template <class Word> void store_relaxed(Word *word, decltype(Word{}) bits) {
-    emulator::stores.push_back({emulator::current, word, bits, sizeof bits});
+    emulator::stores.push_back({emulator::current, word, bits, sizeof bits, nullptr});
     emulator::let_others();
 }
 
