@@ -47,6 +47,8 @@ NUMBERS: dict[str, tuple[Any, Any]] = {  # kind of dtype -> which numbers it tak
 DTYPES = {name: np.dtype(kind) for name, kind in TYPES.items()}
 GRID, BLOCK, THREADS = (2**31 - 1, 65535, 65535), (1024, 1024, 64), 1024  # what every device allows
 UNASKED = 48 * 1024  # bytes of shared memory that a block gets without asking
+PORTABLE = 8  # blocks of a cluster that every device with clusters takes
+NON_PORTABLE = 14  # CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED: more than that are asked for
 NULL = np.uintp(0)
 
 _INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
@@ -126,6 +128,7 @@ def launch(
     *arguments: Any,
     shared: int = 0,
     cooperative: bool = False,
+    cluster: int = 1,
     macros: Sequence[str] = (),
 ) -> None:
     """Launches a kernel of ``cuda/<source>.cu`` on the current device and stream; when first wanted it is compiled.
@@ -143,6 +146,10 @@ def launch(
     cooperative : bool
         Whether blocks wait for each other, so that all have to run at once. Such a grid needs a second dimension: from
         one that has none CuPy silently cuts off what does not fit on the device.
+    cluster : int
+        How many blocks, next to each other along the second dimension of the grid, are a cluster. CuPy cannot ask for
+        it: the source does, by ``__cluster_dims__(1, CLUSTER, 1)``, and for each size it is compiled anew. Clusters know
+        devices of compute capability 9.0 and more; whether one takes as many as that it says when asked.
     macros : sequence of str
         ``"NAME=value"``, what the source leaves to whoever compiles it. With others it is another kernel.
 
@@ -151,8 +158,8 @@ def launch(
     TypeError
         If an argument is not what the kernel declares, or if there are too few or too many of them.
     ValueError
-        If there is no such kernel, an array is not contiguous, a number too large for its type, or the grid, the block
-        or the shared memory larger than a device allows.
+        If there is no such kernel, an array is not contiguous, a number too large for its type, the grid, the block or
+        the shared memory larger than a device allows, or the grid is not made of whole clusters.
     """
     cupy, kernels = sys.modules["cupy"], kernels_in(source_of(f"{source}.cu"))
     if kernel not in kernels:
@@ -165,6 +172,11 @@ def launch(
     _check_extent(kernel, "block", block, 1, BLOCK, THREADS)
     if cooperative and prod(grid) > 1 and prod(grid[1:]) == 1:
         raise ValueError(f"{kernel} needs a second dimension of its grid to be cooperative, got {tuple(grid)}")
+
+    if cluster > 1:
+        if len(grid) < 2 or grid[1] % cluster:
+            raise ValueError(f"{kernel} needs clusters of {cluster} blocks along the second dimension, got {tuple(grid)}")
+        macros = *macros, f"CLUSTER={cluster}"
 
     real, device = _real(kernel, parameters, arguments), cupy.cuda.runtime.getDevice()
     given: list[Any] = []
@@ -187,6 +199,8 @@ def launch(
         if shared > most:
             raise ValueError(f"{kernel} may have at most {most} bytes of shared memory in a block, got {shared}")
         function.max_dynamic_shared_size_bytes = shared
+    if cluster > PORTABLE:
+        cupy.cuda.driver.funcSetAttribute(function.kernel.ptr, NON_PORTABLE, 1)
     if prod(grid):  # CuPy would make one block of none
         function(tuple(grid), tuple(block), tuple(given), shared_mem=shared)
 

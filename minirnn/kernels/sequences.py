@@ -3,7 +3,8 @@
 A step loop asks the host for two launches a step, and the device waits for the host. Here a layer's T steps are one
 launch: the recurrent matrix stays in the shared memory of the device, and blocks pass the state to each other. How they
 do stands at the top of ``cuda/sequence.cuh``; how tensor cores multiply, where they are asked to, in
-``cuda/tensor_product.cuh``.
+``cuda/tensor_product.cuh``. There are two scopes: all blocks of a column are one cluster, whose blocks write into each
+other's shared memory, or they are anywhere on the device, and go through global memory.
 
 No device has measured these kernels yet. Until one has, they run only where ``use_whole_sequences`` asks for them.
 """
@@ -12,13 +13,14 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from contextvars import ContextVar
-from math import ceil
+from math import ceil, inf
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minirnn.kernels.launching import launch
+from minirnn.kernels.launching import PORTABLE, launch
 
 WARPS = 16  # of a block
 LANES = 32
@@ -27,8 +29,13 @@ EMPTY = 0xFFFFFFFF  # a word of the mailbox that has not come
 QUAD = 4  # rows
 WORD = 4  # bytes
 TENSOR_CORES = 8  # that know tf32 and bf16: from this compute capability on
+CLUSTERS = 9  # likewise
+TOGETHER = 2, 4, 8, 16  # blocks of a cluster
+REFUSED = 912  # CUDA_ERROR_INVALID_CLUSTER_SIZE: what the driver says of a cluster that the device cannot hold
 
 _asked: ContextVar[str | None] = ContextVar("minirnn_whole_sequences", default=None)  # in which precision, if at all
+_scopes: ContextVar[tuple[str, ...] | None] = ContextVar("minirnn_scopes", default=None)  # asked for, if any were
+_refused: set[tuple[Any, int, int]] = set()  # (module, device, blocks of a cluster) of which the device takes no more
 _stalled: dict[tuple[Any, int], Any] = {}  # (module, device) -> the word in which its kernels say that they gave up
 
 
@@ -67,12 +74,19 @@ PRECISIONS = {
 }
 
 
+SCOPES: list[tuple[float, float, tuple[str, ...]]] = [  # the one place for what a device has measured
+    # hidden size and batch at most, and what is tried one after the other for them; the first row that holds is taken
+    (inf, inf, ("cluster", "grid")),  # a guess: to meet in a cluster should take less than a way through global memory
+]
+
+
 class Plan(NamedTuple):
     """How a kernel is spread over the device."""
 
     grid: tuple[int, int]  # groups of columns, slices of the matrix
     quads: int  # of a slice
     shared: int  # bytes, of a block
+    cluster: int = 1  # blocks, if they are clusters
 
 
 class StalledError(RuntimeError):
@@ -104,10 +118,14 @@ class use_whole_sequences:  # noqa: N801  # called like a function, and used in 
         The last three need a device of compute capability 8.0. Their errors were seen where tensor cores are imitated,
         with sums as coarse as any device is known to make them; neither these nor their speed has a device measured.
 
+    scopes : sequence of {"cluster", "grid"}, optional
+        How blocks reach each other: in clusters, which need compute capability 9.0 and hold less, or over all of the
+        grid. They are tried one after the other; if nothing is said, as ``SCOPES`` has it for the sizes at hand.
+
     Raises
     ------
     ValueError
-        If there is no such precision; nothing has changed then.
+        If there is no such precision or scope; nothing has changed then.
     StalledError
         At the end of the ``with`` block, if a kernel waited in vain. To know it the host waits for the device.
 
@@ -116,16 +134,20 @@ class use_whole_sequences:  # noqa: N801  # called like a function, and used in 
     The choice belongs to the current context: another thread is never affected.
     """
 
-    def __init__(self, on: bool = True, precision: str = "float32"):
+    def __init__(self, on: bool = True, precision: str = "float32", scopes: Sequence[str] | None = None):
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}; got {precision!r}")
+        if scopes is not None and (not scopes or not set(scopes) <= {"cluster", "grid"}):
+            raise ValueError(f"scopes must be of 'cluster' and 'grid'; got {scopes!r}")
         self._token = _asked.set(precision if on else None)
+        self._scopes = _scopes.set(scopes if scopes is None else tuple(scopes))
 
     def __enter__(self) -> use_whole_sequences:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
         _asked.reset(self._token)
+        _scopes.reset(self._scopes)
         if kind is None:
             check_stalled()
 
@@ -153,35 +175,54 @@ def check_stalled() -> None:
             raise StalledError(f"on device {device} a kernel waited in vain for what another block should have sent")
 
 
-def plan(kernel: str, H: int, B: int, processors: int, memory: int, precision: str = "float32") -> Plan | None:
+def plan(
+    kernel: str, H: int, B: int, processors: int, memory: int, precision: str = "float32", scope: str = "grid"
+) -> Plan | None:
     """How a kernel is spread over so many processors with so many bytes of shared memory each; None if it cannot be.
 
-    All blocks run at once, one on a processor. First as few tiles for each block as possible, since it takes them one
-    after the other; then as few quads, then as few blocks. This order is a guess: not measured. For tensor cores a
-    block has whole teams of quads, and room for the parts of their sums.
+    Over the grid all blocks run at once, one on a processor. First as few tiles for each block as possible, since it
+    takes them one after the other; then as few quads, then as few blocks. A cluster has one tile, twice, and they need
+    not all run at once. First none that only some devices take; then as few rounds of clusters as possible, then as few
+    quads, then as few blocks. Both orders are guesses: not measured. For tensor cores a block has whole teams of quads,
+    and room for the parts of their sums.
 
     Examples
     --------
     >>> plan("lstm_sequence", H=256, B=64, processors=132, memory=232448)
-    Plan(grid=(8, 16), quads=16, shared=73728)
+    Plan(grid=(8, 16), quads=16, shared=73728, cluster=1)
     >>> plan("lstm_sequence_back", H=2048, B=64, processors=132, memory=232448) is None
     True
     >>> plan("lstm_sequence", H=256, B=64, processors=132, memory=232448, precision="bf16")
-    Plan(grid=(8, 16), quads=16, shared=49152)
+    Plan(grid=(8, 16), quads=16, shared=49152, cluster=1)
+    >>> plan("lstm_sequence", H=256, B=64, processors=132, memory=232448, scope="cluster")
+    Plan(grid=(8, 8), quads=32, shared=147456, cluster=8)
     """
     (_, units, length), (_, team, depth, weight) = KERNELS[kernel], PRECISIONS[precision]
     quads, tiles, K = ceil(H / units), ceil(B / TILE), depth * ceil(length * H / depth)
     parts = team * QUAD * TILE * WORD if team > 1 else 0  # of the sums of a quad, a float32 from each warp
+
+    def each_of(slices: int) -> int:  # quads
+        return team * ceil(quads / slices / team)
+
+    def shared(each: int, tiles: int) -> int:
+        return each * (QUAD * K * weight + parts) + tiles * K * TILE * WORD
+
+    if scope == "cluster":
+        fit = [size for size in TOGETHER if size <= processors and shared(each_of(size), 2) <= memory]
+        rounds = {size: ceil(tiles / (processors // size)) for size in fit}
+        if not fit:
+            return None
+        size = min(fit, key=lambda size: (size > PORTABLE, rounds[size], each_of(size), size))
+        return Plan((tiles, size), each_of(size), shared(each_of(size), 2), size)
     found = []
     for groups in range(1, min(tiles, processors) + 1):
-        each = team * ceil(quads / (processors // groups) / team)
-        shared = each * (QUAD * K * weight + parts) + K * TILE * WORD
-        if shared <= memory:
-            found.append((ceil(tiles / groups), each, groups, shared))
+        each = each_of(processors // groups)
+        if shared(each, 1) <= memory:
+            found.append((ceil(tiles / groups), each, groups))
     if not found:
         return None
-    _, each, groups, shared = min(found)
-    return Plan((groups, ceil(quads / each)), each, shared)
+    _, each, groups = min(found)
+    return Plan((groups, ceil(quads / each)), each, shared(each, 1))
 
 
 def asked_for_whole(mailbox, *arrays) -> str | None:
@@ -202,30 +243,47 @@ def in_one_launch(
     if precision is None:
         return False
     cupy = sys.modules["cupy"]
-    device, (T, B), H = cupy.cuda.Device(), (len(mailbox), mailbox.shape[-1]), W_hh.shape[1]
+    device, B, H = cupy.cuda.Device(), mailbox.shape[-1], W_hh.shape[1]
     has = device.attributes
     if precision != "float32" and has["ComputeCapabilityMajor"] < TENSOR_CORES:
         warnings.warn(f"no tensor core of this device knows {precision}: steps are taken one at a time", stacklevel=3)
         return False
-    fits = plan(kernel, H, B, has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"], precision)
-    if fits is None:  # said once: Python shows a warning of the same words from the same place no more
-        warnings.warn(f"no {kernel} fits hidden size {H} on this device: steps are taken one at a time", stacklevel=3)
-        return False
-    mailbox.view(np.uint32).fill(EMPTY)
-    (source, *_), (groups, slices) = KERNELS[kernel], fits.grid
+    for scope in _scopes.get() or next(row[2] for row in SCOPES if row[0] >= H and row[1] >= B):
+        fits = plan(kernel, H, B, has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"], precision, scope)
+        if fits is None or (cupy, device.id, fits.cluster) in _refused:
+            continue
+        if scope == "cluster" and has["ComputeCapabilityMajor"] < CLUSTERS:
+            continue
+        try:
+            _launch(kernel, fits, PRECISIONS[precision].macros, given)
+        except cupy.cuda.driver.CUDADriverError as error:
+            if error.status != REFUSED:
+                raise
+            _refused.add((cupy, device.id, fits.cluster))  # a part of a device, say
+        else:
+            return True
+    # said once: Python shows a warning of the same words from the same place no more
+    warnings.warn(f"no {kernel} fits hidden size {H} on this device: steps are taken one at a time", stacklevel=3)
+    return False
+
+
+def _launch(kernel, fits, macros, given):
+    cupy, (mailbox, W_hh, *_), slices = sys.modules["cupy"], given, fits.grid[1]
+    if fits.cluster == 1:
+        mailbox.view(np.uint32).fill(EMPTY)
     launch(
-        source,
+        KERNELS[kernel].source,
         kernel,
-        (groups, slices),
+        fits.grid,
         (LANES, WARPS),
         *(x if x is None else cupy.ascontiguousarray(x) for x in given),
         stalled_word(),
-        T,
-        H,
-        B,
+        len(mailbox),
+        W_hh.shape[1],
+        mailbox.shape[-1],
         fits.quads,
         shared=fits.shared,
-        cooperative=slices > 1,  # a block that has the whole matrix waits for nobody else
-        macros=PRECISIONS[precision].macros,
+        cooperative=fits.cluster == 1 and slices > 1,  # a block that has the whole matrix waits for nobody else
+        cluster=fits.cluster,
+        macros=macros,
     )
-    return True

@@ -32,14 +32,14 @@ REGISTERS = {  # of a thread, at most: in float32, in float64. With 32 all the t
     "gru_gates_back": (24, 24),
     "gru_candidate_back": (24, 24),
     "gru_reset_back": (24, 24),
-    # those of whole sequences know float32 only, and the second figure is for tensor cores; with 128 one block of 512
-    # threads fits, and there is but one
-    "lstm_sequence": (96, 72),
-    "lstm_sequence_back": (104, 80),
-    "gru_sequence": (88, 64),
-    "gru_sequence_back": (104, 80),
-    "rnn_sequence": (88, 64),
-    "rnn_sequence_back": (96, 64),
+    # those of whole sequences know float32 only, the second figure is for tensor cores, and the third for clusters; with
+    # 128 one block of 512 threads fits, and there is but one
+    "lstm_sequence": (96, 72, 96),
+    "lstm_sequence_back": (104, 80, 112),
+    "gru_sequence": (88, 64, 96),
+    "gru_sequence_back": (104, 80, 104),
+    "rnn_sequence": (88, 64, 96),
+    "rnn_sequence_back": (96, 64, 96),
     "attentive_lstm": (128,),
     "attentive_lstm_back": (112,),
     "attentive_gru": (120,),
@@ -47,7 +47,9 @@ REGISTERS = {  # of a thread, at most: in float32, in float64. With 32 all the t
     "write_texts": (128,),
 }
 CUPY_TELLS = "-ftz=true", "--device-as-default-execution-space"
-HMMA, EXIT = 0x23C, 0x94D  # opcodes: a product by tensor cores in floating point, the end of a thread
+# opcodes: a product by tensor cores in floating point, the end of a thread, coming to a cluster's barrier, and waiting there
+HMMA, EXIT, COME, AWAIT = 0x23C, 0x94D, 0x9C7, 0xDC7
+CLUSTER_OF = 0x3D04  # in the notes on a kernel, before 12 bytes for the blocks of a cluster along each dimension
 SOURCES = (("", "float"), ("", "double"), ("_sequence", "float"))
 
 
@@ -84,25 +86,32 @@ def instructions(code: bytes) -> dict[str, list[int]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "real", "precision"),
-    [(f"{cell}{kind}", real, "float32") for cell in ("rnn", "lstm", "gru") for kind, real in SOURCES]
-    + [("rnn_sequence", "float", precision) for precision in PRECISIONS if precision != "float32"]
-    + [(f"{cell}_sequence", "float", "3xtf32") for cell in ("lstm", "gru")]  # which takes most; products are the same
-    + [(name, "float", "float32") for name in ("attentive_decoder", "generation")],
+    ("name", "real", "precision", "cluster"),
+    [(f"{cell}{kind}", real, "float32", 1) for cell in ("rnn", "lstm", "gru") for kind, real in SOURCES]
+    + [("rnn_sequence", "float", precision, 1) for precision in PRECISIONS if precision != "float32"]
+    + [(f"{cell}_sequence", "float", "3xtf32", 1) for cell in ("lstm", "gru")]  # takes most; products are the same
+    + [("lstm_sequence", "float", "float32", 16), ("gru_sequence", "float", "float32", 8)]
+    + [("rnn_sequence", "float", "float32", 4), ("rnn_sequence", "float", "3xtf32", 2)]
+    + [(name, "float", "float32", 1) for name in ("attentive_decoder", "generation")],
 )
-def test_a_source_compiles_without_a_word_and_spills_nothing(name, real, precision):
-    code, log = compiled(name, real, *PRECISIONS[precision].macros)
+def test_a_source_compiles_without_a_word_and_spills_nothing(name, real, precision, cluster):
+    macros = PRECISIONS[precision].macros + ((f"CLUSTER={cluster}",) if cluster > 1 else ())
+    code, log = compiled(name, real, *macros)
     assert code.startswith(b"\x7fELF")
     assert "warning" not in log
     used = dict(re.findall(r"Compiling entry function '(\w+)'.*?Used (\d+) registers", log, re.DOTALL))
     spills = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
     assert set(used) == set(kernels_in(source_of(f"{name}.cu")))
     assert spills == [("0", "0", "0")] * len(used)
+    which = 2 if cluster > 1 else real == "double" or precision != "float32"
     for kernel, registers in used.items():
-        assert int(registers) <= REGISTERS[kernel][real == "double" or precision != "float32"], kernel
+        assert int(registers) <= REGISTERS[kernel][which], kernel
     for kernel, opcodes in instructions(code).items():
         assert kernel in used and EXIT in opcodes  # they are read aright
         assert (HMMA in opcodes) == (precision != "float32"), kernel
+        assert (COME in opcodes) == (AWAIT in opcodes) == (cluster > 1), kernel
+    noted = struct.pack("<HH3I", CLUSTER_OF, 12, 1, cluster, 1)
+    assert code.count(noted) == (len(used) if cluster > 1 else 0) and (struct.pack("<HH", CLUSTER_OF, 12) in code) == (cluster > 1)
 
 
 def test_what_the_compiler_refuses_is_an_error():

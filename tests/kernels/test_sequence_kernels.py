@@ -22,6 +22,8 @@ from minirnn.kernels.sequences import (
 )
 from minirnn.testing import counting, cuda_emulator, strict_cupy
 from minirnn.testing.cuda_emulator import EmulationError, emulated
+from minirnn.testing.strict_cupy import device
+from minirnn.testing.strict_cupy.faults import CUDADriverError
 
 pytestmark = pytest.mark.skipif(bool(cuda_emulator.why_not()), reason=cuda_emulator.why_not())
 
@@ -38,8 +40,18 @@ SPREADS = {  # precision -> sizes and processors, so that in one of them each sy
 }
 
 
-def kernels_of(cell, precision="float32"):
-    return emulated(source_of(f"{cell}_sequence.cu"), options("float", *PRECISIONS[precision].macros))
+SCOPES = "grid", "cluster"
+
+
+@pytest.fixture(autouse=True)
+def _four(monkeypatch):
+    """Clusters are of four blocks, whatever the size: each size is another build."""
+    monkeypatch.setattr(sequences, "TOGETHER", (4,))
+
+
+def kernels_of(cell, precision="float32", cluster=1):
+    macros = PRECISIONS[precision].macros + ((f"CLUSTER={cluster}",) if cluster > 1 else ())
+    return emulated(source_of(f"{cell}_sequence.cu"), options("float", *macros))
 
 
 def example(cell, T, H, B, seed=0):
@@ -64,17 +76,19 @@ def expected(cell, inputs, dys):
 class Spread:
     """A kernel spread over few processors of little memory, so that there are several blocks, tiles and quads."""
 
-    def __init__(self, cell, seed=0, processors=6, warps=2, without=(), precision="float32"):
-        self.cell, self.kernels, self.seed, self.processors = cell, kernels_of(cell, precision), seed, processors
-        self.precision, self.warps = precision, warps * PRECISIONS[precision].team
+    def __init__(self, cell, seed=0, processors=6, warps=2, without=(), precision="float32", scope="grid", kernels=None):
+        self.cell, self.kernels, self.seed, self.processors = cell, kernels, seed, processors
+        self.precision, self.warps, self.scope = precision, warps * PRECISIONS[precision].team, scope
         self.without = dict(without)  # kernel -> the marked statement that it lacks
         self.stalled = np.zeros(1, np.uint32)
 
     def run(self, kernel, mailbox, W_hh, *arrays):
         T, H, B = len(mailbox), W_hh.shape[1], mailbox.shape[-1]
-        fits = plan(kernel, H, B, self.processors, 232448, self.precision)
+        fits = plan(kernel, H, B, self.processors, 232448, self.precision, self.scope)
+        assert (fits.cluster > 1) == (self.scope == "cluster")
         mailbox.view(np.uint32).fill(EMPTY)
-        self.kernels.run(
+        kernels = self.kernels or kernels_of(self.cell, self.precision, fits.cluster)
+        kernels.run(
             kernel,
             fits.grid,
             (LANES, self.warps),
@@ -126,12 +140,13 @@ def test_values_and_gradients_under_many_schedules(cell, sizes):
     inputs, dys = example(cell, *sizes), cotangents(cell, *sizes)
     right = expected(cell, inputs, dys)
     first = None
-    for seed in range(12 if sizes == SIZES[0] else 2):
-        spread = Spread(cell, seed, warps=1 + seed % 3)
-        found = computed(spread, inputs, dys)
-        assert distance(found, right) < 1e-5 / 3 and not spread.stalled
-        first = first or found
-        assert all((x == y).all() for x, y in zip(found, first, strict=True))  # no order of events changes a bit
+    for scope in SCOPES:
+        for seed in range(12 if sizes == SIZES[0] else 2):
+            spread = Spread(cell, seed, warps=1 + seed % 3, scope=scope)
+            found = computed(spread, inputs, dys)
+            assert distance(found, right) < 1e-5 / 3 and not spread.stalled
+            first = first or found  # no order of events changes a bit, nor does the way that columns travel
+            assert all((x == y).all() for x, y in zip(found, first, strict=True))
 
 
 def is_as_precise_as_said(precision, cell, found, right):
@@ -153,6 +168,13 @@ def test_tensor_cores_are_as_precise_as_they_are_said_to_be(cell, precision, siz
     found = computed(spread, inputs, dys)
     assert not spread.stalled and is_as_precise_as_said(precision, cell, found, right)
     assert all((x == y).all() for x, y in zip(found, computed(other, inputs, dys), strict=True))
+
+
+def test_clusters_have_tensor_cores():
+    inputs, dys = example("rnn", 2, 18, 3), cotangents("rnn", 2, 18, 3)
+    grid, cluster = (computed(Spread("rnn", precision="3xtf32", scope=scope), inputs, dys) for scope in SCOPES)
+    assert is_as_precise_as_said("3xtf32", "rnn", cluster, expected("rnn", inputs, dys))
+    assert all((x == y).all() for x, y in zip(cluster, grid, strict=True))
 
 
 def test_what_is_infinite_has_no_two_parts():
@@ -180,9 +202,62 @@ def test_every_synchronisation_is_needed(kernel, precision):
             return np.inf
 
     for statement, why in enumerate(kernels_of(cell, precision).marked):
-        if "NaN" in why or (precision == "float32" and "team" in why):
-            continue  # the next test has the first; there are no teams without tensor cores
+        if "NaN" in why:
+            continue  # the next tests have it
         assert any(error(seed, statement) > 1e-3 for seed in range(40)), why
+
+
+# What one meeting a step is there for, and that there are two tiles, as statements that can be left out one at a time
+TAKEN_APART = {
+    "        meet_cluster();  // sync: all have begun, this tile is there, and the other one has been read\n": """\
+        if (s == 0) meet_cluster();  // sync: begun
+        if (s == 2) meet_cluster();  // sync: wrong numbers
+        if (s != 0 && s != 2) meet_cluster();
+""",
+    "float *now = tiles + s % 2 * size, *next = tiles + (s + 1) % 2 * size;\n": """float *now = tiles, *next = tiles;
+        now += s % 2 * size, next += (s + 1) % 2 * size;  // sync: wrong numbers
+""",
+    "// sync: nobody is written to who may have ended\n": "// sync: ended\n",
+}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_makes_a_cluster_safe_is_needed(cell):
+    """Left out, and some schedule shows it: a block is written to before it has begun, or after it has ended, or two
+    blocks write and read at once."""
+    code = source_of(f"{cell}_sequence.cu")
+    for whole, apart in TAKEN_APART.items():
+        assert code.count(whole) == 1
+        code = code.replace(whole, apart)
+    kernels = emulated(code, options("float", "CLUSTER=4"))
+    inputs, dys = example(cell, 4, 5, 9), cotangents(cell, 4, 5, 9)
+    right = expected(cell, inputs, dys)
+
+    def outcome(seed, kernel, statement):
+        spread = Spread(cell, seed, without={kernel: statement}, scope="cluster", kernels=kernels)
+        try:
+            return "wrong numbers" if distance(computed(spread, inputs, dys), right) > 1e-3 else "nothing"
+        except EmulationError as error:
+            return str(error).rpartition(" that had ")[2]
+
+    assert set(kernels.marked) - {"all parts of the team's sums have been laid down"} == {"begun", "wrong numbers", "ended"}
+    for kernel in (f"{cell}_sequence", f"{cell}_sequence_back"):
+        for statement, sign in enumerate(kernels.marked):
+            if sign == "ended" and kernel.endswith("back"):
+                continue  # its last step has nothing to send
+            assert any(outcome(seed, kernel, statement) == sign for seed in range(40)), (kernel, statement, sign)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_in_a_cluster_a_nan_is_a_number_like_any_other(cell):
+    sizes = (3, 5, 9)
+    inputs, dys = example(cell, *sizes), cotangents(cell, *sizes)
+    inputs["a_xs"][1, 0, 3], dys[0][1, 0, 4] = np.nan, np.nan
+    hs, *_ = computed(Spread(cell, scope="cluster"), inputs, dys)
+    right = expected(cell, inputs, dys)
+    assert (np.isnan(hs) == np.isnan(right[0])).all() and np.isnan(hs[2, :, 3]).all() and not np.isnan(hs[..., 4]).any()
+    found = computed(Spread(cell, scope="cluster"), inputs, dys)
+    assert all((np.isnan(x) == np.isnan(y)).all() for x, y in zip(found, right, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -219,9 +294,9 @@ def test_every_wait_is_marked():
     """So that no synchronisation escapes the test that leaves them out."""
     for cell in CELLS:
         lines = source_of(f"{cell}_sequence.cu").splitlines()
-        waits = [line for line in lines if re.search(r"__sync|received\(|meet\(|NOT_A_NUMBER;", line)]
+        waits = [line for line in lines if re.search(r"__sync|received\(|meet(_cluster)?\(|NOT_A_NUMBER;", line)]
         waits = [line for line in waits if not line.startswith("__device__") and "return" not in line]
-        assert len(waits) == 5 and all("// sync: " in line for line in waits)
+        assert len(waits) == 6 and all("// sync: " in line for line in waits)
 
 
 # --- in the rules, on the device that is pretended --------------------------------------------------------------------
@@ -230,7 +305,7 @@ def test_every_wait_is_marked():
 @pytest.fixture
 def cp(monkeypatch):
     with strict_cupy() as cupy:
-        monkeypatch.setitem(cupy.cuda.Device.attributes, "MultiProcessorCount", 2)
+        monkeypatch.setitem(cupy.cuda.Device.attributes, "MultiProcessorCount", 4)
         monkeypatch.setattr(sequences, "WARPS", 2)
         yield cupy
 
@@ -253,9 +328,13 @@ def test_a_rule_takes_one_launch_there_and_one_back_if_asked_to(cp, cell):
     with use_whole_sequences():
         with use_whole_sequences(False):
             assert on_device(cp, cell, inputs, dys)[1] == many
-        whole, few = on_device(cp, cell, inputs, dys)
+        whole, _ = on_device(cp, cell, inputs, dys)
+        _, few = on_device(cp, cell, inputs, dys)
+    with use_whole_sequences(scopes=["grid"]):
+        other_way, two_more = on_device(cp, cell, inputs, dys)
     assert distance(whole, expected(cell, inputs, dys)) < 1e-5 / 3 > distance(by_steps, whole)
-    assert few < 20 < many
+    assert all((x == y).all() for x, y in zip(whole, other_way, strict=True))
+    assert two_more == few + 2 < 20 < many  # a mailbox has to be emptied before
 
 
 def test_a_rule_asks_for_tensor_cores_in_the_precision_wanted(cp, monkeypatch):
@@ -337,9 +416,106 @@ def test_plans_fill_the_device_and_no_more(precision):
     parts = {1: 0, 4: 4 * 32 * 4}[team]  # of a quad's 32 sums, in bytes
     for kernel, (_, units, length) in KERNELS.items():
         for H, B, processors in ((1, 1, 1), (100, 30, 132), (256, 64, 132), (512, 256, 132), (600, 3, 108)):
-            (groups, slices), quads, shared = plan(kernel, H, B, processors, 232448, precision)
+            (groups, slices), quads, shared, _ = plan(kernel, H, B, processors, 232448, precision)
             assert groups * slices <= processors and quads % team == 0
             K = -(-length * H // depth) * depth
             assert shared == K * 4 * (quads * weight + 8) + quads * parts <= 232448
             assert (slices - 1) * quads * units < H <= slices * quads * units  # all units, and no block without one
     assert plan("lstm_sequence", 8192, 1, 132, 232448, precision) is None
+
+
+# --- in which scope ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clusters(monkeypatch):
+    """What is launched, as pairs of a kernel and the blocks of its clusters."""
+    launched, real = [], sequences.launch
+
+    def look(source, kernel, *arguments, cluster, **options):
+        launched.append((kernel, cluster))
+        real(source, kernel, *arguments, cluster=cluster, **options)
+
+    monkeypatch.setattr(sequences, "launch", look)
+    monkeypatch.setattr(sequences, "_refused", set())
+    return launched
+
+
+def test_a_device_without_clusters_takes_the_grid(cp, clusters, monkeypatch):
+    inputs, dys = example("rnn", 8, 3, 2), cotangents("rnn", 8, 3, 2)
+    monkeypatch.setitem(cp.cuda.Device.attributes, "ComputeCapabilityMajor", 8)
+    with use_whole_sequences():
+        found, _ = on_device(cp, "rnn", inputs, dys)
+    assert distance(found, expected("rnn", inputs, dys)) < 1e-5
+    assert clusters == [("rnn_sequence", 1), ("rnn_sequence_back", 1)]
+    with use_whole_sequences(scopes=["cluster"]), pytest.warns(UserWarning, match="no rnn_sequence.* fits hidden size 3"):
+        on_device(cp, "rnn", inputs, dys)
+
+
+def test_so_does_one_that_refuses_a_cluster_and_it_is_asked_once(cp, clusters, monkeypatch):
+    monkeypatch.setattr(device, "CLUSTER", 2)
+    inputs, dys = example("rnn", 8, 3, 2), cotangents("rnn", 8, 3, 2)
+    with use_whole_sequences():
+        found, _ = on_device(cp, "rnn", inputs, dys)
+        on_device(cp, "rnn", inputs, dys)
+    assert distance(found, expected("rnn", inputs, dys)) < 1e-5
+    assert clusters == [("rnn_sequence", 4), *[("rnn_sequence", 1), ("rnn_sequence_back", 1)] * 2]
+
+
+def test_any_other_error_of_the_driver_is_raised(cp, monkeypatch):
+    def fail(*arguments, **options):
+        raise error
+
+    error = CUDADriverError(912)
+    error.status = 700
+    monkeypatch.setattr(sequences, "launch", fail)
+    with use_whole_sequences(), pytest.raises(CUDADriverError):
+        rules.rnn(*(cp.asarray(x, np.float32) for x in example("rnn", 2, 3, 2).values()))
+
+
+def test_sizes_may_say_in_which_scope(cp, clusters, monkeypatch):
+    monkeypatch.setattr(sequences, "SCOPES", [(3, 1, ("grid",)), (3, 8, ("cluster",)), *sequences.SCOPES])
+    with use_whole_sequences():
+        for H, B in ((3, 1), (3, 2), (4, 1)):
+            rules.rnn(*(cp.asarray(x, np.float32) for x in example("rnn", 2, H, B).values()))
+    assert [cluster for _, cluster in clusters] == [1, 4, 4]
+
+
+@pytest.mark.parametrize("scopes", [(), ("block",), "grid"])
+def test_an_unknown_scope_is_refused(scopes):
+    with pytest.raises(ValueError, match="^scopes must be of 'cluster' and 'grid'; got "):
+        use_whole_sequences(scopes=scopes)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_plans_of_clusters(precision, monkeypatch):
+    monkeypatch.undo()  # all sizes of clusters
+    _, team, depth, weight = PRECISIONS[precision]
+    parts = {1: 0, 4: 4 * 32 * 4}[team]
+    for kernel, (_, units, length) in KERNELS.items():
+        for H, B, processors in ((1, 1, 2), (100, 30, 132), (256, 64, 132), (160, 256, 7)):
+            (tiles, size), quads, shared, cluster = plan(kernel, H, B, processors, 232448, precision, "cluster")
+            K = -(-length * H // depth) * depth
+            assert size == cluster <= processors and tiles == -(-B // 8) and quads % team == 0
+            assert shared == K * 4 * (quads * weight + 16) + quads * parts <= 232448
+            assert H <= size * quads * units  # all units
+    assert plan("lstm_sequence", 8192, 1, 132, 232448, precision, "cluster") is None
+    assert plan("lstm_sequence", 8, 1, 1, 232448, precision, "cluster") is None
+
+
+def test_what_fits_a_cluster(monkeypatch):
+    """Hidden sizes in float32 on an H100: with 8 blocks, and with the 16 that not every device takes."""
+    monkeypatch.undo()
+    largest = {}
+    for kernel in KERNELS:
+        for H in range(16, 1200, 16):
+            if fits := plan(kernel, H, 64, 132, 232448, scope="cluster"):
+                largest[kernel, fits.cluster] = H
+    assert {kernel: (largest[kernel, 8], largest[kernel, 16]) for kernel in KERNELS} == {
+        "lstm_sequence": (320, 448),
+        "lstm_sequence_back": (272, 352),
+        "gru_sequence": (320, 448),
+        "gru_sequence_back": (320, 432),
+        "rnn_sequence": (608, 832),
+        "rnn_sequence_back": (608, 832),
+    }

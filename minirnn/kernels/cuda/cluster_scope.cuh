@@ -26,13 +26,14 @@ __device__ void each_step(int steps, const float4 *weights, float4 *tile, int qu
     }
     for (int s = 0; s < steps; ++s) {
         float *now = tiles + s % 2 * size, *next = tiles + (s + 1) % 2 * size;
-        meet_cluster();  // sync: this tile is there, and all of the cluster have read the other one
+        meet_cluster();  // sync: all have begun, this tile is there, and the other one has been read
         for (int q = threadIdx.y; q < quads; q += blockDim.y) {
             const auto sum = [=] { return product_of(q, weights, reinterpret_cast<float4 *>(now), parts, K); };
             const auto row = [=](int k) { return now[place(K, k, b)]; };
             const auto send = [=](int k, float x) {
                 out(s)[(long long)k * B + column] = x;
-                if (k >= K || s + 1 == steps) return;
+                if (k >= K) return;
+                if (s + 1 == steps) return;  // sync: nobody is written to who may have ended
 #pragma unroll
                 for (int block = 0; block < CLUSTER; ++block) store_in_cluster(next + place(K, k, b), block, x);
             };

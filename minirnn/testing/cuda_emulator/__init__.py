@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from functools import cache
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,12 @@ class Emulated:
     Attributes
     ----------
     marked : tuple of str
-        What each statement that can be left out is there for, in the words of its comment.
+        What each statement that is compiled and can be left out is there for, in the words of its comment.
     """
 
     def __init__(self, code: str, options: Sequence[str] = ()):
-        self.marked = tuple(why for _, _, why in _MARKED.findall(code))
-        numbers = iter(range(len(self.marked)))
-        code = _MARKED.sub(lambda found: f"{found[1]}if (emulator::holds({next(numbers)})) {{ {found[2]} }}", code)
+        whys, numbers = [why for _, _, why in _MARKED.findall(code)], count()
+        code = _MARKED.sub(lambda found: f"{found[1]}if (emulator::holds<{next(numbers)}>()) {{ {found[2]} }}", code)
         code = _SHARED.sub(r"\1 *\2 = reinterpret_cast<\1 *>(emulator::shared_memory());", code)
         entries = "\n".join(f"EMULATED({name})" for name in kernels_in(code))
         with tempfile.TemporaryDirectory() as folder:
@@ -66,6 +66,8 @@ class Emulated:
             if done.returncode:
                 raise EmulationError(f"g++ does not compile the kernels:\n{done.stderr}")
             self._library = ctypes.CDLL(str(library))
+        self._statements = sorted(takewhile(lambda number: number >= 0, map(self._library.marked_statement, count())))
+        self.marked = tuple(whys[number] for number in self._statements)
 
     def run(
         self,
@@ -116,7 +118,7 @@ class Emulated:
             _extent(block),
             ctypes.c_size_t(shared),
             ctypes.c_uint64(seed),
-            -1 if without is None else without,
+            -1 if without is None else self._statements[without],
             ctypes.c_long(switches),
         )
         if failure:

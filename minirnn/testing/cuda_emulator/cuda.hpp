@@ -1,6 +1,6 @@
 // CUDA C++ for g++: what a kernel finds here instead of a device. Every CUDA thread is a fiber with a stack of its own,
 // all of them share one thread of the system, and at every point where threads can notice each other a seeded
-// generator says who goes on. The same seed gives the same run, another one another order of events.
+// generator says who goes on, and which block begins when. The same seed gives the same run, another one another order of events.
 //
 // What is imitated: grids and blocks, __syncthreads, __syncwarp, warp shuffles, dynamic shared memory (poisoned with
 // NaN, with a strip behind it that nobody may write to), and relaxed loads and stores. A relaxed store reaches memory
@@ -132,12 +132,14 @@ inline std::vector<Fiber> fibers;
 inline std::vector<Fiber *> ready;
 inline std::vector<Warp> warps;
 inline std::vector<Block> blocks;
+inline std::vector<unsigned> later;  // blocks that have not begun
 inline std::vector<Store> stores;
 inline Fiber *current;
 inline jmp_buf outside;
 inline const char *failure;
 inline uint64_t state;
 inline double haste;  // how likely a store is to arrive before the next thread goes on
+inline double eager;  // likewise how likely a block is to begin
 inline size_t living;
 inline long switches, most_switches;
 inline int left_out;  // number of the marked statement that is skipped, if any
@@ -172,7 +174,14 @@ inline void deliver_or_leave(size_t k) {
     if (const char *why = deliver(k)) leave(why);
 }
 
+inline void begin_a_block() {
+    const unsigned k = below(later.size()), threads = fibers.size() / blocks.size();
+    for (unsigned rank = 0; rank < threads; ++rank) ready.push_back(&fibers[later[k] * threads + rank]);
+    later.erase(later.begin() + k);
+}
+
 [[noreturn]] inline void go_on() {
+    if (!later.empty() && (ready.empty() || uniform() < eager)) begin_a_block();
     if (ready.empty()) leave("deadlock: every thread waits at a barrier");
     if (++switches > most_switches) leave("the threads were switched too often: some of them wait for ever");
     if (switches % 4096 == 1) {  // now these warps are quick, now those; and so is memory
@@ -229,7 +238,16 @@ inline void run_thread() {
 
 inline unsigned char *shared_memory() { return current->home->shared.data(); }
 
-inline bool holds(int statement) { return statement != left_out; }
+namespace {  // of this library alone, and not of others that the process has loaded
+std::vector<int> &marked() {  // the statements that can be left out, if they are compiled: without templates nobody asks for
+    static std::vector<int> statements;
+    return statements;
+}
+template <int statement> struct Marked {
+    static inline const bool is_listed = (marked().push_back(statement), true);
+};
+template <int statement> bool holds() { return Marked<statement>::is_listed && statement != left_out; }
+}  // namespace
 
 template <class T> const Slot *show(const T &value) {  // to the lanes of the warp; returns what all of them show
     static_assert(sizeof(T) <= sizeof(Slot));
@@ -291,7 +309,7 @@ inline const char *launch(void (*kernel)(void **), void **given, dim3 grid, dim3
     std::vector<Barrier> meetings(count / TOGETHER);
     std::vector<Block *> clusters(count);
     const std::unique_ptr<char[]> stacks(new char[fibers.size() * STACK]);  // not filled: little of it is ever used
-    living = fibers.size(), ready.clear(), stores.clear();
+    living = fibers.size(), ready.clear(), later.clear(), stores.clear();
     for (unsigned k = 0; k < fibers.size(); ++k) {
         Fiber &fiber = fibers[k];
         const unsigned in_block = k % size, b = k / size;
@@ -309,9 +327,10 @@ inline const char *launch(void (*kernel)(void **), void **given, dim3 grid, dim3
         fiber.start.uc_stack.ss_sp = &stacks[k * STACK];
         fiber.start.uc_stack.ss_size = STACK;
         makecontext(&fiber.start, run_thread, 0);
-        ready.push_back(&fiber);
     }
     for (Block &b : blocks) b.shared.assign(shared + STRIP, POISON);
+    for (unsigned k = count; k--;) later.push_back(k);
+    eager = draw() & 1 ? 0.3 : 0.002;
     if (!_setjmp(outside)) go_on();
     while (!stores.empty() && !failure) failure = deliver(0);
     for (Block &b : blocks)
@@ -387,6 +406,10 @@ template <class Word> Word load_relaxed(const Word *word) {
 template <class Word> void store_relaxed(Word *word, decltype(Word{}) bits) {
     emulator::stores.push_back({emulator::current, word, bits, sizeof bits, nullptr});
     emulator::let_others();
+}
+
+extern "C" [[gnu::used]] inline int marked_statement(int k) {
+    return k < int(emulator::marked().size()) ? emulator::marked()[k] : -1;
 }
 
 #define EMULATED(kernel)                                                                                           \

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 from minirnn.testing.strict_cupy import counts
-from minirnn.testing.strict_cupy.faults import CUDARuntimeError, OutOfMemoryError
+from minirnn.testing.strict_cupy.faults import CUDADriverError, CUDARuntimeError, OutOfMemoryError
 
+PORTABLE, CLUSTER = 8, 16  # blocks of a cluster that it takes, and takes if a kernel was allowed to have so many
 UNASKED, SHARED = 48 * 1024, 227 * 1024  # bytes of shared memory that a block gets, and may ask for, on an H100
 
 
@@ -77,12 +78,22 @@ class Stream:
         counts.record_sync()
 
 
+non_portable: set[int] = set()  # kernels that were allowed more than a portable cluster, by their pointers
+
+
+def funcSetAttribute(f: int, attribute: int, value: int) -> None:  # noqa: N802
+    if (attribute, value) != (14, 1):  # CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED
+        raise NotImplementedError("the strict fake knows the attribute of larger clusters alone")
+    non_portable.add(f)
+
+
 _stream = Stream()
 cuda = SimpleNamespace(
     Device=Device,
     Stream=SimpleNamespace(null=_stream),
     get_current_stream=lambda: _stream,
     is_available=lambda: True,
+    driver=SimpleNamespace(CUDADriverError=CUDADriverError, funcSetAttribute=funcSetAttribute),
     memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
     runtime=SimpleNamespace(
         getDevice=lambda: 0,

@@ -25,6 +25,14 @@ class CUDARuntimeError(RuntimeError):
         self.status = status
 
 
+class CUDADriverError(RuntimeError):
+    """The same of what is asked of the driver, not of the runtime: launches. Of its errors this is the only one here."""
+
+    def __init__(self, status: int):
+        super().__init__({912: "CUDA_ERROR_INVALID_CLUSTER_SIZE: cluster misconfiguration"}[status])
+        self.status = status
+
+
 class OutOfMemoryError(MemoryError):
     """What CuPy's memory pool raises once the device has nothing more to give."""
 
@@ -34,6 +42,7 @@ class OutOfMemoryError(MemoryError):
 
 
 CUDARuntimeError.__module__ = "cupy_backends.cuda.api.runtime"  # the product code knows CuPy's errors by this
+CUDADriverError.__module__ = "cupy_backends.cuda.api.driver"
 OutOfMemoryError.__module__ = "cupy.cuda.memory"
 
 

@@ -4,15 +4,18 @@ or the emulator where it has none."""
 from __future__ import annotations
 
 import inspect
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from minirnn.kernels.launching import DTYPES, kernels_in
 from minirnn.testing.cuda_emulator import emulated
-from minirnn.testing.strict_cupy import counts
+from minirnn.testing.strict_cupy import counts, device
 from minirnn.testing.strict_cupy.array import ndarray
 from minirnn.testing.strict_cupy.device import SHARED, UNASKED
+from minirnn.testing.strict_cupy.faults import CUDADriverError
 from minirnn.testing.strict_cupy.twins import TWINS
 
 
@@ -38,11 +41,15 @@ class RawModule:
         return RawKernel(self.code, name, self.options, enable_cooperative_groups=self.enable_cooperative_groups)
 
 
+_pointers = count(1)
+
+
 class RawKernel:
     """A kernel of one's own.
 
     CuPy takes whatever it is given, and the device reads it as the declaration says. Here that is an error, as are an
-    array that is not contiguous, a number that is not of the declared type, and shared memory that was not asked for.
+    array that is not contiguous, a number that is not of the declared type, and shared memory that was not asked for. A
+    cluster of too many blocks is an error of the driver, as it is there.
     """
 
     def __init__(
@@ -57,8 +64,10 @@ class RawKernel:
         self.code, self.name, self.options = code, name, options
         self.enable_cooperative_groups = enable_cooperative_groups
         self.max_dynamic_shared_size_bytes = UNASKED
+        self.kernel = SimpleNamespace(ptr=next(_pointers))
         self._parameters = kernels_in(code)[name]
-        real = dict(option.removeprefix("-D").split("=") for option in options if "=" in option).get("REAL", "float")
+        macros = dict(option.removeprefix("-D").split("=") for option in options if "=" in option)
+        self._cluster, real = int(macros.get("CLUSTER", 1)), macros.get("REAL", "float")
         self._dtypes = DTYPES | {"REAL": DTYPES[real]}
 
     def __call__(self, grid: tuple, block: tuple, args: tuple, *, shared_mem: int = 0) -> None:
@@ -66,6 +75,9 @@ class RawKernel:
             raise TypeError(f"{self.name} takes a grid, a block and {len(self._parameters)} arguments, each as a tuple")
         if shared_mem > min(SHARED, self.max_dynamic_shared_size_bytes):
             raise ValueError(f"{self.name} did not ask for {shared_mem} bytes of shared memory, or asked in vain")
+        allowed = device.CLUSTER if self.kernel.ptr in device.non_portable else device.PORTABLE
+        if self._cluster > min(allowed, device.CLUSTER) or (*grid, 1)[1] % self._cluster:
+            raise CUDADriverError(912)
         given = [self._read(x, *parameter) for x, parameter in zip(args, self._parameters, strict=True)]
         if twin := TWINS.get(self.name):
             twin(*given[: len(inspect.signature(twin).parameters)])
