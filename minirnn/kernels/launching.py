@@ -52,7 +52,7 @@ NON_PORTABLE = 14  # CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED: more t
 NULL = np.uintp(0)
 
 _INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
-_KERNEL = re.compile(r'extern "C" __global__[^(]*?(?:__launch_bounds__\([^)]*\)\s*)?\b(\w+)\(\n(.*?)\)\s*\{', re.DOTALL)
+_KERNEL = re.compile(r'extern "C" __global__[^(]*?(?:__\w+__\([^)]*\)\s*)*\b(\w+)\(\n(.*?)\)\s*\{', re.DOTALL)
 _PARAMETER = re.compile(r"\s*(?:const )?([\w ]+?) (\*?)(\w+),?(?:\s*//(.*))?")
 
 
@@ -148,8 +148,8 @@ def launch(
         one that has none CuPy silently cuts off what does not fit on the device.
     cluster : int
         How many blocks, next to each other along the second dimension of the grid, are a cluster. CuPy cannot ask for
-        it: the source does, by ``__cluster_dims__(1, CLUSTER, 1)``, and for each size it is compiled anew. Clusters know
-        devices of compute capability 9.0 and more; whether one takes as many as that it says when asked.
+        it: the source does, by ``__cluster_dims__(1, CLUSTER, 1)``, and for each size it is compiled anew. From compute
+        capability 9.0 on; a device that does not take so many answers with an error of the driver, status 912.
     macros : sequence of str
         ``"NAME=value"``, what the source leaves to whoever compiles it. With others it is another kernel.
 
@@ -175,7 +175,9 @@ def launch(
 
     if cluster > 1:
         if len(grid) < 2 or grid[1] % cluster:
-            raise ValueError(f"{kernel} needs clusters of {cluster} blocks along the second dimension, got {tuple(grid)}")
+            raise ValueError(
+                f"{kernel} needs clusters of {cluster} blocks along the second dimension, got {tuple(grid)}"
+            )
         macros = *macros, f"CLUSTER={cluster}"
 
     real, device = _real(kernel, parameters, arguments), cupy.cuda.runtime.getDevice()

@@ -32,8 +32,8 @@ REGISTERS = {  # of a thread, at most: in float32, in float64. With 32 all the t
     "gru_gates_back": (24, 24),
     "gru_candidate_back": (24, 24),
     "gru_reset_back": (24, 24),
-    # those of whole sequences know float32 only, the second figure is for tensor cores, and the third for clusters; with
-    # 128 one block of 512 threads fits, and there is but one
+    # those of whole sequences know float32 only, the second figure is for tensor cores, and the third for clusters;
+    # with 128 one block of 512 threads fits, and there is but one
     "lstm_sequence": (96, 72, 96),
     "lstm_sequence_back": (104, 80, 112),
     "gru_sequence": (88, 64, 96),
@@ -47,7 +47,7 @@ REGISTERS = {  # of a thread, at most: in float32, in float64. With 32 all the t
     "write_texts": (128,),
 }
 CUPY_TELLS = "-ftz=true", "--device-as-default-execution-space"
-# opcodes: a product by tensor cores in floating point, the end of a thread, coming to a cluster's barrier, and waiting there
+# opcodes: a product by tensor cores in floating point, the end of a thread, to come to a cluster's barrier, to wait there
 HMMA, EXIT, COME, AWAIT = 0x23C, 0x94D, 0x9C7, 0xDC7
 CLUSTER_OF = 0x3D04  # in the notes on a kernel, before 12 bytes for the blocks of a cluster along each dimension
 SOURCES = (("", "float"), ("", "double"), ("_sequence", "float"))
@@ -111,7 +111,9 @@ def test_a_source_compiles_without_a_word_and_spills_nothing(name, real, precisi
         assert (HMMA in opcodes) == (precision != "float32"), kernel
         assert (COME in opcodes) == (AWAIT in opcodes) == (cluster > 1), kernel
     noted = struct.pack("<HH3I", CLUSTER_OF, 12, 1, cluster, 1)
-    assert code.count(noted) == (len(used) if cluster > 1 else 0) and (struct.pack("<HH", CLUSTER_OF, 12) in code) == (cluster > 1)
+    assert code.count(noted) == (len(used) if cluster > 1 else 0) and (struct.pack("<HH", CLUSTER_OF, 12) in code) == (
+        cluster > 1
+    )
 
 
 def test_what_the_compiler_refuses_is_an_error():

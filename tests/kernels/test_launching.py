@@ -11,6 +11,8 @@ from minirnn.kernels import launching
 from minirnn.kernels.launching import kernels_in, launch, source_of
 from minirnn.kernels.sequences import KERNELS
 from minirnn.testing import counting, strict_cupy
+from minirnn.testing.strict_cupy.device import non_portable
+from minirnn.testing.strict_cupy.faults import CUDADriverError
 from minirnn.testing.strict_cupy.twins import TWINS
 
 SOURCE = """
@@ -139,6 +141,43 @@ def test_a_cooperative_launch_has_two_dimensions(cp):
         of(grid=(4,), cooperative=True)(cp, *arguments(cp))
     with pytest.raises(ValueError, match="second dimension"):
         of(grid=(4, 1), cooperative=True)(cp, *arguments(cp))
+
+
+@pytest.fixture
+def many(cp):
+    """A launch in clusters of so many blocks."""
+
+    def launched(cluster, grid=(2, 32)):
+        of(grid=grid, cluster=cluster)(cp, *arguments(cp))
+        return launching._compiled(cp, "trial", "scaled", "float", False, *([f"CLUSTER={cluster}"] * (cluster > 1)))
+
+    return launched
+
+
+def test_each_size_of_a_cluster_is_another_kernel(many):
+    assert len({id(many(cluster)) for cluster in (1, 2, 8, 16, 2)}) == 4 and len(ARRIVED) == 5
+    assert many(8).options == ("-std=c++17", "-DREAL=float", "-DCLUSTER=8")
+
+
+def test_more_blocks_than_every_device_takes_have_to_be_allowed(cp, many):
+    pointers = {cluster: many(cluster).kernel.ptr for cluster in (8, 16)}
+    assert pointers[16] in non_portable and pointers[8] not in non_portable
+    fresh = cp.RawModule(code=source_of("trial.cu"), options=("-DCLUSTER=16",)).get_function("bounded")
+    with pytest.raises(CUDADriverError, match="INVALID_CLUSTER_SIZE"):
+        fresh((1, 16), (32,), (cp.ones(4),))
+    cp.cuda.driver.funcSetAttribute(fresh.kernel.ptr, 14, 1)
+    fresh((1, 16), (32,), (cp.ones(4),))
+    with pytest.raises(CUDADriverError, match="INVALID_CLUSTER_SIZE"):
+        many(32)
+    with pytest.raises(NotImplementedError, match="larger clusters alone"):
+        cp.cuda.driver.funcSetAttribute(fresh.kernel.ptr, 8, 1)
+
+
+@pytest.mark.parametrize("grid", [(16,), (16, 12), (16, 4)])
+def test_a_grid_is_made_of_whole_clusters(many, grid):
+    with pytest.raises(ValueError, match="scaled needs clusters of 8 blocks along the second dimension, got"):
+        many(8, grid)
+    assert not ARRIVED
 
 
 # What is refused

@@ -76,7 +76,9 @@ def expected(cell, inputs, dys):
 class Spread:
     """A kernel spread over few processors of little memory, so that there are several blocks, tiles and quads."""
 
-    def __init__(self, cell, seed=0, processors=6, warps=2, without=(), precision="float32", scope="grid", kernels=None):
+    def __init__(
+        self, cell, seed=0, processors=6, warps=2, without=(), precision="float32", scope="grid", kernels=None
+    ):
         self.cell, self.kernels, self.seed, self.processors = cell, kernels, seed, processors
         self.precision, self.warps, self.scope = precision, warps * PRECISIONS[precision].team, scope
         self.without = dict(without)  # kernel -> the marked statement that it lacks
@@ -234,13 +236,13 @@ def test_what_makes_a_cluster_safe_is_needed(cell):
     right = expected(cell, inputs, dys)
 
     def outcome(seed, kernel, statement):
-        spread = Spread(cell, seed, without={kernel: statement}, scope="cluster", kernels=kernels)
         try:
+            spread = Spread(cell, seed, without={kernel: statement}, scope="cluster", kernels=kernels)
             return "wrong numbers" if distance(computed(spread, inputs, dys), right) > 1e-3 else "nothing"
         except EmulationError as error:
             return str(error).rpartition(" that had ")[2]
 
-    assert set(kernels.marked) - {"all parts of the team's sums have been laid down"} == {"begun", "wrong numbers", "ended"}
+    assert sorted(kernels.marked) == ["begun", "ended", "wrong numbers", "wrong numbers"]
     for kernel in (f"{cell}_sequence", f"{cell}_sequence_back"):
         for statement, sign in enumerate(kernels.marked):
             if sign == "ended" and kernel.endswith("back"):
@@ -448,7 +450,10 @@ def test_a_device_without_clusters_takes_the_grid(cp, clusters, monkeypatch):
         found, _ = on_device(cp, "rnn", inputs, dys)
     assert distance(found, expected("rnn", inputs, dys)) < 1e-5
     assert clusters == [("rnn_sequence", 1), ("rnn_sequence_back", 1)]
-    with use_whole_sequences(scopes=["cluster"]), pytest.warns(UserWarning, match="no rnn_sequence.* fits hidden size 3"):
+    with (
+        use_whole_sequences(scopes=["cluster"]),
+        pytest.warns(UserWarning, match="no rnn_sequence.* fits hidden size 3"),
+    ):
         on_device(cp, "rnn", inputs, dys)
 
 
@@ -483,7 +488,7 @@ def test_sizes_may_say_in_which_scope(cp, clusters, monkeypatch):
 
 @pytest.mark.parametrize("scopes", [(), ("block",), "grid"])
 def test_an_unknown_scope_is_refused(scopes):
-    with pytest.raises(ValueError, match="^scopes must be of 'cluster' and 'grid'; got "):
+    with pytest.raises(ValueError, match=r"^scopes must be of 'cluster' and 'grid'; got "):
         use_whole_sequences(scopes=scopes)
 
 
@@ -498,7 +503,7 @@ def test_plans_of_clusters(precision, monkeypatch):
             K = -(-length * H // depth) * depth
             assert size == cluster <= processors and tiles == -(-B // 8) and quads % team == 0
             assert shared == K * 4 * (quads * weight + 16) + quads * parts <= 232448
-            assert H <= size * quads * units  # all units
+            assert size * quads * units >= H  # all units
     assert plan("lstm_sequence", 8192, 1, 132, 232448, precision, "cluster") is None
     assert plan("lstm_sequence", 8, 1, 1, 232448, precision, "cluster") is None
 

@@ -174,3 +174,79 @@ def test_bad_sources_arrays_and_machines(monkeypatch):
         run("summed", (1,), (32,), np.zeros(64, np.float32)[::2])
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert "needs g++" in cuda_emulator.why_not()
+
+
+# Clusters
+
+CLUSTERS = """
+extern "C" __global__ void __cluster_dims__(1, CLUSTER, 1) handed_on(
+    float *x)
+{
+    extern __shared__ float held[];
+    const int block = blockIdx.y * gridDim.x + blockIdx.x, rank = blockIdx.y % CLUSTER;
+    meet_cluster();  // sync: all have begun
+    store_in_cluster(held + threadIdx.x, (rank + 1) % CLUSTER, x[block * blockDim.x + threadIdx.x]);
+    meet_cluster();  // sync: it has come
+    x[block * blockDim.x + threadIdx.x] = held[(threadIdx.x + 1) % blockDim.x];
+    store_in_cluster(held + threadIdx.x, (rank + 1) % CLUSTER, 0);
+    meet_cluster();  // sync: nobody ends before
+}
+
+extern "C" __global__ void to_nobody(
+    float *x)
+{
+    extern __shared__ float held[];
+    store_in_cluster(held, 3, *x);
+}
+"""
+
+
+def handed_on(seed=0, without=None, grid=(2, 6)):
+    x = np.arange(12 * 8, dtype=np.float32)
+    emulated(CLUSTERS, ("-DCLUSTER=3",)).run("handed_on", grid, (8,), (x,), shared=32, seed=seed, without=without)
+    return x.reshape(2, 3, 2, 8)  # clusters along y, blocks of a cluster, clusters along x, threads
+
+
+def test_blocks_of_a_cluster_write_into_each_others_memory():
+    right = np.roll(np.arange(12 * 8, dtype=np.float32).reshape(2, 3, 2, 8), (1, -1), (1, 3))
+    for seed in range(10):
+        assert (handed_on(seed) == right).all()
+
+
+@pytest.mark.parametrize(("statement", "sign"), [(0, "begun"), (1, "wrong"), (2, "ended")])
+def test_what_happens_if_they_do_not_meet(statement, sign):
+    right, seen = handed_on(), set()
+    for seed in range(40):
+        try:
+            seen.add("right" if (handed_on(seed, statement) == right).all() else "wrong")
+        except EmulationError as error:
+            seen.add(str(error).rpartition(" that had ")[2])
+    assert sign in seen
+
+
+def test_a_cluster_is_whole_and_has_so_many_blocks():
+    with pytest.raises(EmulationError, match="the blocks of the grid along y make no whole clusters"):
+        handed_on(grid=(3, 4))
+    with pytest.raises(EmulationError, match="there is no such block in the cluster"):
+        emulated(CLUSTERS, ("-DCLUSTER=3",)).run("to_nobody", (1, 3), (1,), (np.ones(1, np.float32),), shared=4)
+
+
+def test_what_is_not_compiled_is_not_marked():
+    code = """
+    template <class T> void never(T *x) {
+        x[0] = 1;  // sync: nobody asks for it
+    }
+    extern "C" __global__ void ever(
+        float *x)
+    {
+        x[0] = 1;  // sync: first
+    #if 0
+        x[1] = 1;  // sync: not this time
+    #endif
+        x[2] = 1;  // sync: last
+    }
+    """
+    kernels, x = emulated(code), np.zeros(3, np.float32)
+    assert kernels.marked == ("first", "last")
+    kernels.run("ever", (1,), (1,), (x,), without=1)
+    assert x.tolist() == [1, 0, 0]

@@ -162,6 +162,17 @@ def test_what_is_asked_of_an_array_before_a_launch():
     assert fake.cuda.Device(0).attributes["MaxSharedMemoryPerBlockOptin"] == 232448  # compute capability 9.0
 
 
+def test_what_is_asked_for_a_cluster():
+    """The rest cuda.h says: attribute 14 is NON_PORTABLE_CLUSTER_SIZE_ALLOWED, status 912 INVALID_CLUSTER_SIZE."""
+    (said,) = re.findall(r"funcSetAttribute\((.*)\)", real.cuda.driver.funcSetAttribute.__doc__)
+    names = [argument.split()[-1] for argument in said.split(", ")]
+    assert names == [p.name for p in parameters(fake.cuda.driver.funcSetAttribute)] == ["f", "attribute", "value"]
+    assert isinstance(real.RawKernel.kernel, type(real.RawKernel.max_dynamic_shared_size_bytes))  # read from an object
+    assert "ptr" in dir(real.cuda.function.Function)
+    theirs, mine = real.cuda.driver.CUDADriverError, fake.cuda.driver.CUDADriverError
+    assert (mine.__module__, mine.__mro__[1:]) == (theirs.__module__, theirs.__mro__[1:])
+
+
 # Universal functions
 
 

@@ -1,6 +1,7 @@
 // CUDA C++ for g++: what a kernel finds here instead of a device. Every CUDA thread is a fiber with a stack of its own,
 // all of them share one thread of the system, and at every point where threads can notice each other a seeded
-// generator says who goes on, and which block begins when. The same seed gives the same run, another one another order of events.
+// generator says who goes on, and when a block begins. The same seed gives the same run, another one another order of
+// events.
 //
 // What is imitated: grids and blocks, __syncthreads, __syncwarp, warp shuffles, dynamic shared memory (poisoned with
 // NaN, with a strip behind it that nobody may write to), and relaxed loads and stores. A relaxed store reaches memory

@@ -81,7 +81,7 @@ class Stream:
 non_portable: set[int] = set()  # kernels that were allowed more than a portable cluster, by their pointers
 
 
-def funcSetAttribute(f: int, attribute: int, value: int) -> None:  # noqa: N802
+def funcSetAttribute(f: int, attribute: int, value: int) -> None:
     if (attribute, value) != (14, 1):  # CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED
         raise NotImplementedError("the strict fake knows the attribute of larger clusters alone")
     non_portable.add(f)

@@ -26,7 +26,7 @@ class CUDARuntimeError(RuntimeError):
 
 
 class CUDADriverError(RuntimeError):
-    """The same of what is asked of the driver, not of the runtime: launches. Of its errors this is the only one here."""
+    """The same of what is asked of the driver and not of the runtime, as launches are; one error is known here."""
 
     def __init__(self, status: int):
         super().__init__({912: "CUDA_ERROR_INVALID_CLUSTER_SIZE: cluster misconfiguration"}[status])
