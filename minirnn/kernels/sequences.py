@@ -99,8 +99,9 @@ class use_whole_sequences:  # noqa: N801  # called like a function, and used in 
     On a device only, in float32, for sequences of one length: LSTM without projection and peepholes, GRU with
     ``reset_after``, RNN with tanh. So is a text that a character model of such cells, or of RNN with ReLU, writes with
     ``generate``, from the prompt to the last character, and an ``nn.AttentiveDecoder`` of such an LSTM or GRU that
-    feeds back what it found; both are float32 in every precision. All else is computed as before, and so are sizes that
-    no kernel fits, with a warning. Off by default: no device has measured yet from which size on it pays.
+    feeds back what it found; both are float32 in every precision, and over all of the grid. All else is computed as
+    before, and so are sizes that no kernel fits, with a warning. Off by default: no device has measured yet from which
+    size on it pays.
 
     Parameters
     ----------

@@ -42,12 +42,12 @@ REGISTERS = {  # of a thread, at most: in float32, in float64. With 32 all the t
     "rnn_sequence_back": (96, 64, 96),
     "attentive_lstm": (128,),
     "attentive_lstm_back": (112,),
-    "attentive_gru": (120,),
+    "attentive_gru": (128,),
     "attentive_gru_back": (120,),
     "write_texts": (128,),
 }
 CUPY_TELLS = "-ftz=true", "--device-as-default-execution-space"
-# opcodes: a product by tensor cores in floating point, the end of a thread, to come to a cluster's barrier, to wait there
+# opcodes: a product by tensor cores in floating point, the end of a thread, to come where a cluster meets, to wait there
 HMMA, EXIT, COME, AWAIT = 0x23C, 0x94D, 0x9C7, 0xDC7
 CLUSTER_OF = 0x3D04  # in the notes on a kernel, before 12 bytes for the blocks of a cluster along each dimension
 SOURCES = (("", "float"), ("", "double"), ("_sequence", "float"))

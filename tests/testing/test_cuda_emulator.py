@@ -188,7 +188,7 @@ extern "C" __global__ void __cluster_dims__(1, CLUSTER, 1) handed_on(
     store_in_cluster(held + threadIdx.x, (rank + 1) % CLUSTER, x[block * blockDim.x + threadIdx.x]);
     meet_cluster();  // sync: it has come
     x[block * blockDim.x + threadIdx.x] = held[(threadIdx.x + 1) % blockDim.x];
-    store_in_cluster(held + threadIdx.x, (rank + 1) % CLUSTER, 0);
+    store_in_cluster(held + blockDim.x + threadIdx.x, (rank + 1) % CLUSTER, 0);
     meet_cluster();  // sync: nobody ends before
 }
 
@@ -203,7 +203,7 @@ extern "C" __global__ void to_nobody(
 
 def handed_on(seed=0, without=None, grid=(2, 6)):
     x = np.arange(12 * 8, dtype=np.float32)
-    emulated(CLUSTERS, ("-DCLUSTER=3",)).run("handed_on", grid, (8,), (x,), shared=32, seed=seed, without=without)
+    emulated(CLUSTERS, ("-DCLUSTER=3",)).run("handed_on", grid, (8,), (x,), shared=64, seed=seed, without=without)
     return x.reshape(2, 3, 2, 8)  # clusters along y, blocks of a cluster, clusters along x, threads
 
 
