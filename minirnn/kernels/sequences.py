@@ -118,7 +118,6 @@ class use_whole_sequences:  # noqa: N801  # called like a function, and used in 
 
         The last three need a device of compute capability 8.0. Their errors were seen where tensor cores are imitated,
         with sums as coarse as any device is known to make them; neither these nor their speed has a device measured.
-
     scopes : sequence of {"cluster", "grid"}, optional
         How blocks reach each other: in clusters, which need compute capability 9.0 and hold less, or over all of the
         grid. They are tried one after the other; if nothing is said, as ``SCOPES`` has it for the sizes at hand.
@@ -249,7 +248,7 @@ def in_one_launch(
     if precision != "float32" and has["ComputeCapabilityMajor"] < TENSOR_CORES:
         warnings.warn(f"no tensor core of this device knows {precision}: steps are taken one at a time", stacklevel=3)
         return False
-    for scope in _scopes.get() or next(row[2] for row in SCOPES if row[0] >= H and row[1] >= B):
+    for scope in _scopes.get() or next(ways for most_H, most_B, ways in SCOPES if H <= most_H and B <= most_B):
         fits = plan(kernel, H, B, has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"], precision, scope)
         if fits is None or (cupy, device.id, fits.cluster) in _refused:
             continue

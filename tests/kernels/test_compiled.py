@@ -47,7 +47,7 @@ REGISTERS = {  # of a thread, at most: in float32, in float64. With 32 all the t
     "write_texts": (128,),
 }
 CUPY_TELLS = "-ftz=true", "--device-as-default-execution-space"
-# opcodes: a product by tensor cores in floating point, the end of a thread, to come where a cluster meets, to wait there
+# opcodes: a product by tensor cores in floating point, the end of a thread, and the two halves of a cluster's barrier
 HMMA, EXIT, COME, AWAIT = 0x23C, 0x94D, 0x9C7, 0xDC7
 CLUSTER_OF = 0x3D04  # in the notes on a kernel, before 12 bytes for the blocks of a cluster along each dimension
 SOURCES = (("", "float"), ("", "double"), ("_sequence", "float"))

@@ -10,7 +10,7 @@ __device__ __forceinline__ void store_in_cluster(float *word, int block, float x
 
 // Waits until all threads of the cluster have come here; what they wrote before is seen.
 __device__ __forceinline__ void meet_cluster() {
-    asm volatile("barrier.cluster.arrive.release.aligned;" : : : "memory");
-    asm volatile("barrier.cluster.wait.acquire.aligned;" : : : "memory");
+    asm volatile("barrier.cluster.arrive.release;" : : : "memory");
+    asm volatile("barrier.cluster.wait.acquire;" : : : "memory");
 }
 #endif

@@ -4,8 +4,8 @@
 #include "gru.cuh"
 
 // Forward. The four lanes 8 * row + b of a warp have one unit and one column, and the sums of r, z, s_n and of what is
-// added to a_n, if anything is. The lane of the last row is given r, z and s_n and makes candidate and new state. sum and send
-// are those of sequence.cuh.
+// added to a_n, if anything is. The lane of the last row is given r, z and s_n and makes candidate and new state. sum
+// and send are those of sequence.cuh.
 template <class Sum, class Send>
 __device__ void gru_lanes(
     const float *a_xs,  // (T, 3H, B)
@@ -40,8 +40,8 @@ struct GruLane {
         slope_n = gru_slope_n(z, n), slope_z = gru_slope_z(z, n, h_prev);
     }
 
-    // dh is left what h_prev gets through z; send(block, x) makes x the lane's number in that block of the cotangents of s_n
-    // and of the pre-activations r z n.
+    // dh is left what h_prev gets through z; send(block, x) makes x the lane's number in that block of the cotangents of
+    // s_n and of the pre-activations r z n.
     template <class Send> __device__ void back(float dh_t, float *dh, Send send) const {
         const float da_n = dh_t * slope_n;                   // (4, 3)
         *dh = dh_t * z;                                      // (4)

@@ -25,9 +25,10 @@ extern "C" __global__ void BLOCKS_ARE_SPREAD __launch_bounds__(512, 1) gru_seque
         return unit < H && row < 3 ? W_hh[((long long)row * H + unit) * H + k] : 0.0f;
     });
     const auto out = [=](int t) { return hs + t * step; };
-    each_step(T, weights, tile, quads, H, B, stalled, h_0, out, [=](int t, int unit, int column, auto sum, auto send, auto row) {
+    const auto finish = [=](int t, int unit, int column, auto sum, auto send, auto row) {
         gru_lanes(a_xs, b_hn, gates, row(min(unit, H - 1)), t, unit, column, H, B, sum, send);
-    });
+    };
+    each_step(T, weights, tile, quads, H, B, stalled, h_0, out, finish);
 }
 
 // Backward. A quad is four units, its rows are columns of W_hh, and what travels is the cotangent of s: the first three
@@ -53,7 +54,7 @@ extern "C" __global__ void BLOCKS_ARE_SPREAD __launch_bounds__(512, 1) gru_seque
         return 4 * quad + row < H ? W_hh[(k + 2LL * H) % (3 * H) * H + 4 * quad + row] : 0.0f;
     });
     const auto out = [=](int s) { return dgates + (T - 1 - s) * 4 * step; };
-    each_step(T + 1, weights, tile, quads, 3 * H, B, stalled, nullptr, out, [=](int s, int quad, int column, auto sum, auto send, auto) {
+    const auto finish = [=](int s, int quad, int column, auto sum, auto send, auto) {
         const int unit = 4 * quad + threadIdx.x / TILE, t = max(T - 1 - s, 0);
         const bool is_ours = unit < H && column < B;
         const long long here = is_ours ? (long long)unit * B + column : 0, now = t * step + here;
@@ -63,5 +64,6 @@ extern "C" __global__ void BLOCKS_ARE_SPREAD __launch_bounds__(512, 1) gru_seque
         if (is_ours && s == T) dh[here] = dh_next;
         if (is_ours && s < T)  // h_t is read twice
             lane.back(dh_next + dh_loss, dh + here, [=](int block, float x) { send(block * H + unit, x); });
-    });
+    };
+    each_step(T + 1, weights, tile, quads, 3 * H, B, stalled, nullptr, out, finish);
 }

@@ -24,9 +24,10 @@ extern "C" __global__ void BLOCKS_ARE_SPREAD __launch_bounds__(512, 1) lstm_sequ
         return unit < H ? W_hh[((long long)row * H + unit) * H + k] : 0.0f;
     });
     const auto out = [=](int t) { return hs + t * step; };
-    each_step(T, weights, tile, quads, H, B, stalled, h_0, out, [=](int t, int unit, int column, auto sum, auto send, auto) {
+    const auto finish = [=](int t, int unit, int column, auto sum, auto send, auto) {
         lstm_lanes(a_xs, cs, gates, t, unit, column, H, B, sum, send);
-    });
+    };
+    each_step(T, weights, tile, quads, H, B, stalled, h_0, out, finish);
 }
 
 // Backward. A quad is four units, its rows are columns of W_hh, and what travels is da: a step back needs all 4H rows of
@@ -53,7 +54,7 @@ extern "C" __global__ void BLOCKS_ARE_SPREAD __launch_bounds__(512, 1) lstm_sequ
         return 4 * quad + row < H ? W_hh[(long long)k * H + 4 * quad + row] : 0.0f;
     });
     const auto out = [=](int s) { return da + (T - 1 - s) * 4 * step; };
-    each_step(T + 1, weights, tile, quads, 4 * H, B, stalled, nullptr, out, [=](int s, int quad, int column, auto sum, auto send, auto) {
+    const auto finish = [=](int s, int quad, int column, auto sum, auto send, auto) {
         const int unit = 4 * quad + threadIdx.x / TILE, t = max(T - 1 - s, 0);
         const bool is_ours = unit < H && column < B;
         const long long here = is_ours ? (long long)unit * B + column : 0, now = t * step + here;
@@ -63,5 +64,6 @@ extern "C" __global__ void BLOCKS_ARE_SPREAD __launch_bounds__(512, 1) lstm_sequ
         if (is_ours && s == T) dh[here] = dh_next;
         if (is_ours && s < T)  // h_t is read twice
             lane.back(dh_next + dh_loss, dc + here, [=](int block, float x) { send(block * H + unit, x); });
-    });
+    };
+    each_step(T + 1, weights, tile, quads, 4 * H, B, stalled, nullptr, out, finish);
 }

@@ -21,14 +21,15 @@ extern "C" __global__ void BLOCKS_ARE_SPREAD __launch_bounds__(512, 1) rnn_seque
         return 4 * quad + row < H ? W_hh[(4LL * quad + row) * H + k] : 0.0f;
     });
     const auto out = [=](int t) { return hs + t * step; };
-    each_step(T, weights, tile, quads, H, B, stalled, h_0, out, [=](int t, int quad, int column, auto sum, auto send, auto) {
+    const auto finish = [=](int t, int quad, int column, auto sum, auto send, auto) {
         const int unit = 4 * quad + threadIdx.x / TILE;
         const bool is_ours = unit < H && column < B;
         const long long now = t * step + (is_ours ? (long long)unit * B + column : 0);
         const float a_x = a_xs[now];
         const float a = a_x + sum();           // (1)
         if (is_ours) send(unit, tanhf(a));  // (2)
-    });
+    };
+    each_step(T, weights, tile, quads, H, B, stalled, h_0, out, finish);
 }
 
 // Backward. A quad is four units, its rows are columns of W_hh, and what travels is da. Step s goes back through
@@ -52,7 +53,7 @@ extern "C" __global__ void BLOCKS_ARE_SPREAD __launch_bounds__(512, 1) rnn_seque
         return 4 * quad + row < H ? W_hh[(long long)k * H + 4 * quad + row] : 0.0f;
     });
     const auto out = [=](int s) { return da + (T - 1 - s) * step; };
-    each_step(T + 1, weights, tile, quads, H, B, stalled, nullptr, out, [=](int s, int quad, int column, auto sum, auto send, auto) {
+    const auto finish = [=](int s, int quad, int column, auto sum, auto send, auto) {
         const int unit = 4 * quad + threadIdx.x / TILE, t = max(T - 1 - s, 0);
         const bool is_ours = unit < H && column < B;
         const long long here = is_ours ? (long long)unit * B + column : 0, now = t * step + here;
@@ -60,5 +61,6 @@ extern "C" __global__ void BLOCKS_ARE_SPREAD __launch_bounds__(512, 1) rnn_seque
         const float dh_next = s ? sum() : dh[here];  // (1)
         if (is_ours && s == T) dh[here] = dh_next;
         if (is_ours && s < T) send(unit, (dh_next + dh_loss) * (1 - h * h));  // (2)
-    });
+    };
+    each_step(T + 1, weights, tile, quads, H, B, stalled, nullptr, out, finish);
 }
