@@ -248,7 +248,7 @@ def in_one_launch(
     if precision != "float32" and has["ComputeCapabilityMajor"] < TENSOR_CORES:
         warnings.warn(f"no tensor core of this device knows {precision}: steps are taken one at a time", stacklevel=3)
         return False
-    for scope in _scopes.get() or next(ways for most_H, most_B, ways in SCOPES if H <= most_H and B <= most_B):
+    for scope in _scopes.get() or next(ways for most_H, most_B, ways in SCOPES if most_H >= H and most_B >= B):
         fits = plan(kernel, H, B, has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"], precision, scope)
         if fits is None or (cupy, device.id, fits.cluster) in _refused:
             continue

@@ -34,9 +34,10 @@ ERRORS = {  # of values and of gradients at most, and of both at least: other fa
     "tf32": (3e-4, 1e-3, 1e-4),
     "bf16": (3e-3, 1e-2, 1e-3),
 }
-SPREADS = {  # precision -> sizes and processors, so that in one of them each synchronisation counts
-    "float32": [((4, 5, 9), 6)],
-    "tf32": [((4, 17, 9), 6), ((2, 18, 17), 2)],  # several slices, several tiles
+SPREADS = {  # precision and scope -> sizes and processors, so that in one of them each synchronisation counts
+    ("float32", "cluster"): [((4, 5, 9), 4)],
+    ("float32", "grid"): [((4, 5, 9), 6)],
+    ("tf32", "grid"): [((4, 17, 9), 6), ((2, 18, 17), 2)],  # several slices, several tiles
 }
 
 
@@ -188,29 +189,28 @@ def test_what_is_infinite_has_no_two_parts():
         assert np.isfinite(h[:, ::2]).all()
 
 
-@pytest.mark.parametrize("precision", SPREADS)
+@pytest.mark.parametrize(("precision", "scope"), SPREADS)
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_every_synchronisation_is_needed(kernel, precision):
-    """One left out at a time, some schedule shows it by wrong numbers."""
-    cell = kernel.partition("_")[0]
+def test_every_synchronisation_is_needed(kernel, precision, scope):
+    """One left out at a time, some schedule shows it: numbers are wrong, or a block is written to that has ended."""
+    cell, spreads = kernel.partition("_")[0], SPREADS[precision, scope]
 
     def error(seed, statement):
-        sizes, processors = SPREADS[precision][seed % len(SPREADS[precision])]
+        sizes, processors = spreads[seed % len(spreads)]
         inputs, dys = example(cell, *sizes), cotangents(cell, *sizes)
-        spread = Spread(cell, seed, processors, without={kernel: statement}, precision=precision)
+        spread = Spread(cell, seed, processors, without={kernel: statement}, precision=precision, scope=scope)
         try:
             return distance(computed(spread, inputs, dys), expected(cell, inputs, dys))
-        except EmulationError:  # what was never written is no number of tf32
+        except EmulationError:  # what was never written is no number of tf32, and a block may have ended
             return np.inf
 
-    for statement, why in enumerate(kernels_of(cell, precision).marked):
-        if "NaN" in why:
-            continue  # the next tests have it
+    for statement, why in enumerate(kernels_of(cell, precision, 4 if scope == "cluster" else 1).marked):
+        if "NaN" in why or ("ended" in why and kernel.endswith("back")):
+            continue  # another test has the first; the last step back sends nothing
         assert any(error(seed, statement) > 1e-3 for seed in range(40)), why
 
 
-# What one meeting a step is there for, and that there are two tiles, as statements that can be left out one at a time
-TAKEN_APART = {
+TAKEN_APART = {  # what one meeting a step is there for, and that there are two tiles, as statements to leave out
     "        meet_cluster();  // sync: all have begun, this tile is there, and the other one has been read\n": """\
         if (s == 0) meet_cluster();  // sync: begun
         if (s == 2) meet_cluster();  // sync: wrong numbers
@@ -223,31 +223,28 @@ TAKEN_APART = {
 }
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_what_makes_a_cluster_safe_is_needed(cell):
-    """Left out, and some schedule shows it: a block is written to before it has begun, or after it has ended, or two
-    blocks write and read at once."""
-    code = source_of(f"{cell}_sequence.cu")
+@pytest.mark.parametrize("kernel", ["rnn_sequence", "rnn_sequence_back"])
+def test_a_meeting_of_a_cluster_is_there_for_all_that_is_said(kernel):
+    """Left out in one step, and some schedule shows what happens then."""
+    code = source_of("rnn_sequence.cu")
     for whole, apart in TAKEN_APART.items():
         assert code.count(whole) == 1
         code = code.replace(whole, apart)
     kernels = emulated(code, options("float", "CLUSTER=4"))
-    inputs, dys = example(cell, 4, 5, 9), cotangents(cell, 4, 5, 9)
-    right = expected(cell, inputs, dys)
+    inputs, dys = example("rnn", 4, 5, 9), cotangents("rnn", 4, 5, 9)
+    right = expected("rnn", inputs, dys)
 
-    def outcome(seed, kernel, statement):
+    def outcome(seed, statement):
+        spread = Spread("rnn", seed, without={kernel: statement}, scope="cluster", kernels=kernels)
         try:
-            spread = Spread(cell, seed, without={kernel: statement}, scope="cluster", kernels=kernels)
             return "wrong numbers" if distance(computed(spread, inputs, dys), right) > 1e-3 else "nothing"
         except EmulationError as error:
             return str(error).rpartition(" that had ")[2]
 
     assert sorted(kernels.marked) == ["begun", "ended", "wrong numbers", "wrong numbers"]
-    for kernel in (f"{cell}_sequence", f"{cell}_sequence_back"):
-        for statement, sign in enumerate(kernels.marked):
-            if sign == "ended" and kernel.endswith("back"):
-                continue  # its last step has nothing to send
-            assert any(outcome(seed, kernel, statement) == sign for seed in range(40)), (kernel, statement, sign)
+    for statement, sign in enumerate(kernels.marked):
+        if sign != "ended" or kernel == "rnn_sequence":  # the last step back sends nothing
+            assert any(outcome(seed, statement) == sign for seed in range(40)), sign
 
 
 @pytest.mark.parametrize("cell", CELLS)
