@@ -12,10 +12,10 @@ def matmul(x, y, *, wanted=(True, True)):
     """``x @ y`` for any number of axes: the last two are matrices, those before them broadcast; vectors as in NumPy."""
     if x.ndim == 0 or y.ndim == 0:
         raise ValueError(f"matmul needs arrays of at least one axis, got shapes {x.shape} and {y.shape}")
-    x_shape, y_shape = x.shape, y.shape
+    x_shape, y_shape, multiply = x.shape, y.shape, kernels_of(x).matrix_product
     x_rows = x.reshape(1, -1) if x.ndim == 1 else x  # a vector on the left is a row,
     y_cols = y.reshape(-1, 1) if y.ndim == 1 else y  # on the right a column
-    z = x_rows @ y_cols
+    z = multiply(x_rows, y_cols)
     matrix_shape = z.shape
     if x.ndim == 1:
         z = z[..., 0, :]
@@ -26,8 +26,8 @@ def matmul(x, y, *, wanted=(True, True)):
 
     def matmul_pullback(dz):
         dz = dz.reshape(matrix_shape)
-        dx = sum_to(dz @ y_saved.swapaxes(-1, -2), x_rows_shape).reshape(x_shape) if wanted[0] else None
-        dy = sum_to(x_saved.swapaxes(-1, -2) @ dz, y_cols_shape).reshape(y_shape) if wanted[1] else None
+        dx = sum_to(multiply(dz, y_saved.swapaxes(-1, -2)), x_rows_shape).reshape(x_shape) if wanted[0] else None
+        dy = sum_to(multiply(x_saved.swapaxes(-1, -2), dz), y_cols_shape).reshape(y_shape) if wanted[1] else None
         return dx, dy
 
     return z, matmul_pullback
@@ -67,10 +67,10 @@ def sum_of_products(
     """
     kernels = kernels_of(dy)
     if dy.ndim == 2:
-        return dy @ x.T
+        return kernels.matrix_product(dy, x.T)
 
     def of_some_steps(now):
-        return kernels.rows_of(dy[now]) @ kernels.rows_of(x[now]).T
+        return kernels.matrix_product(kernels.rows_of(dy[now]), kernels.rows_of(x[now]).T)
 
     first, *others = kernels.side_by_side(of_some_steps, len(dy), dy.size * x.shape[-2])
     for part in others:

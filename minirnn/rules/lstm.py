@@ -153,7 +153,7 @@ def lstm(
         recur(hs[t], gates[now])
         kernels.lstm_gates(a_xs[t], gates[now], cs[now], m_t, cs[then], peepholes)  # (1, 1a, 2, 3, 3a, 4)
         if m is not None:
-            xp.matmul(W_hr, m, out=hs[t + 1])  # (4a)
+            kernels.matrix_product(W_hr, m, out=hs[t + 1])  # (4a)
         if probe is not None:
             show(probe, t, FORWARD, (*gates[now].reshape(4, H, B), cs[then], hs[t + 1]))
 
@@ -181,7 +181,7 @@ def lstm(
             dm_t, dh_total = dhs[t], dh
             if W_hr is not None:
                 dm_t, dh_total = None, xp.add(dh, dhs[t], out=dh_totals[t])
-                xp.matmul(W_hr.T, dh_total, out=dm)  # (4a)
+                kernels.matrix_product(W_hr.T, dh_total, out=dm)  # (4a)
             kernels.lstm_gates_back(dm_t, dm, dc, da_t, dc_slope, carry, dc_prev)  # (4, 3a, 3, 2, 1a)
             if probe is not None:
                 show(probe, t, BACKWARD, (dh_total, dc, *da_t.reshape(4, H, B)))

@@ -12,6 +12,7 @@ import struct
 import pytest
 
 from minirnn.kernels.launching import kernels_in, options, source_of
+from minirnn.kernels.products import EACH
 from minirnn.kernels.sequences import PRECISIONS
 
 pytest.importorskip("cupy", reason="CuPy is not installed")
@@ -32,6 +33,7 @@ REGISTERS = {  # of a thread, at most: in float32, in float64. With 32 all the t
     "gru_gates_back": (24, 24),
     "gru_candidate_back": (24, 24),
     "gru_reset_back": (24, 24),
+    "matmul": (64, 80),
     # those of whole sequences know float32 only, the second figure is for tensor cores, and the third for clusters;
     # with 128 one block of 512 threads fits, and there is but one
     "lstm_sequence": (96, 72, 96),
@@ -114,6 +116,16 @@ def test_a_source_compiles_without_a_word_and_spills_nothing(name, real, precisi
     assert code.count(noted) == (len(used) if cluster > 1 else 0) and (struct.pack("<HH", CLUSTER_OF, 12) in code) == (
         cluster > 1
     )
+
+
+@pytest.mark.parametrize("each", EACH)
+@pytest.mark.parametrize("real", ["float", "double"])
+def test_products_compile_for_both_tiles(real, each):
+    code, log = compiled("products", real, f"EACH={each}")
+    (used,) = re.findall(r"Used (\d+) registers", log)
+    assert "warning" not in log and "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in log
+    assert int(used) <= REGISTERS["matmul"][real == "double"]
+    assert HMMA not in instructions(code)["matmul"]  # IEEE, whatever CuPy is told of TF32
 
 
 def test_what_the_compiler_refuses_is_an_error():

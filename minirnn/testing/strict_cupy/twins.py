@@ -51,6 +51,27 @@ def add_rows(ids: Any, rows: Any, total: Any) -> None:
     total[...] = numpy.add_rows(ids, rows, len(total))
 
 
+def matmul(
+    a: Any,
+    b: Any,
+    c: Any,
+    a_turned: bool,
+    b_turned: bool,
+    a_many: bool,
+    b_many: bool,
+    add: bool,
+    many: int,
+    M: int,
+    N: int,
+    K: int,
+) -> None:
+    x = a.reshape(many if a_many else 1, *((K, M) if a_turned else (M, K)))
+    y = b.reshape(many if b_many else 1, *((N, K) if b_turned else (K, N)))
+    x, y = (m.swapaxes(-1, -2) if turned else m for m, turned in ((x, a_turned), (y, b_turned)))
+    products = np.matmul(x, y).reshape(c.shape)
+    c[...] = c + products if add else products
+
+
 TWINS: dict[str, Callable[..., None]] = {
     twin.__name__: twin
     for twin in (
@@ -65,6 +86,7 @@ TWINS: dict[str, Callable[..., None]] = {
         lstm.lstm_gates,
         lstm.lstm_gates_back,
         lstm_slopes,
+        matmul,
         optimizers.adam,
         optimizers.rmsprop,
         optimizers.sgd,
