@@ -18,6 +18,7 @@ from minirnn.devices import comes_from_a_device, in_words, is_out_of_memory
 Array = Any  # a NumPy or a CuPy array: the two share no base class
 
 _backend: ContextVar[str] = ContextVar("minirnn_backend", default="numpy")
+_drawing: ContextVar[bool] = ContextVar("minirnn_drawing", default=True)
 _usable: WeakSet[ModuleType] = WeakSet()  # modules seen to compute: every further try would wait for the device
 
 
@@ -231,6 +232,16 @@ def not_negative(**integers: Any) -> None:
             raise ValueError(f"{name} must be an integer that is not negative, got {value!r}")
 
 
+@contextmanager
+def no_draws() -> Iterator[None]:
+    """Within this block `random_generator` raises a RuntimeError: what it drew would be the same for ever."""
+    token = _drawing.set(False)
+    try:
+        yield
+    finally:
+        _drawing.reset(token)
+
+
 def random_generator(seed: int, stream: str = "", step: int = 0) -> np.random.Generator:
     """A random generator that depends on its three coordinates and on nothing else.
 
@@ -260,6 +271,8 @@ def random_generator(seed: int, stream: str = "", step: int = 0) -> np.random.Ge
     import hashlib  # only here: it is among the slowest imports of the standard library
 
     not_negative(seed=seed, step=step)
+    if not _drawing.get():
+        raise RuntimeError(f"the random numbers of {stream or 'a stream without a name'!r} are drawn anew on the host")
     key = np.array(
         [int(seed) % 2**64, int.from_bytes(hashlib.blake2b(stream.encode(), digest_size=8).digest(), "little")],
         dtype=np.uint64,

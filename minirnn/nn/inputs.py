@@ -9,6 +9,7 @@ import numpy as np
 
 from minirnn.arrays import Array, asarray, to_numpy
 from minirnn.kernels import numpy as host
+from minirnn.kernels.capturing import checked_before
 from minirnn.tape import Tensor, inside_rule
 
 
@@ -80,6 +81,8 @@ def ids_on(backend: str, ids: Any, size: int, name: str = "ids", ndim: int | Non
     IndexError
         If one lies outside ``[0, size)``.
     """
+    if checked_before(ids, size, name) and ids.ndim == (ndim or ids.ndim):
+        return ids
     try:
         found = to_numpy(ids.array if isinstance(ids, Tensor) else ids)
     except ValueError:

@@ -37,6 +37,7 @@ from minirnn.training.clipping import (
 from minirnn.training.data_parallel import Alone
 from minirnn.training.first_bad import first_not_finite
 from minirnn.training.optimizers import Adam, Optimizer
+from minirnn.training.recorded import Recorded
 from minirnn.training.schedules import Plateau, Schedule, check_functions
 
 _BOOKS = ("step", "best", "improved", "refused", "finished", "epoch_sum", "since_record")
@@ -84,6 +85,11 @@ class Trainer:
         Steps per record in ``history``.
     parallel : DataParallel, optional
         The processes that share every batch; without it this one does all.
+    graph : bool
+        On a device: lets the way there and back through the model be one launch, a CUDA graph that is recorded at the
+        second step. For models that draw no random numbers on the way and whose batches have few shapes: `CharLM`
+        without dropout, on a `TextStream`. Off by default: no device has measured yet where it pays, and large products
+        are slower by the kernel that takes them then.
 
     Attributes
     ----------
@@ -120,6 +126,7 @@ class Trainer:
         validation: Any = None,
         log_every: int = 50,
         parallel: Alone | None = None,
+        graph: bool = False,
     ):
         if clip_norm is not None and clip_value is not None:
             raise ValueError(f"give clip_norm or clip_value, not both; got {clip_norm} and {clip_value}")
@@ -140,7 +147,9 @@ class Trainer:
         self.base_lr = self.optimizer.lr
         self.clip_norm, self.clip_value, self.schedule, self.log_every = clip_norm, clip_value, schedule, log_every
         self.teacher_forcing = teacher_forcing
-        self.parallel = Alone() if parallel is None else parallel
+        if graph and (parallel is not None or teacher_forcing is not None):
+            raise ValueError("graph=True records one way through the model: give neither parallel nor teacher_forcing")
+        self.parallel = Recorded(model, self.optimizer) if graph else Alone() if parallel is None else parallel
         self.callbacks: list[Callback] = []
         self.step = 0
         self.state: State | None = None
@@ -196,6 +205,8 @@ class Trainer:
 
         Raises
         ------
+        CaptureError
+            With ``graph=True``, at one of the first steps, if the model does what no recording can hold.
         DeviceMemoryError, BackendError
             If the device fails. Nothing that training changes has changed then, and the step can be tried again.
         DivergenceError
@@ -476,7 +487,7 @@ def fit(
         For example ``EarlyStopping(patience=3)``, ``Checkpoint("runs/a")``.
     **settings
         ``optimizer, lr, clip_norm, clip_value, schedule, teacher_forcing, val_split, validation, log_every,
-        parallel`` of ``Trainer``.
+        parallel, graph`` of ``Trainer``.
 
     Returns
     -------

@@ -154,6 +154,38 @@ def test_the_product_that_adds_takes_what_cupys_takes():
     assert defaults == [ast.literal_eval(default) for default in theirs.args.defaults]
 
 
+def test_streams_pools_and_graphs_take_what_cupys_take():
+    """They are compiled: names and defaults of their arguments stand in the first line of the docstring, if any do."""
+    pairs = [
+        (fake.cuda.Stream, "__init__", real.cuda.Stream.__init__),
+        (fake.cuda.Stream, "begin_capture", real.cuda.Stream.begin_capture),
+        (fake.cuda.Stream, "end_capture", real.cuda.Stream.end_capture),
+        (fake.cuda.Stream, "is_capturing", real.cuda.Stream.is_capturing),
+        (fake.cuda.Graph, "launch", real.cuda.Graph.launch),
+    ]
+    for holder, name, theirs in pairs:
+        documented = re.match(rf"\w+\.{name}\((.*?)\)", theirs.__doc__)[1].split(", ")[1:]
+        mine = [f"{p.name}={p.default}" for p in parameters(getattr(holder, name))[1:]]
+        assert mine == documented, name
+    assert hasattr(real.cuda.MemoryPool, "malloc") and hasattr(real.cuda.Stream, "null")
+    assert [p.name for p in parameters(real.cuda.using_allocator)] == ["allocator"]
+    assert complaint(fake.cuda.Graph) == complaint(real.cuda.Graph)
+
+
+def test_the_libraries_that_refuse_to_be_recorded_ask_whether_they_are():
+    """Their words are in code that needs a device to run; that they ask is in the names that they are linked with."""
+    home = Path(importlib.util.find_spec("cupy_backends").origin).parent / "cuda" / "libs"
+
+    def asks(name: str) -> bool:
+        (library,) = home.glob(f"{name}.*.so")
+        return b"runtime_streamIsCapturing" in library.read_bytes()
+
+    assert [name for name in ("cublas", "curand", "cusolver", "cusparse") if not asks(name)] == []
+    assert not asks("nvrtc")
+    (memory,) = Path(importlib.util.find_spec("cupy").origin).parent.glob("cuda/memory.*.so")
+    assert b"runtime_streamIsCapturing" in memory.read_bytes()  # copies between host and device
+
+
 def test_what_is_asked_of_an_array_before_a_launch():
     for x in (fake.asarray(HOST), real_array()):
         assert [y._c_contiguous for y in (x, x.T, x[:, ::2], x[1:])] == [True, False, False, True]

@@ -5,7 +5,8 @@ comes back to the host unasked, no function or keyword is used that CuPy lacks. 
 of its functions quietly accept host arrays, a float as index is cut to an integer) the fake keeps to the stricter of
 the two, so that what runs here runs on both. Floating-point warnings, which a device never gives, are NumPy's.
 
-A kernel of one's own is held against its declaration, and its twin in array operations computes (``twins.py``).
+A kernel of one's own is held against its declaration, and its twin in array operations computes (``twins.py``). A
+stream can capture a graph, and refuses meanwhile what CuPy refuses (``capture.py``).
 
 Not imitated: the code of such kernels, streams that run at the same time, memory pools, and the last bits of a result.
 """

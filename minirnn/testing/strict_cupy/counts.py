@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
@@ -41,6 +41,7 @@ class Counts:
 
 
 active: list[Counts] = []  # empty nearly always, so that the fake pays one truth test per call
+watchers: list[Callable[[str], None]] = []  # told of every "sync", "H2D" and "D2H" before it is counted
 
 
 @contextmanager
@@ -64,6 +65,17 @@ def counting() -> Iterator[Counts]:
         active.remove(counts)
 
 
+@contextmanager
+def nothing_counted() -> Iterator[None]:
+    """What is done inside the ``with`` block is no launch of its own: it belongs to a recording."""
+    found = active[:]
+    active.clear()
+    try:
+        yield
+    finally:
+        active.extend(found)
+
+
 def record_launch(result: np.ndarray, operands: tuple[Any, ...]) -> None:
     kinds = {x.dtype.char for x in (result, *operands) if hasattr(x, "dtype")}
     slipped = not _SINGLE.isdisjoint(kinds) and not _DOUBLE.isdisjoint(kinds)
@@ -72,18 +84,26 @@ def record_launch(result: np.ndarray, operands: tuple[Any, ...]) -> None:
         counts.float64_results += slipped
 
 
+def _tell(what: str) -> None:
+    for watcher in watchers:
+        watcher(what)
+
+
 def record_sync() -> None:
+    _tell("sync")
     for counts in active:
         counts.syncs += 1
 
 
 def record_upload() -> None:
+    _tell("H2D")
     for counts in active:
         counts.host_to_device += 1
 
 
 def record_download() -> None:
     """A transfer to the host, which waits for the device."""
+    _tell("D2H")
     for counts in active:
         counts.device_to_host += 1
         counts.syncs += 1

@@ -71,13 +71,6 @@ class Device:
         counts.record_sync()
 
 
-class Stream:
-    """The default stream: it has nothing to wait for, but waiting is counted."""
-
-    def synchronize(self) -> None:
-        counts.record_sync()
-
-
 non_portable: set[int] = set()  # kernels that were allowed more than a portable cluster, by their pointers
 
 
@@ -87,11 +80,8 @@ def funcSetAttribute(f: int, attribute: int, value: int) -> None:
     non_portable.add(f)
 
 
-_stream = Stream()
 cuda = SimpleNamespace(
     Device=Device,
-    Stream=SimpleNamespace(null=_stream),
-    get_current_stream=lambda: _stream,
     is_available=lambda: True,
     driver=SimpleNamespace(CUDADriverError=CUDADriverError, funcSetAttribute=funcSetAttribute),
     memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),

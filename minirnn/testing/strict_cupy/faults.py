@@ -13,6 +13,7 @@ MEANINGS = {  # status -> as CUDA words it
     100: "cudaErrorNoDevice: no CUDA-capable device is detected",
     209: "cudaErrorNoKernelImageForDevice: no kernel image is available for execution on the device",
     700: "cudaErrorIllegalAddress: an illegal memory access was encountered",
+    900: "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing",
     803: "cudaErrorSystemDriverMismatch: system has unsupported display driver / cuda driver combination",
 }
 

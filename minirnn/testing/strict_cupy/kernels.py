@@ -70,7 +70,8 @@ class RawKernel:
         self._cluster, real = int(macros.get("CLUSTER", 1)), macros.get("REAL", "float")
         self._dtypes = DTYPES | {"REAL": DTYPES[real]}
 
-    def __call__(self, grid: tuple, block: tuple, args: tuple, *, shared_mem: int = 0) -> None:
+    def _given(self, grid: tuple, block: tuple, args: tuple, *, shared_mem: int = 0) -> list[Any]:
+        """What the kernel finds where its parameters stand."""
         if not type(grid) is type(block) is type(args) is tuple or len(args) != len(self._parameters):
             raise TypeError(f"{self.name} takes a grid, a block and {len(self._parameters)} arguments, each as a tuple")
         if shared_mem > min(SHARED, self.max_dynamic_shared_size_bytes):
@@ -78,7 +79,10 @@ class RawKernel:
         allowed = device.CLUSTER if self.kernel.ptr in device.non_portable else device.PORTABLE
         if self._cluster > min(allowed, device.CLUSTER) or (*grid, 1)[1] % self._cluster:
             raise CUDADriverError(912)
-        given = [self._read(x, *parameter) for x, parameter in zip(args, self._parameters, strict=True)]
+        return [self._read(x, *parameter) for x, parameter in zip(args, self._parameters, strict=True)]
+
+    def __call__(self, grid: tuple, block: tuple, args: tuple, *, shared_mem: int = 0) -> None:
+        given = self._given(grid, block, args, shared_mem=shared_mem)
         if twin := TWINS.get(self.name):
             twin(*given[: len(inspect.signature(twin).parameters)])
         else:
@@ -98,3 +102,11 @@ class RawKernel:
             return x
         found = f"strides {x.strides} of {x.dtype}" if type(x) is ndarray else repr(x)
         raise TypeError(f"{self.name} declares {kind} {'*' * pointer}{name}, which would misread {found}")
+
+
+def _only_checks(kernel: RawKernel, *args: Any, **kwargs: Any) -> None:
+    """What is left of a launch that is recorded: it makes no arrays, so nothing has to be known of its results."""
+    kernel._given(*args, **kwargs)
+
+
+RawKernel.__call__._only_checks = _only_checks  # type: ignore[attr-defined]

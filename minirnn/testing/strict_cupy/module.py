@@ -11,6 +11,7 @@ import numpy as np
 
 from minirnn.testing.strict_cupy import (
     boundary,
+    capture,
     contents,
     creation,
     linalg,
@@ -92,7 +93,16 @@ def _build() -> Any:
     return module
 
 
+vars(cuda).update(
+    Graph=capture.Graph,
+    MemoryPool=capture.MemoryPool,
+    Stream=capture.Stream,
+    get_current_stream=capture.get_current_stream,
+    using_allocator=capture.using_allocator,
+)
 fake = _build()
+capture.RECORDED.extend((fake, ndarray, ufunc, RawKernel))
+capture.REFUSED.extend(((linalg.linalg, "cuBLAS"), (linalg.cublas, "cuBLAS"), (Generator, "cuRAND")))
 
 
 # NumPy's functions, called on device arrays

@@ -1,0 +1,70 @@
+"""The way there and back through a model as one launch: a training step whose hundreds of kernels are recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minirnn.arrays import Array, home_of
+from minirnn.kernels import kernels_of
+from minirnn.kernels.capturing import captured
+from minirnn.kernels.products import own_products
+from minirnn.nn.module import flatten
+from minirnn.nn.recurrent import State
+from minirnn.tape import Tensor
+from minirnn.training.data_parallel import Alone
+
+
+class Recorded(Alone):
+    """Loss and gradients of every batch by one launch, a recording: how a trainer trains with ``graph=True``.
+
+    What comes after them, clipping and the update, are a few launches whatever the model, and depend on numbers of the
+    host: they stay as they are.
+
+    Raises
+    ------
+    ValueError
+        If the model is not on a device.
+    """
+
+    def __init__(self, model: Any, optimizer: Any):
+        if any(home_of(p.array) != "cupy" for p in optimizer.parameters):
+            raise ValueError("graph=True needs a model on a device, got one on the CPU; model.to('cupy') moves it")
+        self.model, self.optimizer = model, optimizer
+        self.there_and_back = captured(self._there_and_back, lambda: [p.array for p in optimizer.parameters])
+        self.before: list[Array] = []  # the state that entered the last step
+
+    def gradients(
+        self, trainer: Any, inputs: np.ndarray, targets: np.ndarray, state: State | None
+    ) -> tuple[float, State | None]:
+        if state is None and trainer.training.carries_state:  # once in an epoch: not worth the memory of a recording
+            self.before = []
+            with own_products():
+                return super().gradients(trainer, inputs, targets, state)
+        parts = [] if state is None else [part.array for part in flatten(state)]
+        loss, gradients, self.before, after = self.there_and_back(inputs, targets, *parts)
+        for p, gradient in zip(self.optimizer.parameters, gradients, strict=True):
+            p.grad = gradient
+        return loss.item(), _as_state(after)
+
+    def entered(self, state: State | None) -> State | None:
+        return _as_state(self.before)
+
+    def _there_and_back(self, inputs: Array, targets: Array, *parts: Array) -> tuple:
+        """Loss, gradients, a copy of the state, and the state itself, which has become the next."""
+        before = [part.copy() for part in parts]
+        loss, after = self.model.loss(inputs, targets, _as_state(parts))
+        self.optimizer.zero_grad()
+        loss.backward()
+        graded = [p for p in self.optimizer.parameters if p.grad is not None]
+        laid_out = kernels_of(loss.array).laid_out([p.grad for p in graded])  # so that an update is one launch
+        gradients = dict(zip(map(id, graded), laid_out, strict=True))
+        for part, new in zip(parts, flatten(after), strict=False):
+            part[...] = new.array
+        return loss.array, [gradients.get(id(p)) for p in self.optimizer.parameters], before, list(parts)
+
+
+def _as_state(parts: Any) -> State | None:
+    tensors = tuple(map(Tensor.around, parts))
+    return tensors[0] if len(tensors) == 1 else tensors or None

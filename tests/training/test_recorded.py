@@ -1,0 +1,132 @@
+"""Training with ``graph=True``: the same bits as without, in a few launches, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_pair_runs import stream_of, translator
+from tiny_runs import bits, tiny_model, tiny_stream
+
+from minirnn import SGD, AdamW, DataParallel, Trainer, no_grad
+from minirnn.kernels.capturing import CaptureError
+from minirnn.kernels.sequences import use_whole_sequences
+from minirnn.testing import counting, cuda_emulator, on_backend
+
+STEPS = 13  # two epochs of five batches, and three more
+
+
+def trained(graph, steps=STEPS, seq_len=5, make=None, **settings):
+    """A run of some steps with a learning rate that changes, and what each of its steps cost: launches, waits."""
+    stream = tiny_stream(seq_len=seq_len)
+    model = tiny_model(stream, **settings)
+    optimizer = make and make(model.parameters())
+    schedule = lambda step: 1 / (1 + step)  # noqa: E731
+    trainer = Trainer(
+        model, stream, optimizer=optimizer, lr=0.05, clip_norm=0.01, schedule=schedule, log_every=1, graph=graph
+    )
+    costs = []
+    for _ in range(steps):
+        with counting() as counts:
+            trainer.train_step()
+        costs.append((counts.launches, counts.syncs))
+        assert counts.float64_results == 0
+    return trainer, costs
+
+
+def everything(trainer):
+    state = {name: array.tobytes() for name, array in trainer.arrays().items()}
+    gradients = {p.name: p.grad.get().tobytes() for p in trainer.model.parameters()}
+    return bits(trainer.model), state, gradients, trainer.history, trainer.books()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"cell": cell} for cell in ("rnn", "lstm", "gru")),
+        {"make": lambda p: AdamW(p, weight_decay=0.1)},
+        {"make": lambda p: SGD(p, 0.1, momentum=0.9, weight_decay=0.01)},
+        {"seq_len": 3, "num_layers": 1},  # fewer ids than characters: looked up one by one
+        {"tie_weights": True, "hidden_size": 3},
+        {"dtype": "float64"},
+    ],
+    ids=str,
+)
+def test_a_run_has_the_same_bits_with_and_without(settings):
+    with on_backend("strict_cupy"):
+        eager, recorded = (everything(trained(graph, **settings)[0]) for graph in (False, True))
+    assert eager == recorded
+
+
+def test_a_recorded_step_is_the_launch_of_its_graph_and_three_more():
+    with on_backend("strict_cupy"):
+        (_, eager), (_, recorded) = (trained(graph) for graph in (False, True))
+    assert min(launches for launches, _ in eager) > 100
+    assert recorded[2:5] == [(4, 2)] * 3  # the graph, the norm, the clipping, the update
+    assert all(waits == 2 for _, waits in recorded)  # for the loss and the norm, as without
+
+
+def test_what_is_read_from_a_checkpoint_or_written_by_hand_is_seen():
+    with on_backend("strict_cupy"):
+        earlier, _ = trained(False, steps=2)
+        runs = [trained(graph, steps=4)[0] for graph in (False, True)]
+        for trainer in runs:
+            trainer.resume(earlier.arrays(), earlier.books())
+            trainer.model.load_state_dict({name: 0.5 * a for name, a in trainer.model.state_dict().items()})
+            for _ in range(3):
+                trainer.train_step()
+            with no_grad():
+                trainer.model.head.bias += 1
+            trainer.train_step()
+        assert everything(runs[0]) == everything(runs[1])
+
+
+def test_a_refused_step_is_told_of_in_the_same_words():
+    def told(graph):
+        trainer, _ = trained(graph, steps=3)
+        embedding, kept = trainer.model.embedding.weight, trainer.model.embedding.weight.numpy()
+        embedding.data = np.where(np.arange(3) == 1, np.nan, kept)
+        with pytest.warns(RuntimeWarning) as seen:
+            trainer.train_step()
+        trainer.state = None
+        embedding.data = kept
+        trainer.train_step()
+        return [str(w.message) for w in seen], everything(trainer)
+
+    with on_backend("strict_cupy"):
+        assert told(False) == told(True)
+
+
+def test_the_state_that_entered_a_step_is_known_after_it():
+    with on_backend("strict_cupy"):
+        trainer, _ = trained(True, steps=3)
+        before = [part.numpy() for part in trainer.state]
+        trainer.train_step()
+        entered = [part.numpy() for part in trainer.parallel.entered(trainer.state)]
+        after = [part.numpy() for part in trainer.state]
+    assert all((a == b).all() for a, b in zip(entered, before, strict=True))
+    assert all((a != b).any() for a, b in zip(after, before, strict=True))
+
+
+@pytest.mark.skipif(bool(cuda_emulator.why_not()), reason=cuda_emulator.why_not())
+def test_whole_sequences_are_recorded_too():
+    with on_backend("strict_cupy"), use_whole_sequences():
+        (eager, before), (recorded, after) = (trained(graph, steps=4) for graph in (False, True))
+        assert before[-1][0] > 50 and after[-1] == (4, 2)
+        assert everything(eager) == everything(recorded)
+
+
+def test_what_cannot_be_recorded_is_refused():
+    with on_backend("strict_cupy"):
+        stream = tiny_stream()
+        trainer = Trainer(tiny_model(stream, dropout=0.5), stream, graph=True)
+        with pytest.raises(CaptureError, match="'dropout_l1' are drawn anew on the host"):
+            trainer.run(steps=3)
+        for settings in ({"parallel": DataParallel(ranks=None)}, {"teacher_forcing": lambda step: 0.5}):
+            with pytest.raises(ValueError, match="give neither parallel nor teacher_forcing"):
+                Trainer(tiny_model(stream), stream, graph=True, **settings)
+        stream = stream_of()
+        with pytest.raises(CaptureError, match=r"cannot be recorded: .*transfers are disallowed"):
+            Trainer(translator(), stream, graph=True).run(epochs=3)
+    stream = tiny_stream()
+    with pytest.raises(ValueError, match="graph=True needs a model on a device"):
+        Trainer(tiny_model(stream), stream, graph=True)
