@@ -8,13 +8,19 @@ from itertools import accumulate, pairwise
 from minirnn.arrays import home_of, xp_of
 
 
-def laid_out(arrays):
+def laid_out(arrays, one_by_one=False):
     """The same numbers, one array after the other in one memory: the arrays themselves if they lie so, else copies.
 
-    Arrays of different dtypes, or that live in different places, stay where they are.
+    Arrays of different dtypes, or that live in different places, stay where they are. Copies are made by one launch,
+    which is told where the arrays are by a list that travels to the device; or one by one, as recordings need it.
     """
     if len({(home_of(a), a.dtype) for a in arrays}) > 1 or _one(arrays) is not None:
         return arrays
+    if one_by_one:
+        pieces = _cut(xp_of(*arrays).empty(sum(a.size for a in arrays), arrays[0].dtype), arrays)
+        for piece, a in zip(pieces, arrays, strict=True):
+            piece[...] = a
+        return pieces
     return _cut(xp_of(*arrays).concatenate([a.reshape(-1) for a in arrays]), arrays)
 
 

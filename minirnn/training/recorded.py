@@ -58,9 +58,9 @@ class Recorded(Alone):
         self.optimizer.zero_grad()
         loss.backward()
         graded = [p for p in self.optimizer.parameters if p.grad is not None]
-        laid_out = kernels_of(loss.array).laid_out([p.grad for p in graded])  # so that an update is one launch
+        laid_out = kernels_of(loss.array).laid_out([p.grad for p in graded], one_by_one=True)
         gradients = dict(zip(map(id, graded), laid_out, strict=True))
-        for part, new in zip(parts, flatten(after), strict=False):
+        for part, new in zip(parts, flatten(after), strict=False):  # no parts: no state is carried on
             part[...] = new.array
         return loss.array, [gradients.get(id(p)) for p in self.optimizer.parameters], before, list(parts)
 

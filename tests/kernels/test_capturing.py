@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
-from minirnn.arrays import asarray, random_generator, to_numpy, use_backend
+from minirnn.arrays import asarray, random_generator, to_numpy, use_backend, xp_of
 from minirnn.kernels import kernels_of
 from minirnn.kernels.capturing import MOST, CaptureError, captured
 from minirnn.nn.inputs import ids_on
@@ -96,7 +96,8 @@ def test_ids_are_checked_on_the_host_before_they_travel():
 REFUSED = {
     "a number that is read": (lambda x: x * float(x[0]), "D2H"),
     "numbers that are copied": (lambda x: x + asarray([1.0, 2.0], np.float32), "H2D"),
-    "a mask": (lambda x: x[x > 0], "not permitted when stream is capturing"),
+    "a mask": (lambda x: x[x > 0], "D2H"),
+    "waiting": (lambda x: x + bool(xp_of(x).cuda.Device().synchronize()), "not permitted when stream is capturing"),
     "a product by cuBLAS": (lambda x: x @ x, "cuBLAS"),
     "a random draw": (lambda x: x * random_generator(0, "mask").random(), "'mask' are drawn anew on the host"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -18,7 +18,8 @@ REFUSED = {
     "cp.asarray([1.0])": "H2D transfers are disallowed",
     "x.set(np.ones((2, 3)))": "H2D transfers are disallowed",
     "x[[0, 1]]": "H2D transfers are disallowed",
-    "x[x > 0]": "not permitted when stream is capturing",
+    "x[x > 0]": "D2H transfers are disallowed",
+    "cp.concatenate([x[0]] * 9)": "H2D transfers are disallowed",
     "stream.synchronize()": "not permitted when stream is capturing",
     "cp.cuda.Device().synchronize()": "not permitted when stream is capturing",
     "cp.cuda.runtime.deviceSynchronize()": "not permitted when stream is capturing",
@@ -28,7 +29,7 @@ REFUSED = {
     "np.matmul(x, x.T)": "calling cuBLAS API",
     "x.dot(x.T)": "calling cuBLAS API",
     "cp.tensordot(x, x)": "calling cuBLAS API",
-    "cp.linalg.inv(x[:, :2])": "calling cuBLAS API",
+    "cp.linalg.inv(x[:, :2])": "calling cuSOLVER API",
     "gemm('N', 'T', x, x)": "calling cuBLAS API",
     "cp.random.default_rng(0).random(3)": "calling cuRAND API",
 }
@@ -43,8 +44,11 @@ def recording(cp, pool, graphs):
         assert stream.is_capturing()
         try:
             yield stream
-        finally:
-            graphs.append(stream.end_capture())
+        except RuntimeError:
+            with suppress(RuntimeError):
+                stream.end_capture()
+            raise
+        graphs.append(stream.end_capture())
     assert not stream.is_capturing()
 
 
@@ -93,6 +97,22 @@ def test_nothing_runs_until_the_graph_is_launched_and_then_all_of_it_as_one_laun
             expected -= at
             assert (w.get() == expected).all() and (kept.get() == expected).all()
             assert (top.get() == 2 * np.exp(at).max(axis=0)).all() and (filled.get() == 4).all()
+
+
+def test_a_recording_that_waited_is_spoilt_and_one_that_was_refused_something_is_not():
+    with strict_cupy() as cp:
+        x, stream = cp.ones(3), cp.cuda.Stream(non_blocking=True)
+        for line, spoilt in (("stream.synchronize()", True), ("float(x[0])", False)):
+            with stream:
+                stream.begin_capture()
+                with pytest.raises(RuntimeError):
+                    eval(line, {"stream": stream, "x": x})
+                if spoilt:
+                    with pytest.raises(RuntimeError, match="cudaErrorStreamCaptureInvalidated"):
+                        stream.end_capture()
+                else:
+                    stream.end_capture().launch()
+            assert not stream.is_capturing() and float(x[0]) == 1
 
 
 def test_other_streams_run_as_ever_meanwhile():

@@ -23,7 +23,7 @@ from minirnn.testing.strict_cupy import counts
 from minirnn.testing.strict_cupy.array import garbage, ndarray
 from minirnn.testing.strict_cupy.faults import CUDARuntimeError
 
-UNSUPPORTED = 900  # cudaErrorStreamCaptureUnsupported
+UNSUPPORTED, INVALIDATED = 900, 901  # as CUDA numbers its errors
 BY_CUBLAS = ("matmul", "dot", "vdot", "inner", "outer", "tensordot", "einsum", "kron", "__matmul__", "__rmatmul__")
 NO_LAUNCHES = (
     *("__init__", "__getattr__", "__len__", "__iter__", "_view", "_view_or_copy", "_parts"),  # of arrays
@@ -70,7 +70,7 @@ class Stream:
         _streams.pop()
 
     def synchronize(self) -> None:
-        counts.record_sync()
+        counts.record_sync("sync")
 
     def begin_capture(self, mode: int | None = None) -> None:
         if self._null:
@@ -86,6 +86,8 @@ class Stream:
             raise CUDARuntimeError(UNSUPPORTED)
         _under_way.remove(recording)
         recording.end()
+        if not recording.valid:
+            raise CUDARuntimeError(INVALIDATED)
         return Graph._of(recording)
 
     def is_capturing(self) -> bool:
@@ -133,7 +135,7 @@ class Recording:
     """What a stream takes down. It replaces the functions of the fake for as long as it lasts."""
 
     def __init__(self, stream: Stream):
-        self.stream, self.inside = stream, False
+        self.stream, self.inside, self.valid = stream, False, True
         self.calls: list[tuple[Callable, tuple, dict, list[ndarray | None]]] = []  # and which arrays each has made
         self.pools: set[ref] = set()
         self.replaced: list[tuple[Any, str, Any]] = []
@@ -150,6 +152,7 @@ class Recording:
         if not self.concerned():
             return
         if what == "sync":
+            self.valid = False
             raise CUDARuntimeError(UNSUPPORTED)
         raise RuntimeError(f"the current stream is capturing, so {what} transfers are disallowed")
 

@@ -89,8 +89,9 @@ def _tell(what: str) -> None:
         watcher(what)
 
 
-def record_sync() -> None:
-    _tell("sync")
+def record_sync(what: str = "D2H") -> None:
+    """The host waits: for a number that it cannot do without, or, with "sync", for nothing but the end of the work."""
+    _tell(what)
     for counts in active:
         counts.syncs += 1
 

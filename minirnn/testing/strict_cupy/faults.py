@@ -14,6 +14,7 @@ MEANINGS = {  # status -> as CUDA words it
     209: "cudaErrorNoKernelImageForDevice: no kernel image is available for execution on the device",
     700: "cudaErrorIllegalAddress: an illegal memory access was encountered",
     900: "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing",
+    901: "cudaErrorStreamCaptureInvalidated: operation failed due to a previous error during capture",
     803: "cudaErrorSystemDriverMismatch: system has unsupported display driver / cuda driver combination",
 }
 

@@ -102,7 +102,7 @@ vars(cuda).update(
 )
 fake = _build()
 capture.RECORDED.extend((fake, ndarray, ufunc, RawKernel))
-capture.REFUSED.extend(((linalg.linalg, "cuBLAS"), (linalg.cublas, "cuBLAS"), (Generator, "cuRAND")))
+capture.REFUSED.extend(((linalg.linalg, "cuSOLVER"), (linalg.cublas, "cuBLAS"), (Generator, "cuRAND")))
 
 
 # NumPy's functions, called on device arrays
