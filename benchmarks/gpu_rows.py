@@ -26,6 +26,7 @@ SHOWN = 4  # steps of the sequence whose dx is compared
 CLOSE = 1e-9  # relative difference between two float64 gradients, which sum up in different orders
 FEW = 2**24  # numbers in a sequence, up to which minirnn's float64 gradient is compared too
 CLASSES = "ieee", "tf32"
+OURS = "minirnn", "recorded"  # eagerly, and as a CUDA graph; the latter models of characters alone
 CENTRE = {"H": 256, "B": 64, "T": 128}
 GRID = {"H": (128, 256, 512, 1024), "B": (16, 64, 256), "T": (32, 128, 512)}
 
@@ -133,14 +134,44 @@ def minirnn_model(task: str, case: Case, dtype: str) -> Any:
     return mr.Seq2Seq(V, V, H, H, attention=case["attention"], feed=case["feed"], seed=1, dtype=dtype)
 
 
-def model_in_minirnn(task: str, case: Case, dtype: str, place: Place) -> Work:
+def model_in_minirnn(task: str, case: Case, dtype: str, place: Place, recorded: bool = False) -> Work:
     import minirnn as mr
 
     model = minirnn_model(task, case, dtype)
     model.load_state_dict(weights(task, case))
     stepper = (train_step if task == "char" else seq2seq).stepper
     adam = mr.Adam(model.parameters(), lr=1e-3)
-    return model_work(model, list(batches(task, case)), stepper, adam, mr.clip_grad_norm_, mr.to_numpy)
+    player = Recording(model, adam) if recorded else model
+    return model_work(player, list(batches(task, case)), stepper, adam, mr.clip_grad_norm_, mr.to_numpy)
+
+
+class Recording:
+    """A model of minirnn to whoever trains it, whose way there and back is one launch, that of a graph."""
+
+    def __init__(self, model: Any, adam: Any):
+        from minirnn.training.recorded import Recorded
+
+        self.parameters, self.named_parameters = model.parameters, model.named_parameters
+        self.recorded = Recorded(model, adam)
+
+    def loss(self, inputs: Any, targets: Any, state: Any = None) -> tuple[Any, Any]:
+        loss, state = self.recorded.there_and_back(inputs, targets, state)
+        return ThereAndBack(loss, {p: p.grad for p in self.parameters()}), state
+
+
+@dataclass
+class ThereAndBack:
+    """A loss whose gradients are there already: ``backward`` puts them back where ``zero_grad`` took them from."""
+
+    loss: Any
+    gradients: dict[Any, Any]
+
+    def backward(self) -> None:
+        for p, gradient in self.gradients.items():
+            p.grad = gradient
+
+    def item(self) -> float:
+        return self.loss.item()
 
 
 def model_in_torch(task: str, case: Case, dtype: str, place: Place) -> Work:
@@ -245,7 +276,9 @@ def build(row: Case, library: str, dtype: str, place: Place) -> Work:
         return (layer_in_minirnn if library == "minirnn" else layer_in_torch)(row, dtype, place)
     if row["task"] == "write":
         return (text_in_minirnn if library == "minirnn" else text_in_torch)(row, dtype, place)
-    return (model_in_minirnn if library == "minirnn" else model_in_torch)(row["task"], row, dtype, place)
+    if library == "torch":
+        return model_in_torch(row["task"], row, dtype, place)
+    return model_in_minirnn(row["task"], row, dtype, place, recorded=library == "recorded")
 
 
 def measure(row: Case, place: Place) -> dict[str, Any]:
@@ -253,18 +286,20 @@ def measure(row: Case, place: Place) -> dict[str, Any]:
     precision, alone = row["precision"], row["precision"] in HALVES
     found: dict[str, Any] = {"switches": place.set_precision(precision)}
     exact = build(row, "torch", "float64", place).gradient()
-    works = {} if alone else {"minirnn": build(row, "minirnn", "float32", place)}
+    ours = [] if alone else OURS if row["task"] == "char" else OURS[:1]
+    works = {name: build(row, name, "float32", place) for name in ours}
     works["torch"] = build(row, "torch", HALVES.get(precision, "float32"), place)
     if works.keys() > {"torch"} and row["T"] * row["B"] * row["H"] <= FEW:
         found["difference"] = relative_error(build(row, "minirnn", "float64", place).gradient(), exact)
         if not found["difference"] <= CLOSE:
             raise DisagreementError(f"the float64 gradients of minirnn and PyTorch differ by {found['difference']:.1e}")
     found["error"] = {name: relative_error(work.gradient(), exact) for name, work in works.items()}
-    peaks = {name: place.peak_mib(name, work.step) for name, work in works.items()}
+    library = {name: "torch" if name == "torch" else "minirnn" for name in works}
+    peaks = {name: place.peak_mib(library[name], work.step) for name, work in works.items()}
     found["peak_mib"] = {name: mib for name, mib in peaks.items() if mib is not None}
     found["kernels"] = place.kernels(works["torch"].steps[0])
 
-    contestants = {name: (work.step, place.clock(name)) for name, work in works.items()}
+    contestants = {name: (work.step, place.clock(library[name])) for name, work in works.items()}
     replay = place.graphed(works["torch"].steps)
     if replay is not None:
         contestants["graph"] = (lambda k: read(replay(k))), place.clock("torch")
@@ -274,11 +309,12 @@ def measure(row: Case, place: Place) -> dict[str, Any]:
         per_step = {"us_per_step": 1e3 * figures["ms"] / row["T"], "tokens_per_s": 1e3 * tokens / figures["wall_ms"]}
         found[name] = {**figures, **per_step}
     if "minirnn" in times and precision in CLASSES:  # what PyTorch does by itself may be another class than CuPy's
-        best = min((name for name in times if name != "minirnn"), key=lambda name: times[name]["ms"])
-        found["best of torch"] = best
-        found["speed"] = times[best]["ms"] / times["minirnn"]["ms"]
-        found["wall speed"] = min(times[name]["wall_ms"] for name in times if name != "minirnn")
-        found["wall speed"] /= times["minirnn"]["wall_ms"]
+        theirs = [name for name in times if name not in OURS]
+        best, own = (min(names, key=lambda name: times[name]["ms"]) for names in (theirs, ours))
+        found["best of torch"], found["best of minirnn"] = best, own
+        found["speed"] = times[best]["ms"] / times[own]["ms"]
+        walls = [min(times[name]["wall_ms"] for name in names) for names in (theirs, ours)]
+        found["wall speed"] = walls[0] / walls[1]
     return found
 
 

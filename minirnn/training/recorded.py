@@ -22,6 +22,13 @@ class Recorded(Alone):
     What comes after them, clipping and the update, are a few launches whatever the model, and depend on numbers of the
     host: they stay as they are.
 
+    Parameters
+    ----------
+    model : CharLM
+        Or what else finds its loss without a look at the host.
+    optimizer : Optimizer
+        In the order of its parameters the gradients are laid out, so that an update is one launch.
+
     Raises
     ------
     ValueError
@@ -29,10 +36,11 @@ class Recorded(Alone):
     """
 
     def __init__(self, model: Any, optimizer: Any):
-        if any(home_of(p.array) != "cupy" for p in optimizer.parameters):
+        self.model = model
+        self.parameters = list({id(p): p for p in (*optimizer.parameters, *model.parameters())}.values())
+        if any(home_of(p.array) != "cupy" for p in self.parameters):
             raise ValueError("graph=True needs a model on a device, got one on the CPU; model.to('cupy') moves it")
-        self.model, self.optimizer = model, optimizer
-        self.there_and_back = captured(self._there_and_back, lambda: [p.array for p in optimizer.parameters])
+        self._recorded = captured(self._there_and_back, lambda: [p.array for p in self.parameters])
         self.before: list[Array] = []  # the state that entered the last step
 
     def gradients(
@@ -42,11 +50,16 @@ class Recorded(Alone):
             self.before = []
             with own_products():
                 return super().gradients(trainer, inputs, targets, state)
+        loss, state = self.there_and_back(inputs, targets, state)
+        return loss.item(), state
+
+    def there_and_back(self, inputs: np.ndarray, targets: np.ndarray, state: State | None) -> tuple[Tensor, Any]:
+        """Loss and state; the gradients stand in the parameters. All lie where they lay after the last step."""
         parts = [] if state is None else [part.array for part in flatten(state)]
-        loss, gradients, self.before, after = self.there_and_back(inputs, targets, *parts)
-        for p, gradient in zip(self.optimizer.parameters, gradients, strict=True):
+        loss, gradients, self.before, after = self._recorded(inputs, targets, *parts)
+        for p, gradient in zip(self.parameters, gradients, strict=True):
             p.grad = gradient
-        return loss.item(), _as_state(after)
+        return Tensor.around(loss), _as_state(after)
 
     def entered(self, state: State | None) -> State | None:
         return _as_state(self.before)
@@ -55,14 +68,15 @@ class Recorded(Alone):
         """Loss, gradients, a copy of the state, and the state itself, which has become the next."""
         before = [part.copy() for part in parts]
         loss, after = self.model.loss(inputs, targets, _as_state(parts))
-        self.optimizer.zero_grad()
+        for p in self.parameters:
+            p.grad = None
         loss.backward()
-        graded = [p for p in self.optimizer.parameters if p.grad is not None]
+        graded = [p for p in self.parameters if p.grad is not None]
         laid_out = kernels_of(loss.array).laid_out([p.grad for p in graded], one_by_one=True)
         gradients = dict(zip(map(id, graded), laid_out, strict=True))
         for part, new in zip(parts, flatten(after), strict=False):  # no parts: no state is carried on
             part[...] = new.array
-        return loss.array, [gradients.get(id(p)) for p in self.optimizer.parameters], before, list(parts)
+        return loss.array, [gradients.get(id(p)) for p in self.parameters], before, list(parts)
 
 
 def _as_state(parts: Any) -> State | None:

@@ -78,10 +78,11 @@ def test_a_row_is_measured_on_the_stand_ins(rows, clocks, rehearsing, k, monkeyp
     row = rows.rehearsal()[k]
     found = json.loads(json.dumps(rows.measure(row, rehearsing)))
     alone = row["precision"] == "bf16"
-    assert set(found["error"]) == ({"torch"} if alone else {"torch", "minirnn"})
+    ours = set() if alone else {"minirnn", "recorded"} if row["task"] == "char" else {"minirnn"}
+    assert set(found["error"]) == {"torch"} | ours
     assert 0 < found["error"]["torch"] < (0.1 if alone else 1e-5) and found["torch"]["ms"] > 0
     if not alone:
-        assert found["difference"] < 1e-12 and 0 < found["error"]["minirnn"] < 1e-5
+        assert found["difference"] < 1e-12 and all(0 < found["error"][name] < 1e-5 for name in ours)
     assert ("speed" in found) == (row["precision"] in rows.CLASSES)
     assert found["kernels"] and found["torch"]["tokens_per_s"] > 0
 

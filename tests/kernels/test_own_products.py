@@ -9,7 +9,7 @@ from minirnn import rules
 from minirnn.arrays import asarray, to_numpy
 from minirnn.kernels import cupy as kernels
 from minirnn.kernels.launching import options, source_of
-from minirnn.kernels.products import DEPTH, EACH, SIDE, own_products
+from minirnn.kernels.products import DEPTH, EACH, SIDE, _each, own_products
 from minirnn.testing import counting, cuda_emulator, strict_cupy
 from minirnn.testing.cuda_emulator import emulated
 
@@ -97,6 +97,13 @@ def test_products_of_arrays_however_they_lie():
             assert counts.syncs == 0
             for z in (found, out, aside):
                 np.testing.assert_allclose(to_numpy(z), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_large_products_take_large_tiles_and_small_ones_leave_no_processor_idle(monkeypatch):
+    with strict_cupy() as cp:
+        monkeypatch.setitem(cp.cuda.Device.attributes, "MultiProcessorCount", 132)
+        found = {sizes: _each(*sizes, cp) for sizes in [(2048, 6400, 1), (512, 16, 1), (512, 128, 1), (512, 128, 50)]}
+    assert list(found.values()) == [4, 1, 1, 4]
 
 
 def test_what_the_kernel_does_not_take_is_left_to_cublas():
