@@ -268,14 +268,17 @@ def random_generator(seed: int, stream: str = "", step: int = 0) -> np.random.Ge
     >>> a == b
     True
     """
-    import hashlib  # only here: it is among the slowest imports of the standard library
-
-    not_negative(seed=seed, step=step)
+    not_negative(step=step)
     if not _drawing.get():
         raise RuntimeError(f"the random numbers of {stream or 'a stream without a name'!r} are drawn anew on the host")
-    key = np.array(
-        [int(seed) % 2**64, int.from_bytes(hashlib.blake2b(stream.encode(), digest_size=8).digest(), "little")],
-        dtype=np.uint64,
-    )
     counter = np.array([0, 0, int(step) % 2**64, 0], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+    return np.random.Generator(np.random.Philox(key=random_key(seed, stream), counter=counter))
+
+
+def random_key(seed: int, stream: str) -> np.ndarray:
+    """The two words of 64 bits that are the key of a random stream: the seed, and a digest of the name."""
+    import hashlib  # only here: it is among the slowest imports of the standard library
+
+    not_negative(seed=seed)
+    name = int.from_bytes(hashlib.blake2b(stream.encode(), digest_size=8).digest(), "little")
+    return np.array([int(seed) % 2**64, name], dtype=np.uint64)

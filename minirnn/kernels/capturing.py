@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -31,6 +31,7 @@ from minirnn.kernels.products import own_products
 MOST = 4  # recordings of one function: each keeps all the memory that its arrays need
 
 _at_work: ContextVar[_Recording | None] = ContextVar("minirnn_recording_at_work", default=None)
+_clock: ContextVar[Array | None] = ContextVar("minirnn_recording_clock", default=None)
 
 
 class CaptureError(RuntimeError):
@@ -95,6 +96,33 @@ def checked_before(ids: Any, size: int, name: str) -> bool:
     """
     recording = _at_work.get()
     return recording is not None and recording.checks(ids, size, name)
+
+
+@contextmanager
+def drawing_at(clock: Array) -> Iterator[None]:
+    """Within this block of a recorded function, dropout draws at the step that it was told plus ``clock``.
+
+    ``clock`` is an argument of the function, one int64: so every call can draw other masks.
+    """
+    token = _clock.set(clock)
+    try:
+        yield
+    finally:
+        _clock.reset(token)
+
+
+def clock_of_recording(stream: str) -> Array | None:
+    """What has to be added to the step of a random stream; nothing, unless it is recorded.
+
+    Raises
+    ------
+    RuntimeError
+        If it is, and the recording has no clock: then it would draw the same for ever.
+    """
+    clock = _clock.get()
+    if clock is None and _at_work.get() is not None:
+        raise RuntimeError(f"the random numbers of {stream!r} are drawn at a step that is counted on the host")
+    return clock
 
 
 class _Recording:

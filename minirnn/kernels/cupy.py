@@ -4,9 +4,11 @@ import math
 import sys
 from importlib import import_module
 
-from minirnn.arrays import xp_of
+from minirnn.arrays import not_negative, random_key, xp_of
+from minirnn.kernels.capturing import clock_of_recording
 from minirnn.kernels.decoders import attending_in_one_launch
 from minirnn.kernels.fused import (
+    THREADS,
     adam,
     add_rows,
     gru_candidate,
@@ -28,6 +30,7 @@ from minirnn.kernels.fused import (
     softmax_back,
     verdict,
 )
+from minirnn.kernels.launching import launch
 from minirnn.kernels.products import own_matmul
 from minirnn.kernels.sequences import asked_for_whole, in_one_launch
 from minirnn.kernels.together import each, laid_out, vectors
@@ -50,6 +53,7 @@ __all__ = [
     "gru_slopes",
     "in_one_launch",
     "in_order",
+    "kept",
     "laid_out",
     "lstm_gates",
     "lstm_gates_back",
@@ -165,6 +169,17 @@ def take_columns(
 
 def check_ids(ids, size, name="ids"):
     """Nothing: a look at device memory would wait for the device. Ids are checked on the host before they travel."""
+
+
+def kept(shape, p, seed, stream, step, before):
+    """Which numbers dropout keeps: those that it keeps on the host, drawn here. A recording says what the step is."""
+    clock, n = clock_of_recording(stream), math.prod(shape)
+    key, keep = random_key(seed, stream), sys.modules["cupy"].empty(shape, bool)
+    not_negative(step=step)
+    threads = -(-(before % 8 + n) // 8)
+    grid = (-(-threads // THREADS),)
+    launch("masks", "kept", grid, (THREADS,), keep, clock, p, *map(int, key), int(step) % 2**64, before, n)
+    return keep
 
 
 def turn(

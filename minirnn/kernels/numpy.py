@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from minirnn import workers
+from minirnn.arrays import random_generator
 from minirnn.kernels.clipping import verdict
 from minirnn.kernels.gru import (
     gru_candidate,
@@ -41,6 +42,7 @@ __all__ = [
     "gru_slopes",
     "in_one_launch",
     "in_order",
+    "kept",
     "laid_out",
     "lstm_gates",
     "lstm_gates_back",
@@ -261,6 +263,24 @@ def add_rows(
         begins = np.flatnonzero(np.append(True, again[1:] != again[:-1]))
         total[again[begins]] += np.add.reduceat(rows[order], begins, axis=0)
     return total
+
+
+PER_BLOCK = 8  # float32 numbers that Philox draws from one value of its counter
+
+
+def kept(shape, p, seed, stream, step, before):
+    """Which numbers dropout keeps: those to which a random stream, from its number ``before`` on, gives ``p`` or more.
+
+    Examples
+    --------
+    >>> whole = kept((2, 6), 0.5, seed=1, stream="mask", step=3, before=0)
+    >>> (kept((6,), 0.5, seed=1, stream="mask", step=3, before=6) == whole[1]).all()
+    True
+    """
+    blocks, rest = divmod(before, PER_BLOCK)
+    generator = random_generator(seed, stream, step)
+    generator.bit_generator.advance(blocks)
+    return generator.random(rest + math.prod(shape), np.float32)[rest:].reshape(shape) >= p
 
 
 def turn(

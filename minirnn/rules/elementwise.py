@@ -7,7 +7,8 @@ from numbers import Integral
 
 from numpy.lib.array_utils import normalize_axis_index
 
-from minirnn.arrays import random_generator, xp_of
+from minirnn.arrays import xp_of
+from minirnn.kernels import kernels_of
 
 
 def sum_to(dy, shape):
@@ -227,13 +228,10 @@ def _of_its_kind(x, dtype):
     return xp.result_type(xp.dtype(dtype), 1j) if x.dtype.kind == "c" else dtype
 
 
-PER_BLOCK = 8  # float32 numbers that Philox draws from one value of its counter
-
-
 def dropout(x, *, p, seed, stream="dropout", step=0, over=(), first=0):
     """Zeroes each element with probability ``p`` and scales the others by ``1 / (1 - p)`` (Srivastava et al. 2014).
 
-    The mask is a function of ``(seed, stream, step)`` and of the shape, drawn on the host: both backends see the same.
+    The mask is a function of ``(seed, stream, step)`` and of the shape: both backends draw the same.
     Elements that differ only along the axes ``over`` share one mask: ``over=(0,)`` drops the same units at every step
     of a sequence ``(T, ...)`` (Gal & Ghahramani 2016).
 
@@ -247,11 +245,8 @@ def dropout(x, *, p, seed, stream="dropout", step=0, over=(), first=0):
     p = float(p)  # a scalar of NumPy would make float64 of float32
     shared = {normalize_axis_index(axis, x.ndim) for axis in over}
     shape = tuple(1 if k in shared else n for k, n in enumerate(x.shape))
-    blocks, before = divmod(0 if 0 in shared else int(first) * math.prod(shape[1:]), PER_BLOCK)
-    generator = random_generator(seed, stream, step)
-    generator.bit_generator.advance(blocks)
-    keep = generator.random(before + math.prod(shape), dtype="float32")[before:].reshape(shape) >= p
-    mask = xp_of(x).asarray(keep)
+    before = 0 if 0 in shared else int(first) * math.prod(shape[1:])
+    mask = kernels_of(x).kept(shape, p, seed, stream, step, before)
     scale = 1 / (1 - p) if p < 1 else 0.0
 
     def dropout_pullback(dy):

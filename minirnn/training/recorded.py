@@ -8,7 +8,7 @@ import numpy as np
 
 from minirnn.arrays import Array, home_of
 from minirnn.kernels import kernels_of
-from minirnn.kernels.capturing import captured
+from minirnn.kernels.capturing import captured, drawing_at
 from minirnn.kernels.products import own_products
 from minirnn.nn.module import flatten
 from minirnn.nn.recurrent import State
@@ -50,13 +50,15 @@ class Recorded(Alone):
             self.before = []
             with own_products():
                 return super().gradients(trainer, inputs, targets, state)
-        loss, state = self.there_and_back(inputs, targets, state)
+        loss, state = self.there_and_back(inputs, targets, state, trainer.step)
         return loss.item(), state
 
-    def there_and_back(self, inputs: np.ndarray, targets: np.ndarray, state: State | None) -> tuple[Tensor, Any]:
+    def there_and_back(
+        self, inputs: np.ndarray, targets: np.ndarray, state: State | None, step: int = 0
+    ) -> tuple[Tensor, Any]:
         """Loss and state; the gradients stand in the parameters. All lie where they lay after the last step."""
         parts = [] if state is None else [part.array for part in flatten(state)]
-        loss, gradients, self.before, after = self._recorded(inputs, targets, *parts)
+        loss, gradients, self.before, after = self._recorded(np.array([step]), inputs, targets, *parts)
         for p, gradient in zip(self.parameters, gradients, strict=True):
             p.grad = gradient
         return Tensor.around(loss), _as_state(after)
@@ -64,10 +66,12 @@ class Recorded(Alone):
     def entered(self, state: State | None) -> State | None:
         return _as_state(self.before)
 
-    def _there_and_back(self, inputs: Array, targets: Array, *parts: Array) -> tuple:
+    def _there_and_back(self, step: Array, inputs: Array, targets: Array, *parts: Array) -> tuple:
         """Loss, gradients, a copy of the state, and the state itself, which has become the next."""
         before = [part.copy() for part in parts]
-        loss, after = self.model.loss(inputs, targets, _as_state(parts))
+        self.model.seek(0)  # the step comes in by itself
+        with drawing_at(step):
+            loss, after = self.model.loss(inputs, targets, _as_state(parts))
         for p in self.parameters:
             p.grad = None
         loss.backward()

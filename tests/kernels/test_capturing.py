@@ -8,9 +8,10 @@ import warnings
 import numpy as np
 import pytest
 
+from minirnn import rules
 from minirnn.arrays import asarray, random_generator, to_numpy, use_backend, xp_of
 from minirnn.kernels import kernels_of
-from minirnn.kernels.capturing import MOST, CaptureError, captured
+from minirnn.kernels.capturing import MOST, CaptureError, captured, drawing_at
 from minirnn.nn.inputs import ids_on
 from minirnn.testing import counting, strict_cupy
 
@@ -93,12 +94,30 @@ def test_ids_are_checked_on_the_host_before_they_travel():
             recorded(np.array([3, 4, 0], np.int32))
 
 
+def test_masks_are_those_of_the_clock_that_a_call_brings():
+    x = host(5, 4)
+
+    def function(clock, x):
+        with drawing_at(clock):
+            return rules.dropout(x, p=0.5, seed=1, stream="mask", step=2)[0]
+
+    recorded = captured(function)
+    for clock in (0, 3, 0, 2**40):
+        found = recorded(np.array([clock]), x)
+        expected, _ = rules.dropout(x, p=0.5, seed=1, stream="mask", step=2 + clock)
+        assert (to_numpy(found) == expected).all()
+
+
 REFUSED = {
     "a number that is read": (lambda x: x * float(x[0]), "D2H"),
     "numbers that are copied": (lambda x: x + asarray([1.0, 2.0], np.float32), "H2D"),
-    "a mask": (lambda x: x[x > 0], "D2H"),
+    "a choice": (lambda x: x[x > 0], "D2H"),
     "waiting": (lambda x: x + bool(xp_of(x).cuda.Device().synchronize()), "not permitted when stream is capturing"),
     "a product by cuBLAS": (lambda x: x @ x, "cuBLAS"),
+    "a mask": (
+        lambda x: rules.dropout(x, p=0.5, seed=1)[0],
+        "'dropout' are drawn at a step that is counted on the host",
+    ),
     "a random draw": (lambda x: x * random_generator(0, "mask").random(), "'mask' are drawn anew on the host"),
 }
 

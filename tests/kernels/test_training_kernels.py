@@ -5,6 +5,7 @@ import pytest
 
 from minirnn.arrays import asarray, to_numpy
 from minirnn.kernels import clipping, cupy, fused, losses, numpy, optimizers
+from minirnn.kernels.capturing import drawing_at
 from minirnn.kernels.launching import DTYPES, REALS, kernels_in, source_of
 from minirnn.testing import cuda_emulator, strict_cupy
 from minirnn.testing.cuda_emulator import emulated
@@ -28,6 +29,7 @@ def emulator(monkeypatch):
         emulated(code, (f"-DREAL={REALS[DTYPE]}",)).run(kernel, grid, block, given, shared=shared, **told)
 
     monkeypatch.setattr(fused, "launch", launch)
+    monkeypatch.setattr(cupy, "launch", launch)
     with strict_cupy():
         yield told
 
@@ -110,6 +112,22 @@ def test_add_rows(emulator, N, E, size):
     ids, rows = np.random.default_rng(3).integers(0, size, N), scores(N, E)
     mine = cupy.add_rows(asarray(ids, backend="cupy"), asarray(rows, backend="cupy"), size)
     close(mine, numpy.add_rows(ids, rows, size), atol=2e-6)  # sums of some numbers near 10
+
+
+@pytest.mark.parametrize("stream", [(0, "dropout", 0), (2**64 - 1, "mask", 2**64 - 1), (5, "x", 2**33 + 7)])
+@pytest.mark.parametrize(("shape", "before"), [((1,), 0), ((3, 7), 0), ((5, 4, 3), 60), ((9,), 8), ((2, 5), 2**35 + 3)])
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.5, 1.0])
+def test_masks_have_the_bits_of_the_host(emulator, stream, shape, before, p):
+    seed, name, step = stream
+    mine = cupy.kept(shape, p, seed, name, step, before)
+    assert mine.dtype == bool
+    assert np.array_equal(to_numpy(mine), numpy.kept(shape, p, seed, name, step, before))
+
+
+def test_a_clock_is_added_to_the_step(emulator):
+    with drawing_at(asarray(np.array([2**40]), backend="cupy")):
+        mine = cupy.kept((50,), 0.5, 1, "mask", 3, 0)
+    assert np.array_equal(to_numpy(mine), numpy.kept((50,), 0.5, 1, "mask", 2**40 + 3, 0))
 
 
 STEPS = {

@@ -10,6 +10,7 @@ from tiny_runs import bits, tiny_model, tiny_stream
 from minirnn import SGD, AdamW, DataParallel, Trainer, no_grad
 from minirnn.kernels.capturing import CaptureError
 from minirnn.kernels.sequences import use_whole_sequences
+from minirnn.nn import LSTM
 from minirnn.testing import counting, cuda_emulator, on_backend
 
 STEPS = 13  # two epochs of five batches, and three more
@@ -18,7 +19,10 @@ STEPS = 13  # two epochs of five batches, and three more
 def trained(graph, steps=STEPS, seq_len=5, make=None, **settings):
     """A run of some steps with a learning rate that changes, and what each of its steps cost: launches, waits."""
     stream = tiny_stream(seq_len=seq_len)
+    of_layers = {name: settings.pop(name) for name in ("weight_drop", "locked_dropout") if name in settings}
     model = tiny_model(stream, **settings)
+    if of_layers:
+        model.rnn = LSTM(3, 4, 2, dropout=settings["dropout"], **of_layers)
     optimizer = make and make(model.parameters())
     schedule = lambda step: 1 / (1 + step)  # noqa: E731
     trainer = Trainer(
@@ -48,6 +52,8 @@ def everything(trainer):
         {"seq_len": 3, "num_layers": 1},  # fewer ids than characters: looked up one by one
         {"tie_weights": True, "hidden_size": 3},
         {"dtype": "float64"},
+        {"dropout": 0.4},
+        {"dropout": 0.3, "weight_drop": 0.5, "locked_dropout": True},
     ],
     ids=str,
 )
@@ -118,9 +124,10 @@ def test_whole_sequences_are_recorded_too():
 def test_what_cannot_be_recorded_is_refused():
     with on_backend("strict_cupy"):
         stream = tiny_stream()
-        trainer = Trainer(tiny_model(stream, dropout=0.5), stream, graph=True)
-        with pytest.raises(CaptureError, match="'dropout_l1' are drawn anew on the host"):
-            trainer.run(steps=3)
+        model = tiny_model(stream)
+        model.rnn = LSTM(3, 4, 2, zoneout=0.2)
+        with pytest.raises(CaptureError, match="'zoneout_h_l0' are drawn anew on the host"):
+            Trainer(model, stream, graph=True).run(steps=3)
         for settings in ({"parallel": DataParallel(ranks=None)}, {"teacher_forcing": lambda step: 0.5}):
             with pytest.raises(ValueError, match="give neither parallel nor teacher_forcing"):
                 Trainer(tiny_model(stream), stream, graph=True, **settings)

@@ -61,6 +61,9 @@ struct alignas(8) uint2 {
 };
 inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 
+inline unsigned long long __umul64hi(unsigned long long x, unsigned long long y) {
+    return static_cast<unsigned __int128>(x) * y >> 64;
+}
 inline unsigned __float_as_uint(float x) {
     unsigned bits;
     memcpy(&bits, &x, sizeof bits);

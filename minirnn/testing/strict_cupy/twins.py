@@ -72,6 +72,14 @@ def matmul(
     c[...] = c + products if add else products
 
 
+def kept(keep: Any, clock: Any, p: float, seed: int, stream: int, step: int, begin: int) -> None:
+    at = (int(step) + (0 if clock is None else int(clock[0]))) % 2**64
+    philox = np.random.Philox(key=np.array([seed, stream]), counter=np.array([0, 0, at, 0], np.uint64))
+    philox.advance(int(begin) // 8)
+    numbers = np.random.Generator(philox).random(int(begin) % 8 + keep.size, np.float32)[int(begin) % 8 :]
+    keep[...] = numbers.reshape(keep.shape) >= p
+
+
 TWINS: dict[str, Callable[..., None]] = {
     twin.__name__: twin
     for twin in (
@@ -83,6 +91,7 @@ TWINS: dict[str, Callable[..., None]] = {
         gru.gru_reset,
         gru.gru_reset_back,
         gru.gru_slopes,
+        kept,
         lstm.lstm_gates,
         lstm.lstm_gates_back,
         lstm_slopes,
