@@ -41,34 +41,29 @@ class Recorded(Alone):
         if any(home_of(p.array) != "cupy" for p in self.parameters):
             raise ValueError("graph=True needs a model on a device, got one on the CPU; model.to('cupy') moves it")
         self._recorded = captured(self._there_and_back, lambda: [p.array for p in self.parameters])
-        self.before: list[Array] = []  # the state that entered the last step
 
     def gradients(
         self, trainer: Any, inputs: np.ndarray, targets: np.ndarray, state: State | None
-    ) -> tuple[float, State | None]:
+    ) -> tuple[Any, State | None]:
         if state is None and trainer.training.carries_state:  # once in an epoch: not worth the memory of a recording
-            self.before = []
             with own_products():
                 return super().gradients(trainer, inputs, targets, state)
-        loss, state = self.there_and_back(inputs, targets, state, trainer.step)
-        return loss.item(), state
+        loss, after = self.there_and_back(inputs, targets, state, trainer.step)
+        after = _as_state([part.array.copy() for part in flatten(after)])  # the next step writes over what lies there
+        return (loss.array.copy() if trainer.looks_later else loss.item()), after
 
     def there_and_back(
         self, inputs: np.ndarray, targets: np.ndarray, state: State | None, step: int = 0
     ) -> tuple[Tensor, Any]:
         """Loss and state; the gradients stand in the parameters. All lie where they lay after the last step."""
         parts = [] if state is None else [part.array for part in flatten(state)]
-        loss, gradients, self.before, after = self._recorded(np.array([step]), inputs, targets, *parts)
+        loss, gradients, after = self._recorded(np.array([step]), inputs, targets, *parts)
         for p, gradient in zip(self.parameters, gradients, strict=True):
             p.grad = gradient
         return Tensor.around(loss), _as_state(after)
 
-    def entered(self, state: State | None) -> State | None:
-        return _as_state(self.before)
-
     def _there_and_back(self, step: Array, inputs: Array, targets: Array, *parts: Array) -> tuple:
-        """Loss, gradients, a copy of the state, and the state itself, which has become the next."""
-        before = [part.copy() for part in parts]
+        """Loss, gradients, and the state that is carried on."""
         self.model.seek(0)  # the step comes in by itself
         with drawing_at(step):
             loss, after = self.model.loss(inputs, targets, _as_state(parts))
@@ -78,9 +73,7 @@ class Recorded(Alone):
         graded = [p for p in self.parameters if p.grad is not None]
         laid_out = kernels_of(loss.array).laid_out([p.grad for p in graded], one_by_one=True)
         gradients = dict(zip(map(id, graded), laid_out, strict=True))
-        for part, new in zip(parts, flatten(after), strict=False):  # no parts: no state is carried on
-            part[...] = new.array
-        return loss.array, [gradients.get(id(p)) for p in self.parameters], before, list(parts)
+        return loss.array, [gradients.get(id(p)) for p in self.parameters], [part.array for part in flatten(after)]
 
 
 def _as_state(parts: Any) -> State | None:

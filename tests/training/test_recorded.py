@@ -16,7 +16,7 @@ from minirnn.testing import counting, cuda_emulator, on_backend
 STEPS = 13  # two epochs of five batches, and three more
 
 
-def trained(graph, steps=STEPS, seq_len=5, make=None, **settings):
+def trained(graph, steps=STEPS, seq_len=5, make=None, log_every=1, **settings):
     """A run of some steps with a learning rate that changes, and what each of its steps cost: launches, waits."""
     stream = tiny_stream(seq_len=seq_len)
     of_layers = {name: settings.pop(name) for name in ("weight_drop", "locked_dropout") if name in settings}
@@ -26,7 +26,7 @@ def trained(graph, steps=STEPS, seq_len=5, make=None, **settings):
     optimizer = make and make(model.parameters())
     schedule = lambda step: 1 / (1 + step)  # noqa: E731
     trainer = Trainer(
-        model, stream, optimizer=optimizer, lr=0.05, clip_norm=0.01, schedule=schedule, log_every=1, graph=graph
+        model, stream, optimizer=optimizer, lr=0.05, clip_norm=0.01, schedule=schedule, log_every=log_every, graph=graph
     )
     costs = []
     for _ in range(steps):
@@ -63,12 +63,14 @@ def test_a_run_has_the_same_bits_with_and_without(settings):
     assert eager == recorded
 
 
-def test_a_recorded_step_is_the_launch_of_its_graph_and_three_more():
+@pytest.mark.parametrize(("cell", "states"), [("lstm", 2), ("rnn", 1)])
+def test_a_recorded_step_is_the_launch_of_its_graph_and_a_few_more_whatever_the_model(cell, states):
     with on_backend("strict_cupy"):
-        (_, eager), (_, recorded) = (trained(graph) for graph in (False, True))
-    assert min(launches for launches, _ in eager) > 100
-    assert recorded[2:5] == [(4, 2)] * 3  # the graph, the norm, the clipping, the update
-    assert all(waits == 2 for _, waits in recorded)  # for the loss and the norm, as without
+        costs = [trained(graph, log_every=50, num_layers=3, cell=cell)[1][2:5] for graph in (False, True)]
+    assert min(launches for launches, _ in costs[0]) > 100
+    # the graph, what is kept of the loss; the norm twice, the clipping, the update; and every state comes in, is kept,
+    # and is zero if the step is refused
+    assert costs[1] == [(6 + 4 * states, 0)] * 3
 
 
 def test_what_is_read_from_a_checkpoint_or_written_by_hand_is_seen():
@@ -102,22 +104,21 @@ def test_a_refused_step_is_told_of_in_the_same_words():
         assert told(False) == told(True)
 
 
-def test_the_state_that_entered_a_step_is_known_after_it():
+def test_what_a_step_has_left_is_still_there_after_the_next():
     with on_backend("strict_cupy"):
         trainer, _ = trained(True, steps=3)
-        before = [part.numpy() for part in trainer.state]
+        state = trainer.state
+        before = [part.numpy() for part in state]
         trainer.train_step()
-        entered = [part.numpy() for part in trainer.parallel.entered(trainer.state)]
-        after = [part.numpy() for part in trainer.state]
-    assert all((a == b).all() for a, b in zip(entered, before, strict=True))
-    assert all((a != b).any() for a, b in zip(after, before, strict=True))
+    assert all((part.numpy() == b).all() for part, b in zip(state, before, strict=True))
+    assert all((part.numpy() != b).any() for part, b in zip(trainer.state, before, strict=True))
 
 
 @pytest.mark.skipif(bool(cuda_emulator.why_not()), reason=cuda_emulator.why_not())
 def test_whole_sequences_are_recorded_too():
     with on_backend("strict_cupy"), use_whole_sequences():
-        (eager, before), (recorded, after) = (trained(graph, steps=4) for graph in (False, True))
-        assert before[-1][0] > 50 and after[-1] == (4, 2)
+        (eager, before), (recorded, after) = (trained(graph, steps=4, log_every=4) for graph in (False, True))
+        assert before[2][0] > 50 and after[2] == (14, 0)
         assert everything(eager) == everything(recorded)
 
 
