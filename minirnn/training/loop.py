@@ -86,10 +86,10 @@ class Trainer:
     parallel : DataParallel, optional
         The processes that share every batch; without it this one does all.
     graph : bool
-        On a device: lets the way there and back through the model be one launch, a CUDA graph that is recorded at one of
-        the first steps. For models that look at nothing on the host on the way, and batches of few shapes: `CharLM` on a
-        `TextStream`. Off by default: no device has measured yet where it pays, and large products are slower by the
-        kernel that takes them then.
+        On a device: lets the way there and back through the model be one launch, a CUDA graph that is recorded at one
+        of the first steps. For models that look at nothing on the host on the way, and batches of few shapes: `CharLM`
+        on a `TextStream`. Off by default: no device has measured yet where it pays, and large products are slower by
+        the kernel that takes them then.
 
     Attributes
     ----------
