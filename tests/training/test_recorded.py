@@ -43,19 +43,27 @@ def everything(trainer):
     return bits(trainer.model), state, gradients, trainer.history, trainer.books()
 
 
+def with_decay(p):
+    return AdamW(p, weight_decay=0.1)
+
+
+def with_momentum(p):
+    return SGD(p, 0.1, momentum=0.9, weight_decay=0.01)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         *({"cell": cell} for cell in ("rnn", "lstm", "gru")),
-        {"make": lambda p: AdamW(p, weight_decay=0.1)},
-        {"make": lambda p: SGD(p, 0.1, momentum=0.9, weight_decay=0.01)},
+        {"make": with_decay},
+        {"make": with_momentum},
         {"seq_len": 3, "num_layers": 1},  # fewer ids than characters: looked up one by one
         {"tie_weights": True, "hidden_size": 3},
         {"dtype": "float64"},
         {"dropout": 0.4},
         {"dropout": 0.3, "weight_drop": 0.5, "locked_dropout": True},
     ],
-    ids=str,
+    ids=lambda settings: ", ".join(f"{name} {getattr(value, '__name__', value)}" for name, value in settings.items()),
 )
 def test_a_run_has_the_same_bits_with_and_without(settings):
     with on_backend("strict_cupy"):
