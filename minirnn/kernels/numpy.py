@@ -274,7 +274,7 @@ def kept(shape, p, seed, stream, step, before):
     Examples
     --------
     >>> whole = kept((2, 6), 0.5, seed=1, stream="mask", step=3, before=0)
-    >>> (kept((6,), 0.5, seed=1, stream="mask", step=3, before=6) == whole[1]).all()
+    >>> bool((kept((6,), 0.5, seed=1, stream="mask", step=3, before=6) == whole[1]).all())
     True
     """
     blocks, rest = divmod(before, PER_BLOCK)

@@ -79,7 +79,7 @@ def test_nothing_runs_until_the_graph_is_launched_and_then_all_of_it_as_one_laun
             w[0, 0] = 7
             filled = cp.zeros(3)
             filled.fill(4)
-            launch("optimizers", "sgd", (1,), (32,), w, x, None, 1.0, 0.0, 6)
+            launch("optimizers", "sgd", (1,), (32,), w, x, None, 1.0, 0.0, None, 6)
             kept = w.copy()
         assert counts.launches == counts.syncs == 0
         assert np.isnan(y.get()).all() and np.isnan(rows.get()).all() and np.isnan(kept.get()).all()
