@@ -224,14 +224,13 @@ def weights(task: str, case: Case) -> dict[str, np.ndarray]:
 def text_in_minirnn(case: Case, dtype: str, place: Place) -> Work:
     """B texts from the first character to the T-th, in one launch where the kernel takes the dtype."""
     import minirnn as mr
-    from minirnn.kernels.sequences import use_whole_sequences
 
     V, H = case["V"], case["H"]
     lm = mr.CharLM(mr.Vocabulary("".join(map(chr, range(48, 48 + V)))), H, H, case["layers"], dtype=dtype)
     lm.load_state_dict(weights("write", case))
 
     def write(**settings: Any) -> list[str]:
-        with use_whole_sequences():
+        with mr.use_whole_sequences():
             return mr.generate(lm, ["0"] * case["B"], case["T"], **settings)
 
     def greedy() -> dict[str, np.ndarray]:

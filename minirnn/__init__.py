@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from minirnn import nn, ops, rules
 from minirnn.arrays import BackendError, to_numpy, use_backend, xp_of
+from minirnn.kernels.capturing import CaptureError
+from minirnn.kernels.sequences import StalledError, use_whole_sequences
 from minirnn.models import CharLM, Seq2Seq, Tagger
 from minirnn.tape import Tensor, differentiable, no_grad
 from minirnn.text import (
@@ -104,6 +106,9 @@ __all__ = [
     # arrays and the tape
     "use_backend",
     "use_workers",
+    "use_whole_sequences",
+    "StalledError",
+    "CaptureError",
     "to_numpy",
     "xp_of",
     "BackendError",

@@ -60,7 +60,7 @@ def generate(
     the border between two characters may go the other way, and the rest of the text with it; so it may, for the same
     seed, on another machine or in another version.
 
-    On a device ``kernels.sequences.use_whole_sequences`` makes a whole text one launch: see ``minirnn.decoding.whole``.
+    On a device `minirnn.use_whole_sequences` makes a whole text one launch: see ``minirnn.decoding.whole``.
 
     Examples
     --------
