@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minirnn.arrays import Array, device_errors, home_of, to_numpy, xp_of
-from minirnn.nn.inputs import positive, positive_number
+from minirnn.nn.inputs import booleans, positive, positive_number
 from minirnn.nn.module import flatten
 from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor, no_grad
@@ -133,6 +133,7 @@ class Trainer:
         limits = {"clip_norm": clip_norm, "clip_value": clip_value}
         positive_number(**{name: limit for name, limit in limits.items() if limit is not None})
         positive(log_every=log_every)
+        booleans(graph=graph)
         check_functions(schedule=schedule, teacher_forcing=teacher_forcing)
         if validation is not None and val_split:
             raise ValueError(f"give val_split or validation, not both; got val_split {val_split}")

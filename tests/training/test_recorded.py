@@ -144,5 +144,7 @@ def test_what_cannot_be_recorded_is_refused():
         with pytest.raises(CaptureError, match=r"cannot be recorded: .*transfers are disallowed"):
             Trainer(translator(), stream, graph=True).run(epochs=3)
     stream = tiny_stream()
+    with pytest.raises(TypeError, match="graph must be True or False, got 1"):
+        Trainer(tiny_model(stream), stream, graph=1)
     with pytest.raises(ValueError, match="graph=True needs a model on a device"):
         Trainer(tiny_model(stream), stream, graph=True)

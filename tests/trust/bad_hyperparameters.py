@@ -297,6 +297,7 @@ def training() -> Iterator[Call]:
         "log_every": bad(SIZE),
         "schedule": bad({"no function": 0.5}, TypeError),
         "teacher_forcing": bad({"no function": 0.5}, TypeError),
+        "graph": [*bad(FLAG, TypeError), Bad("on the CPU", True)],
     }
     model = partial(CharLM, stream.vocabulary, 2, 3)
     yield Call("Trainer", lambda lm, **options: Trainer(lm, stream, **options), {}, trainer, model)
