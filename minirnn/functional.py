@@ -146,6 +146,8 @@ def hvp(fn: Callable, inputs: Sequence[Any], vectors: Sequence[Any], *, check: b
 
 def _as_rule(fn: Callable, inputs: Sequence[Any]) -> tuple[Callable, tuple[Array | None, ...], list[str] | None]:
     """A rule that computes what ``fn`` does, its arguments, and their names if the rule does not tell them itself."""
+    if not isinstance(inputs, (tuple, list)):  # the rows of an array would be taken for inputs
+        raise TypeError(f"inputs must be a tuple of what fn takes, got {type(inputs).__name__}")
     if isinstance(fn, Module):
         return fn.as_rule(*inputs)
     given = zip(argument_names(fn, len(inputs)), inputs, strict=True)

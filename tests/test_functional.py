@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from minirnn import CharLM, GradcheckError, Tensor, Vocabulary, differentiable, gradcheck, nn, ops, rules
+from minirnn import CharLM, GradcheckError, Tensor, Vocabulary, differentiable, gradcheck, hvp, nn, ops, rules
 from minirnn.arrays import asarray, xp_of
 
 random = np.random.default_rng(5)
@@ -278,3 +278,9 @@ def test_what_cannot_be_checked_is_explained(inputs, options, message):
 def test_a_function_of_numpy_applied_to_a_tensor_is_named(fn):
     with pytest.raises(TypeError, match=r"applies a function of NumPy to one.*x\.tanh\(\) or ops\.tanh\(x\)"):
         gradcheck(fn, (np.array([0.5, 1.0]),))
+
+
+def test_an_array_is_no_tuple_of_inputs():
+    for check in (gradcheck, lambda fn, inputs: hvp(fn, inputs, inputs)):
+        with pytest.raises(TypeError, match="inputs must be a tuple of what fn takes, got ndarray"):
+            check(lambda x: (x * x).sum(), np.ones((1, 3)))

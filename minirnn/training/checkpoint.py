@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import warnings
@@ -52,9 +53,15 @@ def save(model: Model, path: PathLike) -> None:
 
     Raises
     ------
+    TypeError
+        If it is not a `CharLM` or a `Seq2Seq`.
     OSError
         If it cannot be written; a former file of that name is unchanged.
     """
+    if getattr(model, "KIND", None) not in KINDS:
+        raise TypeError(f"model must be a CharLM or a Seq2Seq, got {type(model).__name__}")
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(Path(path).parent))
     write_sealed(path, _model_arrays(model), _model_meta(model))
 
 

@@ -119,7 +119,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
     parameters : iterable of Tensor
         Those whose ``grad`` is ``None`` are passed over.
     max_norm : float
-        Positive.
+        Positive; with infinity nothing is done but to look how long they are.
 
     Returns
     -------
@@ -144,7 +144,8 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
     >>> clip_grad_norm_([w], max_norm=1.0), w.grad.tolist()
     (5.0, [0.6000000000000001, 0.8])
     """
-    positive_number(max_norm=max_norm)
+    if max_norm != math.inf:
+        positive_number(max_norm=max_norm)
     parameters = distinct(parameters)
     norm = gradient_norm(parameters)
     if norm > max_norm:

@@ -69,8 +69,8 @@ class Trainer:
         The text, or the pairs, cut into batches.
     optimizer : Optimizer, optional
         ``Adam(model.parameters(), lr)`` without it.
-    lr : float
-        Learning rate of that Adam.
+    lr : float, optional
+        Learning rate of that Adam, 2e-3 without it.
     clip_norm, clip_value : float or None
         At most one of the two; neither leaves gradients as they are.
     schedule : callable, optional
@@ -117,7 +117,7 @@ class Trainer:
         stream: Any,
         *,
         optimizer: Optimizer | None = None,
-        lr: float = 2e-3,
+        lr: float | None = None,
         clip_norm: float | None = 5.0,
         clip_value: float | None = None,
         schedule: Schedule | None = None,
@@ -133,18 +133,23 @@ class Trainer:
         limits = {"clip_norm": clip_norm, "clip_value": clip_value}
         positive_number(**{name: limit for name, limit in limits.items() if limit is not None})
         positive(log_every=log_every)
+        if lr is not None and optimizer is not None:
+            raise ValueError(f"give lr or optimizer, which has a learning rate of its own, not both; got lr {lr}")
         booleans(graph=graph)
         check_functions(schedule=schedule, teacher_forcing=teacher_forcing)
         if validation is not None and val_split:
             raise ValueError(f"give val_split or validation, not both; got val_split {val_split}")
         for one in (stream, *([] if validation is None else [validation])):
             _check_vocabularies(model, one)
+        for name, thing, what in (("model", model, "loss"), ("stream", stream, "batch")):
+            if not hasattr(thing, what):
+                raise TypeError(f"{name} must have a method {what}, got {type(thing).__name__}")
         own = {id(p) for p in model.parameters()}
         if optimizer is not None and not any(id(p) in own for p in optimizer.parameters):
             raise ValueError("optimizer must have been made of the parameters of model, it has none of them")
         self.model, self.stream = model, stream
         self.training, self.validation = (stream, validation) if validation is not None else stream.split(val_split)
-        self.optimizer = Adam(model.parameters(), lr) if optimizer is None else optimizer
+        self.optimizer = Adam(model.parameters(), 2e-3 if lr is None else lr) if optimizer is None else optimizer
         self.base_lr = self.optimizer.lr
         self.clip_norm, self.clip_value, self.schedule, self.log_every = clip_norm, clip_value, schedule, log_every
         self.teacher_forcing = teacher_forcing
@@ -352,7 +357,7 @@ class Trainer:
         ends = [steps] if steps is not None else []
         ends += [epochs * self.training.batches_per_epoch] if epochs is not None else []
         end, deadline = min(ends, default=math.inf), time.monotonic() + 60 * (max_minutes or math.inf)
-        self.callbacks = self.parallel.own(callbacks)
+        self.callbacks = self.parallel.own(_checked(callbacks))
         self.stopping = None
         try:
             with self.parallel.running(self):
@@ -435,6 +440,15 @@ class Trainer:
             self.schedule.load_state_dict(books["plateau"])
 
 
+def _checked(callbacks: Iterable[Callback]) -> list[Callback]:
+    """The callbacks, each looked at before the first of them has touched anything."""
+    found = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    for callback in found:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks must be a list of Callback objects, such as PrintProgress(), got {callback!r}")
+    return found
+
+
 def _unless_refused(state: State | None, factor: Array) -> State | None:
     """The state that is carried on, or zeros where the step was refused: it may hold what made the loss infinite."""
     xp = xp_of(factor)
@@ -445,6 +459,11 @@ def _unless_refused(state: State | None, factor: Array) -> State | None:
 def evaluate(model: Any, stream: Any) -> float:
     """Mean loss in nats per target over a stream, the state carried along; changes nothing in the model.
 
+    Raises
+    ------
+    ValueError
+        If the ids of the stream mean something else to the model.
+
     Examples
     --------
     >>> from minirnn import CharLM, TextStream
@@ -454,6 +473,7 @@ def evaluate(model: Any, stream: Any) -> float:
     >>> 2 < bits < 4  # untrained: close to log2(7)
     True
     """
+    _check_vocabularies(model, stream)
     total, count, state = 0.0, 0, None
     with model.evaluating(), no_grad():
         for k in range(stream.batches_per_epoch):

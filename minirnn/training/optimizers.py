@@ -138,8 +138,11 @@ class Optimizer:
         for name, own in self.state_dict().items():
             if name not in state:
                 raise KeyError(f"optimizer state has no {name!r}; it belongs to another optimizer or other parameters")
-            if state[name].shape != own.shape:
-                raise ValueError(f"optimizer state {name!r} must have shape {own.shape}, got {state[name].shape}")
+            shape = getattr(state[name], "shape", type(state[name]).__name__)
+            if shape != own.shape:
+                raise ValueError(f"optimizer state {name!r} must be an array of shape {own.shape}, got {shape}")
+        if not state["steps"] >= 0:
+            raise ValueError(f"optimizer state 'steps' must be a number from 0 on, got {state['steps']}")
         self.steps = int(state["steps"])
         for k, (p, moments) in enumerate(zip(self.parameters, self.state, strict=True)):
             for name in moments:
@@ -200,6 +203,9 @@ class RMSprop(Optimizer):
 
 class Adam(Optimizer):
     """Momentum and a running root mean square, both corrected for starting at zero (Kingma & Ba 2015).
+
+    The correction counts the steps t of the optimizer, not those of each parameter as in PyTorch: a parameter that gets
+    its first gradient late moves by more at first.
 
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g**2

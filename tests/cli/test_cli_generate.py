@@ -76,3 +76,13 @@ def test_what_was_copied_needs_the_text(cli, finished_run, text, tmp_path):
     assert cli("generate", alone, "--length", 9, "--memorised", text).code == 0
     result = cli("generate", alone, "--memorised", tmp_path / "missing")
     assert result.code == 3 and os.fspath(tmp_path / "missing") in result.message
+
+
+def test_options_stand_anywhere(cli, finished_run, tmp_path):
+    said = cli("generate", "--length", 5, "--greedy", finished_run, "--prompt", "the ").out
+    assert said and cli("generate", finished_run, "--prompt", "the ", "--length=5", "--greedy").out == said
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT, encoding="utf-8")
+    found = cli("evaluate", finished_run, text, "--unknown", "skip", "--json").out
+    assert found and cli("evaluate", finished_run, "--json", "--unknown", "skip", text).out == found
+    assert cli("evaluate", "--json", finished_run, "--unknown=skip", "--", text).out == found

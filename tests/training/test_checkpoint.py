@@ -30,7 +30,8 @@ from minirnn.training.sealed import read_sealed, write_sealed
 def train(folder, steps, stream=None, model=None, optimizer=None, callbacks=(), **settings):
     """A run of some steps, kept in ``folder``; gives its trainer."""
     stream = stream or tiny_stream()
-    trainer = Trainer(model or tiny_model(stream), stream, optimizer=optimizer, lr=0.01, log_every=2)
+    lr = None if optimizer else 0.01
+    trainer = Trainer(model or tiny_model(stream), stream, optimizer=optimizer, lr=lr, log_every=2)
     trainer.run(steps=steps, callbacks=[*callbacks, Checkpoint(folder, **settings)])
     return trainer
 

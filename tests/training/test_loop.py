@@ -272,3 +272,21 @@ def test_progress_is_printed_line_by_line(capsys):
     assert len(lines) == len(history)
     assert lines[0] == f"step 2: training {history[0]['loss'] / np.log(2):.3f} bits per character"
     assert lines[-1].startswith("epoch 1: training ")
+
+
+def test_what_is_given_in_the_wrong_place_is_named():
+    stream = tiny_stream()
+    model = tiny_model(stream)
+    with pytest.raises(TypeError, match="model must have a method loss, got TextStream"):
+        Trainer(stream, model)
+    with pytest.raises(ValueError, match="give lr or optimizer, .* not both; got lr 0.1"):
+        Trainer(model, stream, lr=0.1, optimizer=SGD(model.parameters(), 0.5))
+    for callbacks in ([PrintProgress], PrintProgress, "x"):
+        with pytest.raises(TypeError, match="callbacks must be a list of Callback objects"):
+            Trainer(model, stream).run(steps=1, callbacks=callbacks)
+
+
+def test_a_stream_of_another_vocabulary_is_not_evaluated():
+    stream = tiny_stream()
+    with pytest.raises(ValueError, match="model has another vocabulary than the stream"):
+        evaluate(tiny_model(stream), tiny_stream(TEXT.replace("c", "z")))

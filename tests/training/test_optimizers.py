@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_runs import bits
 
 from minirnn import SGD, Adam, AdamW, RMSprop, Tensor
 from minirnn.arrays import asarray
@@ -199,7 +200,7 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing():
     of_sgd = SGD([leaf(np.ones(3))], lr=1.0, momentum=0.5).state_dict()
     with pytest.raises(KeyError, match=r"no '0\.v'; it belongs to another optimizer"):
         optimizer.load_state_dict(of_sgd)
-    with pytest.raises(ValueError, match=r"'0\.m' must have shape \(3,\), got \(4,\)"):
+    with pytest.raises(ValueError, match=r"'0\.m' must be an array of shape \(3,\), got \(4,\)"):
         optimizer.load_state_dict(Adam([leaf(np.ones(4))]).state_dict())
     assert {name: a.tobytes() for name, a in optimizer.state_dict().items()} == before
 
@@ -248,3 +249,14 @@ def test_zero_grad_drops_gradients():
 def test_bad_arguments_are_explained(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make([leaf([1.0, 2.0])])
+
+
+@pytest.mark.parametrize("state", [{"steps": -1}, {"steps": float("nan")}, {"0.m": [0.0, 0, 0]}, {"0.m": None}])
+def test_a_state_of_something_else_is_refused(state):
+    optimizer = Adam([Tensor(np.ones(3), requires_grad=True)])
+    before = bits(optimizer)
+    with pytest.raises(ValueError, match=f"optimizer state '{next(iter(state))}' must be"):
+        optimizer.load_state_dict(
+            optimizer.state_dict() | {name: np.asarray(x) if name == "steps" else x for name, x in state.items()}
+        )
+    assert bits(optimizer) == before

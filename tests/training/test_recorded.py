@@ -7,7 +7,7 @@ import pytest
 from test_pair_runs import stream_of, translator
 from tiny_runs import bits, tiny_model, tiny_stream
 
-from minirnn import SGD, AdamW, DataParallel, Trainer, no_grad
+from minirnn import SGD, Adam, AdamW, DataParallel, Trainer, no_grad
 from minirnn.kernels.capturing import CaptureError
 from minirnn.kernels.sequences import use_whole_sequences
 from minirnn.nn import LSTM
@@ -23,10 +23,10 @@ def trained(graph, steps=STEPS, seq_len=5, make=None, log_every=1, **settings):
     model = tiny_model(stream, **settings)
     if of_layers:
         model.rnn = LSTM(3, 4, 2, dropout=settings["dropout"], **of_layers)
-    optimizer = make and make(model.parameters())
     schedule = lambda step: 1 / (1 + step)  # noqa: E731
+    optimizer = (make or (lambda p: Adam(p, 0.05)))(model.parameters())
     trainer = Trainer(
-        model, stream, optimizer=optimizer, lr=0.05, clip_norm=0.01, schedule=schedule, log_every=log_every, graph=graph
+        model, stream, optimizer=optimizer, clip_norm=0.01, schedule=schedule, log_every=log_every, graph=graph
     )
     costs = []
     for _ in range(steps):

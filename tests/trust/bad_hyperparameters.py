@@ -271,7 +271,7 @@ def optimizers() -> Iterator[Call]:
             take.__name__,
             lambda w, take=take, **limit: take([w], **limit),
             {name: 1.0},
-            {name: bad(POSITIVE)},
+            {name: bad({what: x for what, x in POSITIVE.items() if x != math.inf or name == "clip_value"})},
             lambda: nn.Parameter(f32(3)),
         )
     for make, good, own in (
@@ -290,7 +290,7 @@ def optimizers() -> Iterator[Call]:
 def training() -> Iterator[Call]:
     stream = TextStream("to be or not to be " * 3, 3, 2)
     trainer = {
-        "lr": bad(RATE),
+        "lr": bad({what: x for what, x in RATE.items() if x is not None}),
         "clip_norm": bad(POSITIVE),
         "clip_value": [Bad("besides clip_norm", 1.0)],
         "val_split": bad(SHARE),
