@@ -44,7 +44,7 @@ def recording(cp, pool, graphs):
         assert stream.is_capturing()
         try:
             yield stream
-        except RuntimeError:
+        except BaseException:
             with suppress(RuntimeError):
                 stream.end_capture()
             raise
@@ -143,6 +143,15 @@ def test_memory_must_come_from_a_pool_and_the_pool_must_outlive_the_graph():
         gc.collect()
         with pytest.raises(RuntimeError, match="illegal memory access"):
             graphs[0].launch()
+
+
+def test_a_recording_that_nobody_ends_ends_with_the_block():
+    with strict_cupy() as cp:
+        stream = cp.cuda.Stream()
+        stream.begin_capture()
+    assert not stream.is_capturing()
+    with strict_cupy() as cp:
+        assert float(cp.ones((2, 2)).dot(cp.ones(2))[0]) == 2
 
 
 def test_the_default_stream_captures_nothing_and_graphs_are_not_made_by_hand():

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from minirnn.testing.strict_cupy import indexing
+from minirnn.testing.strict_cupy import capture, indexing
 from minirnn.testing.strict_cupy.counts import Counts, counting
 from minirnn.testing.strict_cupy.faults import failing, raising
 from minirnn.testing.strict_cupy.linalg import cublas
@@ -55,7 +55,10 @@ def strict_cupy(seed: int = 0) -> Iterator[Any]:
     """
     indexing.reseed(seed)
     with _standing_in(fake):
-        yield fake
+        try:
+            yield fake
+        finally:
+            capture.end_all()
 
 
 @contextmanager

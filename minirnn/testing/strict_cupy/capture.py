@@ -205,6 +205,14 @@ class Recording:
 _under_way: list[Recording] = []
 
 
+def end_all() -> None:
+    """Ends what an error has left under way."""
+    for recording in reversed(_under_way):
+        recording.end()
+        recording.stream._recording = None
+    _under_way.clear()
+
+
 def recorded_by(recording: Recording) -> Callable[[Callable], Callable]:
     def replaced(function: Callable) -> Callable:
         @wraps(function)
