@@ -50,20 +50,23 @@ CODES: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
 class Parser(argparse.ArgumentParser):
     """An ``ArgumentParser`` whose mistakes are one line, and an error like any other; options stand anywhere."""
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if args is not None and not self._subparsers:  # what has commands leaves all behind them to these
             args = self._sorted(args)
         return super().parse_known_args(args, namespace)
 
     def _sorted(self, words: Sequence[str]) -> list[str]:
         """The words in an order that argparse understands: it wants all that are no options side by side."""
-        options, others, left = [], [], list(words)
+        options: list[str] = []
+        others: list[str] = []
+        left = list(words)
         while left and left[0] != "--":
             word = left.pop(0)
             action = self._option_string_actions.get(word.partition("=")[0])
             (others if action is None else options).append(word)
-            takes = action is not None and "=" not in word and left and left[0] != "--"
-            if takes and (action.nargs is None or (action.nargs == "?" and not left[0].startswith("-"))):
+            if action is None or "=" in word or not left or left[0] == "--":
+                continue
+            if action.nargs is None or (action.nargs == "?" and not left[0].startswith("-")):
                 options.append(left.pop(0))
         return [*options, *others, *left] if left else [*others, *options]
 

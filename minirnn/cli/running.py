@@ -138,7 +138,8 @@ def _summary(trainer: Trainer, task: Task, seconds: float, steps: int) -> dict[s
     """Where the run stands, in bits per target."""
     training = trainer.training
     epochs = steps / training.batches_per_epoch
-    recent = next((r["loss"] for r in reversed(_history(trainer)) if "loss" in r), None)
+    losses = (r.get("loss", r.get("train_loss")) for r in reversed(_history(trainer)))
+    recent = next((loss for loss in losses if loss is not None), None)  # of the last epoch, or of steps since
     return {
         "steps": trainer.step,
         "epochs": trainer.step / training.batches_per_epoch,

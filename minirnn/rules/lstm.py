@@ -26,8 +26,9 @@ lines (3) or (4) and (2) in one, what c_t or h_t gains when a pre-activation gro
     s_g = i * (1 - g**2)                    da_g = dc * s_g                     (3, 2)
     s_o = tanh(c_t) * o (1 - o)             da_o = dh * s_o                     (4, 2)
 
-They are computed for a run of steps at once, and the loop is left with a handful of products and one matrix product per
-step. The arithmetic of the gates stands in ``kernels/lstm.py``, under the same names and numbers.
+They are computed for a run of steps at once, as many as stay in the cache, and the loop is left with a handful of
+products and one matrix product per step. Two more factors are known beforehand: ``dc_slope``, o * (1 - tanh(c_t)**2),
+of dh in (4), and ``carry``, here f, of dc on the highway (3). The arithmetic of the gates stands in ``kernels/lstm.py``, under the same names and numbers.
 
 Two variants, alone or together. *Peepholes* (Gers & Schmidhuber 2000; Gers et al. 2002) show each unit's cell to its
 gates, weighted by the rows p_i, p_f, p_o of ``peepholes``. A *projection* (Sak et al. 2014; ``proj_size`` in PyTorch)

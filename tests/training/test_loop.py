@@ -279,7 +279,7 @@ def test_what_is_given_in_the_wrong_place_is_named():
     model = tiny_model(stream)
     with pytest.raises(TypeError, match="model must have a method loss, got TextStream"):
         Trainer(stream, model)
-    with pytest.raises(ValueError, match="give lr or optimizer, .* not both; got lr 0.1"):
+    with pytest.raises(ValueError, match=r"give lr or optimizer, .* not both; got lr 0\.1"):
         Trainer(model, stream, lr=0.1, optimizer=SGD(model.parameters(), 0.5))
     for callbacks in ([PrintProgress], PrintProgress, "x"):
         with pytest.raises(TypeError, match="callbacks must be a list of Callback objects"):
