@@ -1,7 +1,8 @@
 """The command line: ``minirnn`` and a verb, each in a file of its own, from ``demo`` to ``doctor``.
 
 Exit codes: 0 all is well, 1 a check failed (a wrong gradient, a diverging run), 2 usage, 3 bad data, 4 a bad
-checkpoint, 5 a backend that cannot be used here or fails, 130 and 143 interrupted by Ctrl-C and SIGTERM, after saving.
+checkpoint, 5 a backend that cannot be used here or fails, 130, 143 and 129 interrupted by Ctrl-C, SIGTERM
+and a closed terminal, after saving.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="minirnn",
         description="Recurrent networks with explicit backpropagation through time. Begin with: minirnn demo",
         epilog="Exit codes: 0 ok, 1 a check failed, 2 usage, 3 bad data, 4 bad checkpoint, 5 backend unavailable, "
-        "130 and 143 interrupted, after saving.",
+        "130, 143 and 129 interrupted, after saving.",
         allow_abbrev=False,
     )
     version = doctor.version_of("minirnn") or "(not installed)"

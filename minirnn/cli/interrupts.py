@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks a training run to finish its step and save, the second stops at once.
+"""Ctrl-C, SIGTERM, a terminal that is closed: the first asks a run to finish its step and save, the second stops it.
 
 Only the command line installs handlers, and it puts back what it found.
 """
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Interrupted(BaseException):
@@ -42,7 +42,7 @@ def stop_at_once(signum: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def handling(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    """Sends SIGINT and SIGTERM to ``handler`` for the length of a ``with`` block.
+    """Sends ``SIGNALS`` to ``handler`` for the length of a ``with`` block.
 
     A signal that the process was started to ignore stays ignored: a shell does so for jobs in the background. Outside
     of the main thread Python allows no handlers, and nothing changes.

@@ -28,7 +28,8 @@ lines (3) or (4) and (2) in one, what c_t or h_t gains when a pre-activation gro
 
 They are computed for a run of steps at once, as many as stay in the cache, and the loop is left with a handful of
 products and one matrix product per step. Two more factors are known beforehand: ``dc_slope``, o * (1 - tanh(c_t)**2),
-of dh in (4), and ``carry``, here f, of dc on the highway (3). The arithmetic of the gates stands in ``kernels/lstm.py``, under the same names and numbers.
+of dh in (4), and ``carry``, here f, of dc on the highway (3). The arithmetic of the gates stands in
+``kernels/lstm.py``, under the same names and numbers.
 
 Two variants, alone or together. *Peepholes* (Gers & Schmidhuber 2000; Gers et al. 2002) show each unit's cell to its
 gates, weighted by the rows p_i, p_f, p_o of ``peepholes``. A *projection* (Sak et al. 2014; ``proj_size`` in PyTorch)

@@ -12,11 +12,12 @@ from tiny_commands import SMALL, TEXT, minirnn_process, python
 
 from minirnn.cli.interrupts import FirstPolite, Interrupted, handling, stop_at_once
 
-# A shell may start the tests with SIGINT ignored, which minirnn would respect.
-START = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); import minirnn.cli as c; "
+# A shell may start the tests with signals ignored, which minirnn would respect.
+HEARD = "signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+START = f"import signal, sys; {HEARD}; import minirnn.cli as c; "
 
 
-@pytest.mark.parametrize("signum, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("signum, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(cli, text, tmp_path, signum, code):
     run = tmp_path / "run"
     words = ["train", text, "-o", run, *SMALL, "--steps", 10**6]
