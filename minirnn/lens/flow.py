@@ -198,9 +198,8 @@ def fate(start: float, end: float, steps: int) -> str:
     if not start or not end or not steps:
         return "nothing arrives" if not end else "nothing was asked there" if not start else "one step"
     factor = (end / start) ** (1 / steps)
-    words = (
-        "it vanishes" if end < 1e-3 * start else "it explodes" if end > 1e3 * start else "it keeps its order of size"
-    )
+    limits = {1e-3: "it vanishes", 0.1: "it shrinks", 10: "it keeps its order of size", 1e3: "it grows"}
+    words = next((words for limit, words in limits.items() if end < limit * start), "it explodes")
     return f"{words}, a factor of {factor:.3f} each step"
 
 

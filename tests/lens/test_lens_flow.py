@@ -96,6 +96,8 @@ def dead_but_at_the_end():
 def test_it_says_what_happened():
     assert "it vanishes, a factor of 0.500 each step" in str(lens.flow(Scalar(0.5, 30, at_end=True).recording))
     assert "it explodes, a factor of 2.000 each step" in str(lens.flow(Scalar(2.0, 30, at_end=True).recording))
+    assert "it shrinks, a factor of 0.900 each step" in str(lens.flow(Scalar(0.9, 30, at_end=True).recording))
+    assert "it grows, a factor of 1.100 each step" in str(lens.flow(Scalar(1.1, 30, at_end=True).recording))
     assert "it keeps its order of size, a factor of 1" in str(lens.flow(Scalar(1.0, 30, at_end=True).recording))
     assert NO_STEP not in str(lens.flow(Scalar(1.0, 30, at_end=True).recording))
     lm = char_lm(cell="gru")
