@@ -119,6 +119,8 @@ def stream_characters(
 
 
 def _check(lm: Any, length: int) -> None:
+    if not callable(lm):
+        raise TypeError(f"lm must be a character model, got {type(lm).__name__}")
     if getattr(lm, "vocabulary", None) is None:
         raise ValueError("lm has no vocabulary; build it as CharLM(vocabulary, ...) to let it write text")
     if not isinstance(length, int) or isinstance(length, bool) or length < 0:

@@ -68,7 +68,11 @@ class Vocabulary:
         ------
         DataError
             If the text is empty or holds half of a surrogate pair.
+        TypeError
+            If it is no str.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"text must be a str, got {type(text).__name__}")
         return cls("".join(sorted(set(text))))
 
     def __len__(self) -> int:

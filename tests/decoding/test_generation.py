@@ -230,3 +230,8 @@ def test_bad_arguments_are_explained_before_the_first_character(arguments, messa
 def test_a_model_without_vocabulary_says_how_to_give_it_one():
     with pytest.raises(ValueError, match=r"lm has no vocabulary; build it as CharLM\(vocabulary"):
         generate(CharLM(5, 3, 4), "a")
+
+
+def test_what_is_given_in_the_wrong_place_is_named():
+    with pytest.raises(TypeError, match="lm must be a character model, got str"):
+        generate("h", model())

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirnn.text import DataError, Vocabulary, entropy_of_characters
+from minirnn.text import DataError, TextStream, Vocabulary, entropy_of_characters
 from minirnn.text.vocabulary import code_points
 
 texts = st.text(min_size=1, max_size=60)  # any Unicode, halves of surrogate pairs excepted
@@ -165,3 +165,9 @@ def test_entropy_of_known_cases():
 def test_code_points_are_those_of_ord():
     text = "aé中🙂\ud800\udc00"
     assert code_points(text).tolist() == [ord(c) for c in text]
+
+
+def test_bytes_are_no_text():
+    for make in (Vocabulary.from_text, lambda text: TextStream(text, seq_len=2, batch_size=1)):
+        with pytest.raises(TypeError, match="text must be a str, got bytes"):
+            make(b"abcdef")
