@@ -86,7 +86,7 @@ class LanguageModelLoss(nn.Module):
 
 
 def test_a_language_model_by_all_its_parameters(backend):
-    model, ids = LanguageModelLoss(), random.integers(CLASSES, size=(2, T, B))
+    model, ids = LanguageModelLoss(), tuple(random.integers(CLASSES, size=(2, T, B)))
     before = model.state_dict()
     rule, arrays, _ = model.as_rule(*ids)
     vectors = vectors_like(arrays)
