@@ -310,7 +310,7 @@ def company() -> Iterator[Call]:
         {
             "lm": [
                 Bad("without a vocabulary", CharLM(7, 2, 3), shown="vocabulary"),
-                Bad("no model", None, shown="vocabulary"),
+                Bad("no model", None, TypeError),
                 Bad("a layer", nn.Linear(2, 3), shown="vocabulary"),
             ]
         },
