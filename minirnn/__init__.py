@@ -23,7 +23,7 @@ from minirnn.text import (
 from minirnn.version import __version__
 from minirnn.workers import use_workers
 
-if TYPE_CHECKING:  # for who reads types and does not run the file: see below
+if TYPE_CHECKING:  # for type checkers; at run time `__getattr__` below loads these
     from minirnn import checking, decoding, functional, training
     from minirnn.checking import GradcheckError
     from minirnn.decoding import (
@@ -135,14 +135,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """A name that is loaded at its first use, or the package of such names."""
-    home = AT_FIRST_USE.get(name, name)
-    if home not in AT_FIRST_USE.values():
-        raise AttributeError(f"module 'minirnn' has no attribute {name!r}", name=name, obj=sys.modules["minirnn"])
-    package = import_module(f"minirnn.{home}")
-    return globals().setdefault(name, package if home == name else getattr(package, name))
+if not TYPE_CHECKING:  # who checks types is to see what is misspelt
+
+    def __getattr__(name: str) -> Any:
+        """A name that is loaded at its first use, or the package of such names."""
+        home = AT_FIRST_USE.get(name, name)
+        if home not in AT_FIRST_USE.values():
+            raise AttributeError(f"module 'minirnn' has no attribute {name!r}", name=name, obj=sys.modules["minirnn"])
+        package = import_module(f"minirnn.{home}")
+        return globals().setdefault(name, package if home == name else getattr(package, name))
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *AT_FIRST_USE})
+    own = {"Any", "TYPE_CHECKING", "sys", "import_module", "AT_FIRST_USE"}
+    return sorted({*globals(), *AT_FIRST_USE, *AT_FIRST_USE.values()} - own)

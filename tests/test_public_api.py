@@ -109,7 +109,7 @@ def test_names_that_are_loaded_at_first_use_are_those_of_their_packages():
 
 
 def test_who_reads_types_is_told_of_the_same_names_in_the_same_places():
-    (block,) = [node for node in ast.parse(inspect.getsource(minirnn)).body if isinstance(node, ast.If)]
+    block, _ = [node for node in ast.parse(inspect.getsource(minirnn)).body if isinstance(node, ast.If)]
     told = {alias.name: node.module.removeprefix("minirnn.") for node in block.body for alias in node.names}
     homes = dict.fromkeys(minirnn.AT_FIRST_USE.values(), "minirnn")
     assert told == minirnn.AT_FIRST_USE | homes

@@ -57,7 +57,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def _sorted(self, words: Sequence[str]) -> list[str]:
-        """The words in an order that argparse understands: it wants all that are no options side by side."""
+        """The same words with all positional arguments side by side: argparse gives up at a second group of them."""
         options: list[str] = []
         others: list[str] = []
         left = list(words)
@@ -67,7 +67,7 @@ class Parser(argparse.ArgumentParser):
             (others if action is None else options).append(word)
             if action is None or "=" in word or not left or left[0] == "--":
                 continue
-            if action.nargs is None or (action.nargs == "?" and not left[0].startswith("-")):
+            if action.nargs is None or (action.nargs == "?" and (left[0] == "-" or not left[0].startswith("-"))):
                 options.append(left.pop(0))
         return [*options, *others, *left] if left else [*others, *options]
 

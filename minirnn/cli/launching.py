@@ -6,6 +6,7 @@ import argparse
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,15 +91,16 @@ def main(options: argparse.Namespace, console: Console, task: Task) -> int:
         summary, signum = run(trainer, settings, console, out, task, resume=options.resume, overwrite=options.overwrite)
     if parallel.rank:
         return 0
-    console.record(event="summary", **summary)
-    console.say(summary_table(summary))
-    if complain_if_not_saved(summary, console):
-        return 1
-    if signum is not None:
-        console.say(table([("go on", command(task.table.command, "-o", options.out, "--resume"))]))
-        return 128 + signum
-    console.say(table([("next", command(*task.next_words(options.out, data)))]))
-    return 0
+    with suppress(OSError) if signum else nullcontext():  # whoever closed the terminal hears of nothing
+        console.record(event="summary", **summary)
+        console.say(summary_table(summary))
+        if complain_if_not_saved(summary, console):
+            return 1
+        if signum:
+            console.say(table([("go on", command(task.table.command, "-o", options.out, "--resume"))]))
+        else:
+            console.say(table([("next", command(*task.next_words(options.out, data)))]))
+    return 128 + signum if signum else 0
 
 
 def processes(data_parallel: bool, deterministic: bool, rehearsing: bool, console: Console) -> Alone:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ class StopWhenAsked(Callback):
     def on_step(self, trainer: Trainer) -> None:
         if self.signals.signum is not None:
             trainer.stop("interrupted")
-            self.console.note("interrupted: the step is finished, saving (once more stops at once)")
+            with suppress(OSError):  # there may be no terminal any more, and saving must not fail for it
+                self.console.note("interrupted: the step is finished, saving (once more stops at once)")
 
 
 class Samples(Callback):

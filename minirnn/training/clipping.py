@@ -46,7 +46,6 @@ def distinct(parameters: Iterable[Tensor]) -> list[Tensor]:
     return found
 
 
-@one_blas_thread()
 def gradient_norm(parameters: Iterable[Tensor]) -> float:
     """The length of all gradients together, as one vector, which on a device they become: it is looked at once.
 
@@ -55,14 +54,20 @@ def gradient_norm(parameters: Iterable[Tensor]) -> float:
     NonFiniteGradientError
         If a gradient is not finite, naming its parameter.
     """
+    return _seen(parameters, math.inf)[0]
+
+
+@one_blas_thread()
+def _seen(parameters: Iterable[Tensor], max_norm: float) -> tuple[float, Any]:
+    """The norm, and by what all gradients are to be multiplied; refuses as `gradient_norm` does."""
     graded = [(p.name or f"parameter {k}", p) for k, p in enumerate(parameters) if p.grad is not None]
     if not graded:
-        return 0.0
-    norm, _ = _verdict([p for _, p in graded], None, math.inf)
+        return 0.0, 1.0
+    norm, factor = _verdict([p for _, p in graded], None, max_norm)
     norm = float(norm)  # here the host waits for a device
     if math.isnan(norm):
         raise NonFiniteGradientError(_refusal(graded))
-    return norm
+    return norm, factor
 
 
 def _verdict(graded: Sequence[Tensor], loss: Any, max_norm: float) -> tuple[Any, Any]:
@@ -119,7 +124,8 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
     parameters : iterable of Tensor
         Those whose ``grad`` is ``None`` are passed over.
     max_norm : float
-        Positive; with infinity nothing is done but to look how long they are.
+        Positive. With infinity nothing is clipped: the norm is returned, and gradients that are not finite are still
+        refused.
 
     Returns
     -------
@@ -147,9 +153,9 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
     if max_norm != math.inf:
         positive_number(max_norm=max_norm)
     parameters = distinct(parameters)
-    norm = gradient_norm(parameters)
+    norm, factor = _seen(parameters, max_norm)
     if norm > max_norm:
-        _replace(parameters, lambda g: g * (max_norm / norm))
+        _replace(parameters, lambda g: g * factor)
     return norm
 
 

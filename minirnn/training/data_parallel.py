@@ -26,7 +26,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -354,10 +354,11 @@ class Buffer:
 def _settings(trainer: Any, end: float) -> dict[str, float | None]:
     """What decides on the steps and stands in no checkpoint; further ahead, the parameters will have been compared."""
     settings = {"clip_norm": trainer.clip_norm, "clip_value": trainer.clip_value}
-    for step in range(trainer.step, int(min(end, trainer.step + COMPARED_EVERY))):
-        settings[f"lr at step {step + 1}"] = trainer.lr_at(step)
-        if trainer.teacher_forcing is not None:
-            settings[f"teacher_forcing at step {step + 1}"] = trainer.teacher_forcing(step)
+    with suppress(Exception):  # a schedule need not know steps that are never taken
+        for step in range(trainer.step, int(min(end, trainer.step + COMPARED_EVERY))):
+            settings[f"lr at step {step + 1}"] = trainer.lr_at(step)
+            if trainer.teacher_forcing is not None:
+                settings[f"teacher_forcing at step {step + 1}"] = trainer.teacher_forcing(step)
     return {name: None if value is None else float(value) for name, value in settings.items()}
 
 

@@ -214,7 +214,8 @@ class Trainer:
         CaptureError
             With ``graph=True``, at one of the first steps, if the model does what no recording can hold.
         DeviceMemoryError, BackendError
-            If the device fails. Nothing that training changes has changed then, and the step can be tried again.
+            If the device fails while the step is asked for: nothing has changed then, and it can be tried again. What
+            fails later is raised by the look at the last steps.
         DivergenceError
             After many refused steps in a row.
         """
@@ -244,7 +245,7 @@ class Trainer:
             except NonFiniteGradientError as error:
                 refusal = error
             else:
-                self.optimizer.step(factor if later else None)
+                self.optimizer.step(factor) if later else self.optimizer.step()
         self.step, self.state = self.step + 1, new_state  # now that nothing can fail any more
         if later:
             self.unseen.append(Unseen(self.step, (value, norm, factor), (inputs, targets, state)))
@@ -254,7 +255,8 @@ class Trainer:
         self._loss = value
         if refusal:
             self.state = None  # it may hold what made the loss infinite
-            self._refuse(refusal, self.step, (inputs, targets, state))
+            self.refused += 1
+            self._tell(refusal, self.step, (inputs, targets, state), self.refused)
         else:
             self._enter(self.step, norm, clipped)
 
@@ -266,13 +268,15 @@ class Trainer:
         DivergenceError
             As ``train_step`` does.
         """
-        unseen, self.unseen = self.unseen, []
-        if not unseen:
+        if not self.unseen:
             return
-        xp = xp_of(unseen[0].outcome[0])
-        outcomes = to_numpy(xp.stack([xp.stack(one.outcome) for one in unseen])).tolist()
+        xp = xp_of(self.unseen[0].outcome[0])
+        with device_errors("a look at the last steps"):
+            outcomes = to_numpy(xp.stack([xp.stack(one.outcome) for one in self.unseen])).tolist()
+        unseen, self.unseen = self.unseen, []
         refused = [math.isnan(factor) for _, _, factor in outcomes]
         self.optimizer.steps -= sum(refused)
+        told = []  # when all are in the books: to tell may raise
         for k, ((step, _, given), (loss, norm, _)) in enumerate(zip(unseen, outcomes, strict=True)):
             self._loss = loss
             if not refused[k]:
@@ -280,7 +284,11 @@ class Trainer:
                 continue
             what = f"gradient of step {step} is not finite" if math.isfinite(loss) else f"loss of step {step} is {loss}"
             unchanged = all(refused[k:])  # since then, so that the step can be taken again
-            self._refuse(NonFiniteGradientError(f"the {what}; the step is refused"), step, given if unchanged else None)
+            self.refused += 1
+            error = NonFiniteGradientError(f"the {what}; the step is refused")
+            told.append((error, step, given if unchanged else None, self.refused))
+        for refusal in told:
+            self._tell(*refusal)
 
     def _enter(self, step: int, norm: float, clipped: bool) -> None:
         """Enters a step that was taken into the books."""
@@ -301,15 +309,16 @@ class Trainer:
             return clip_grad_value_(parameters, self.clip_value), beyond
         return gradient_norm(parameters), False
 
-    def _refuse(self, error: NonFiniteGradientError, step: int, given: tuple[Any, Any, State | None] | None) -> None:
-        """Enters a step that was refused; what it was ``given`` is given to the model again, to see where it began."""
-        self.refused += 1
+    def _tell(
+        self, error: NonFiniteGradientError, step: int, given: tuple[Any, Any, State | None] | None, in_a_row: int
+    ) -> None:
+        """Tells of a refused step. What it was ``given`` is given to the model again, to see where it began."""
         first = ""
         if given is not None:
             with suppress(MemoryError), device_errors("a second look"):  # which is no reason to end a run
                 first = first_not_finite(self.model, self.parallel.cut(step - 1, *given))
         why = f"{error}; the first that is not finite: {first}" if first else str(error)
-        if self.refused >= MOST_REFUSED:
+        if in_a_row >= MOST_REFUSED:
             raise DivergenceError(f"{MOST_REFUSED} steps in a row were refused; the last: {why}")
         warnings.warn(f"step {step}: {why}", RuntimeWarning, stacklevel=3)
 

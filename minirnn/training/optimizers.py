@@ -68,8 +68,8 @@ class Optimizer:
         Parameters
         ----------
         allowed : array, (), optional
-            On a device, what the host has not looked at yet: where it is not finite, nothing changes but the number of
-            ``steps``. Only an optimizer that ``refuses`` heeds it.
+            One number on the device, not yet read by the host. If it is not finite, the step changes no weight and no
+            moment; ``steps`` still grows by one. Optimizers for which ``refuses()`` is False ignore it.
         """
         self.allowed = allowed
         distinct(self.parameters)  # the gradients fit, or nothing is changed
@@ -93,8 +93,13 @@ class Optimizer:
         self.steps, self.allowed = self.steps + 1, None
 
     def refuses(self) -> bool:
-        """Whether its ``update`` is one that heeds ``allowed``: a subclass that writes its own has another."""
-        return type(self).update in (SGD.update, RMSprop.update, Adam.update, AdamW.update)
+        """Whether its ``step`` and ``update`` heed ``allowed``: a subclass that writes its own has others."""
+        return type(self).step is Optimizer.step and type(self).update in (
+            SGD.update,
+            RMSprop.update,
+            Adam.update,
+            AdamW.update,
+        )
 
     def _vectors(self) -> list[list[Array]]:
         """Weights, gradients and moments of the parameters that have a gradient, as vectors.

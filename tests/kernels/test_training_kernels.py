@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minirnn import Tensor, clip_grad_norm_
 from minirnn.arrays import asarray, to_numpy
 from minirnn.kernels import clipping, cupy, fused, losses, numpy, optimizers
 from minirnn.kernels.capturing import drawing_at
@@ -191,6 +192,13 @@ def test_the_norm_of_a_gradient_and_its_factor(emulator, monkeypatch, sizes, max
 def test_squares_beyond_single_precision_are_a_length_all_the_same(emulator):
     found, expected = verdict_there((7,), spoil=3e38)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_norm_beyond_single_precision_still_has_its_factor(emulator):
+    p = Tensor(np.zeros(2, DTYPE), requires_grad=True).to("cupy")
+    p.grad = asarray(np.full(2, 3e38, DTYPE), backend="cupy")
+    assert clip_grad_norm_([p], 1.0) == np.inf
+    close(p.grad, np.full(2, 0.5**0.5))
 
 
 @pytest.mark.parametrize(

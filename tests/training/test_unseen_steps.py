@@ -1,12 +1,16 @@
 """Steps on a device that the host looks at later: no step waits, and what is refused there is refused here."""
 
+import warnings
+
 import numpy as np
 import pytest
 from test_divergence import poisoned_trainer
 from tiny_runs import bits
 
 from minirnn import SGD, Adam, AdamW, DivergenceError, RMSprop
+from minirnn.arrays import DeviceMemoryError
 from minirnn.testing import counting, on_backend
+from minirnn.testing.strict_cupy import faults
 from minirnn.training import loop
 
 MAKERS = [
@@ -91,6 +95,48 @@ def test_ten_in_a_row_end_the_run_with_the_last_good_weights(device):
     with pytest.warns(RuntimeWarning), pytest.raises(DivergenceError, match="10 steps in a row were refused"):
         trainer.run(steps=40)
     assert bits(trainer.model) == before and trainer.step <= 12 + loop.MOST_UNSEEN
+
+
+def test_a_look_that_fails_forgets_no_step(device):
+    trainer = trainer_of([])
+    trainer.run(steps=2)
+    for _ in range(4):
+        trainer.train_step()
+    with pytest.raises(DeviceMemoryError, match="a look at the last steps"), faults.failing(1):
+        trainer.look()
+    trainer.look()
+    assert trainer.epoch_sum[1] + trainer.since_record[3] > 0 and not trainer.unseen
+    assert trainer.since_record[3] == 6
+
+
+def test_a_warning_that_is_an_error_forgets_no_step(device):
+    trainer = trainer_of([3])
+    for _ in range(3):
+        trainer.train_step()
+    trainer.look()
+    for _ in range(4):
+        trainer.train_step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match="step 4: the gradient"):
+            trainer.look()
+    assert trainer.since_record[3] == 6 and trainer.refused == 0
+
+
+class Stepping(SGD):
+    """One whose own step takes no argument."""
+
+    def step(self):
+        super().step()
+
+
+@pytest.mark.parametrize("backend", ["numpy", "strict_cupy"])
+def test_an_optimizer_with_a_step_of_its_own_trains(backend):
+    with on_backend(backend):
+        trainer = trainer_of([], lambda p: Stepping(p, 0.1))
+        before = bits(trainer.model)
+        trainer.run(steps=3)
+        assert bits(trainer.model) != before and not trainer.looks_later
 
 
 class Own(SGD):

@@ -40,7 +40,7 @@ extern "C" __global__ void verdict(
     for (int k = threadIdx.x; k < n; k += blockDim.x) sum += sums[k];
     sum = over_the_block(sum, shared);
     if (threadIdx.x) return;
-    norm[0] = (float)(sqrt(sum) + (sum - sum));  // infinity less infinity is NaN, and so is what is added to it
-    double length = norm[0];                     // as the host would read it
+    double length = sqrt(sum) + (sum - sum);  // infinity less infinity is NaN, and so is what is added to it
+    norm[0] = (float)length;                  // may grow out of a float where the factor does not
     factor[0] = (float)(length > max_norm ? max_norm / length : 1) + (float)(length - length) + (loss ? *loss - *loss : 0);
 }

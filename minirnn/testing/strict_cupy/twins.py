@@ -43,8 +43,8 @@ def squares(g: Any, sums: Any) -> None:
 
 
 def verdict(sums: Any, loss: Any, norm: Any, factor: Any, max_norm: float) -> None:
-    norm[0], _ = clipping.verdict([np.sqrt(sums)], None, max_norm)
-    _, factor[0] = clipping.verdict([norm.astype(np.float64)], None if loss is None else loss[0], max_norm)
+    with np.errstate(over="ignore"):
+        norm[0], factor[0] = clipping.verdict([np.sqrt(sums)], None if loss is None else loss[0], max_norm)
 
 
 def add_rows(ids: Any, rows: Any, total: Any) -> None:
