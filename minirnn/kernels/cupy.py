@@ -31,6 +31,7 @@ from minirnn.kernels.fused import (
     verdict,
 )
 from minirnn.kernels.launching import launch
+from minirnn.kernels.numpy import PER_BLOCK
 from minirnn.kernels.products import own_matmul
 from minirnn.kernels.sequences import asked_for_whole, in_one_launch
 from minirnn.kernels.together import each, laid_out, vectors
@@ -176,7 +177,7 @@ def kept(shape, p, seed, stream, step, before):
     clock, n = clock_of_recording(stream), math.prod(shape)
     key, keep = random_key(seed, stream), sys.modules["cupy"].empty(shape, bool)
     not_negative(step=step)
-    threads = -(-(before % 8 + n) // 8)
+    threads = -(-(before % PER_BLOCK + n) // PER_BLOCK)
     grid = (-(-threads // THREADS),)
     launch("masks", "kept", grid, (THREADS,), keep, clock, p, *map(int, key), int(step) % 2**64, before, n)
     return keep
