@@ -139,39 +139,30 @@ def model_in_minirnn(task: str, case: Case, dtype: str, place: Place, recorded: 
 
     model = minirnn_model(task, case, dtype)
     model.load_state_dict(weights(task, case))
+    adam, data = mr.Adam(model.parameters(), lr=1e-3), list(batches(task, case))
+    if recorded:
+        return recorded_work(model, data, adam)
     stepper = (train_step if task == "char" else seq2seq).stepper
-    adam = mr.Adam(model.parameters(), lr=1e-3)
-    player = Recording(model, adam) if recorded else model
-    return model_work(player, list(batches(task, case)), stepper, adam, mr.clip_grad_norm_, mr.to_numpy)
+    return model_work(model, data, stepper, adam, mr.clip_grad_norm_, mr.to_numpy)
 
 
-class Recording:
-    """A model of minirnn to whoever trains it, whose way there and back is one launch, that of a graph."""
+def recorded_work(model: Any, batches: list, adam: Any) -> Work:
+    """Training steps of a model of minirnn, each of them one launch, that of a graph."""
+    from minirnn import to_numpy
+    from minirnn.training.recorded import Recorded
 
-    def __init__(self, model: Any, adam: Any):
-        from minirnn.training.recorded import Recorded
+    recorded, state = Recorded(model, adam), None
 
-        self.parameters, self.named_parameters = model.parameters, model.named_parameters
-        self.recorded = Recorded(model, adam)
+    def step(k: int) -> Any:
+        nonlocal state
+        outcome, state = recorded.step(*batches[1 + k], state, 5.0)
+        return outcome[0]
 
-    def loss(self, inputs: Any, targets: Any, state: Any = None) -> tuple[Any, Any]:
-        loss, state = self.recorded.there_and_back(inputs, targets, state)
-        return ThereAndBack(loss, {p: p.grad for p in self.parameters()}), state
+    def gradient() -> dict[str, np.ndarray]:
+        recorded.there_and_back(*batches[0], None)
+        return {name: to_numpy(p.grad) for name, p in model.named_parameters()}
 
-
-@dataclass
-class ThereAndBack:
-    """A loss whose gradients are there already: ``backward`` puts them back where ``zero_grad`` took them from."""
-
-    loss: Any
-    gradients: dict[Any, Any]
-
-    def backward(self) -> None:
-        for p, gradient in self.gradients.items():
-            p.grad = gradient
-
-    def item(self) -> float:
-        return self.loss.item()
+    return Work([lambda _, k=k: step(k) for k in range(len(batches) - 1)], gradient)
 
 
 def model_in_torch(task: str, case: Case, dtype: str, place: Place) -> Work:

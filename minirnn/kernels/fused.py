@@ -24,7 +24,8 @@ SUMS = 1024  # blocks that share out a sum at most
 def fused(twin: Callable) -> Callable:
     """Makes a launch of a function that says how many threads there are to be, and what the kernel is given.
 
-    A kernel stands in the source that is called like the module of its twin.
+    A kernel stands in the source that is called like the module of its twin. Numbers in a tuple travel to the device,
+    as an array of the dtype of the others.
     """
     source, kernel = twin.__module__.rpartition(".")[2], twin.__name__
 
@@ -35,7 +36,9 @@ def fused(twin: Callable) -> Callable:
             dtype = arrays[0].dtype
             if dtype not in REALS or not all(x.dtype == dtype and x._c_contiguous for x in arrays):
                 return twin(*arguments)
-            threads, given, *result = told(*arguments)
+            xp = xp_of(arrays[0])
+            there = (xp.asarray(x, dtype) if isinstance(x, tuple) else x for x in arguments)
+            threads, given, *result = told(*there)
             launch(source, kernel, (-(-threads // THREADS),), (THREADS,), *given)
             return result[0] if result else None
 
@@ -114,18 +117,18 @@ def rnn_back(dh_t, dh, da):
 
 
 @fused(optimizers.sgd)
-def sgd(w, g, m, lr, momentum, allowed=None):
-    return w.size, (w, g, m, lr, momentum, allowed, w.size)
+def sgd(w, g, m, rates, momentum, allowed=None):
+    return w.size, (w, g, m, rates, momentum, allowed, w.size)
 
 
 @fused(optimizers.rmsprop)
-def rmsprop(w, g, v, lr, alpha, eps, allowed=None):
-    return w.size, (w, g, v, lr, alpha, eps, allowed, w.size)
+def rmsprop(w, g, v, rates, alpha, eps, allowed=None):
+    return w.size, (w, g, v, rates, alpha, eps, allowed, w.size)
 
 
 @fused(optimizers.adam)
-def adam(w, g, m, v, lr, beta1, beta2, growth, eps, kept=1.0, allowed=None):
-    return w.size, (w, g, m, v, lr, beta1, beta2, growth, eps, kept, allowed, w.size)
+def adam(w, g, m, v, rates, beta1, beta2, eps, allowed=None):
+    return w.size, (w, g, m, v, rates, beta1, beta2, eps, allowed, w.size)
 
 
 def verdict(vectors, loss, max_norm):

@@ -1,39 +1,42 @@
 """The steps of the optimizers in array operations, in place: ``cuda/optimizers.cu`` is the same for a device.
 
 ``w`` are weights, ``g`` their gradient, the others the moments; all are vectors of one length. The formulas stand in
-``training/optimizers.py``. Where there is an ``allowed``, one number, and it is not finite, nothing changes.
+``training/optimizers.py``. ``rates`` are the numbers that change from step to step. Where there is an ``allowed``, one
+number, and it is not finite, nothing changes.
 """
 
 from minirnn.arrays import xp_of
 
 
-def sgd(w, g, m, lr, momentum, allowed=None):
-    """``m`` is None where there is no momentum."""
+def sgd(w, g, m, rates, momentum, allowed=None):
+    """``rates`` is the learning rate alone; ``m`` is None where there is no momentum."""
     if _is_refused(allowed):
         return
     if m is not None:
         m *= momentum
         m += g
         g = m
+    (lr,) = rates
     w -= lr * g
 
 
-def rmsprop(w, g, v, lr, alpha, eps, allowed=None):
+def rmsprop(w, g, v, rates, alpha, eps, allowed=None):
+    """``rates`` is the learning rate alone."""
     if _is_refused(allowed):
         return
+    (lr,) = rates
     v *= alpha
     v += (1 - alpha) * g * g
     w -= lr * g / (xp_of(v).sqrt(v) + eps)
 
 
-def adam(w, g, m, v, lr, beta1, beta2, growth, eps, kept=1.0, allowed=None):
-    """``lr`` is corrected for the start of ``m``, and ``growth``, a factor of the root of ``v``, for that of ``v``.
-
-    ``kept`` is what is left of the weight before the step.
+def adam(w, g, m, v, rates, beta1, beta2, eps, allowed=None):
+    """``rates`` are three. ``lr`` is corrected for the start of ``m``, ``growth``, a factor of the root of ``v``, for
+    that of ``v``, and ``kept`` is what is left of the weight before the step.
     """
     if _is_refused(allowed):
         return
-    xp = xp_of(w)
+    (lr, growth, kept), xp = rates, xp_of(w)
     if kept != 1:
         w *= kept
     step = (1 - beta1) * g

@@ -27,7 +27,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from minirnn.memory import empty
 from minirnn.nn.module import flatten
 from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor
+from minirnn.training.alone import Alone, Piece
 from minirnn.training.callbacks import Callback
 from minirnn.workers import cores, limited_to, use_workers
 
@@ -43,58 +44,6 @@ PIECES = 8  # of a batch of a deterministic run
 STALLED = 10.0  # seconds that a rank waits for the others, beyond three times what its own share took
 COMPARED_EVERY = 500  # steps between looks at whether all ranks still have the same parameters
 CHUNK = 2**28  # bytes sent at a time: MPI counts them with 31 bits
-
-
-class Piece(NamedTuple):
-    """What goes there and back at once: some columns of a batch."""
-
-    place: slice  # of the columns, in the batch
-    draws: int  # where the random streams stand before it: its masks are its own
-    inputs: np.ndarray
-    targets: np.ndarray
-    state: State | None
-
-
-class Alone:
-    """One process and whole batches: how a trainer trains unless it is told otherwise."""
-
-    rank = 0
-
-    def own(self, callbacks: Iterable[Callback]) -> list[Callback]:
-        """Those of the callbacks that look on here."""
-        return list(callbacks)
-
-    def running(self, trainer: Any) -> Any:
-        """A block for the length of a run; one that cannot be is refused before any callback has touched a file."""
-        return nullcontext()
-
-    def begin(self, trainer: Any, end: float) -> None:
-        """All ranks start from where rank 0 is, and will train as it does, up to the step ``end``."""
-
-    def gradients(
-        self, trainer: Any, inputs: np.ndarray, targets: np.ndarray, state: State | None
-    ) -> tuple[Any, State | None]:
-        """Loss and state of a batch; its gradients stand in the parameters of the optimizer afterwards.
-
-        The loss is a number, or an array of a device for a trainer that ``looks_later``.
-        """
-        trainer.model.seek(trainer.step)
-        loss, state = trainer.model.loss(inputs, targets, state)
-        trainer.optimizer.zero_grad()
-        loss.backward()
-        return (loss.array if trainer.looks_later else loss.item()), state
-
-    def cut(self, step: int, inputs: np.ndarray, targets: np.ndarray, state: State | None) -> Iterator[Piece]:
-        """The pieces of the batch of a step, whichever rank takes them."""
-        yield Piece(slice(0, len(inputs)), step, inputs, targets, state)
-
-    def ends(self, trainer: Any) -> bool:
-        """Whether the run is over, as all ranks see it."""
-        return bool(trainer.stopping)
-
-    def same(self, number: float) -> float:
-        """The number as rank 0 has it: what all have computed may differ where their cores do."""
-        return number
 
 
 class Ranks(Protocol):
@@ -171,6 +120,8 @@ class DataParallel(Alone):
     >>> parallel = DataParallel(deterministic=True, ranks=OneRank())  # DataParallel() under mpiexec
     >>> history = fit(CharLM(stream.vocabulary, 8, 16), stream, steps=2, parallel=parallel)
     """
+
+    waits = True
 
     def __init__(self, deterministic: bool = False, ranks: Ranks | None = None):
         self.ranks = Mpi() if ranks is None else ranks

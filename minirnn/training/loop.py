@@ -17,28 +17,28 @@ import time
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from minirnn.arrays import Array, device_errors, home_of, to_numpy, xp_of
+from minirnn.arrays import device_errors, home_of, to_numpy, xp_of
 from minirnn.nn.inputs import booleans, positive, positive_number
 from minirnn.nn.module import flatten
 from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor, no_grad
+from minirnn.training.alone import Alone
 from minirnn.training.callbacks import Callback
 from minirnn.training.clipping import (
     NonFiniteGradientError,
     clip_grad_norm_,
     clip_grad_value_,
-    clip_unseen,
     gradient_norm,
 )
-from minirnn.training.data_parallel import Alone
 from minirnn.training.first_bad import first_not_finite
 from minirnn.training.optimizers import Adam, Optimizer
 from minirnn.training.recorded import Recorded
 from minirnn.training.schedules import Plateau, Schedule, check_functions
+from minirnn.training.unseen import Unseen
 
 _BOOKS = ("step", "best", "improved", "refused", "finished", "epoch_sum", "since_record")
 VOCABULARIES = {"vocabulary": "vocab_size", "source_vocabulary": "source_size", "target_vocabulary": "target_size"}
@@ -48,14 +48,6 @@ MOST_UNSEEN = 10  # steps on a device before the host looks at what became of th
 
 class DivergenceError(ArithmeticError):
     """Loss or gradients were not finite for many steps in a row. The parameters are those of the last good step."""
-
-
-class Unseen(NamedTuple):
-    """A step taken on a device, whose outcome stays there until somebody asks."""
-
-    step: int
-    outcome: tuple[Array, Array, Array]  # loss, norm, and the factor of the gradient: NaN if the step was refused
-    given: tuple[Any, Any, State | None]  # what the model was given
 
 
 class Trainer:
@@ -86,10 +78,9 @@ class Trainer:
     parallel : DataParallel, optional
         The processes that share every batch; without it this one does all.
     graph : bool
-        On a device: lets the way there and back through the model be one launch, a CUDA graph that is recorded at one
-        of the first steps. For models that look at nothing on the host on the way, and batches of few shapes: `CharLM`
-        on a `TextStream`. Off by default: no device has measured yet where it pays, and large products are slower by
-        the kernel that takes them then.
+        On a device: lets a step be one launch, a CUDA graph that is recorded at one of the first steps. For models that
+        look at nothing on the host on the way, and batches of few shapes: `CharLM` on a `TextStream`. Off by default:
+        no device has measured yet where it pays, and large products are slower by the kernel that takes them then.
 
     Attributes
     ----------
@@ -184,7 +175,7 @@ class Trainer:
     def looks_later(self) -> bool:
         """Whether what becomes of a step stays on the device until somebody asks."""
         on_a_device = all(home_of(p.array) != "numpy" and p.dtype == "float32" for p in self.optimizer.parameters)
-        return on_a_device and self.clip_value is None and self.optimizer.refuses()
+        return on_a_device and self.clip_value is None and self.optimizer.refuses() and not self.parallel.waits
 
     def lr_at(self, step: int) -> float:
         """Learning rate of the step that is taken after so many others."""
@@ -232,27 +223,25 @@ class Trainer:
         sizes = f"inputs {inputs.shape}, {sum(p.size for p in self.optimizer.parameters):,} parameters"
         refusal: NonFiniteGradientError | None = None
         with device_errors(f"step {self.step + 1} ({sizes})"):
-            value, new_state = self.parallel.gradients(self, inputs, targets, state)
-            later = not isinstance(value, float)
-            try:
-                if later:
-                    norm, factor = clip_unseen(self.optimizer.parameters, value, self.clip_norm)
-                    new_state = _unless_refused(new_state, factor)
-                elif math.isfinite(value):
-                    norm, clipped = self._clip()
-                else:
-                    raise NonFiniteGradientError(f"the loss of step {self.step + 1} is {value}; the step is refused")
-            except NonFiniteGradientError as error:
-                refusal = error
+            if later := self.looks_later:
+                outcome, new_state = self.parallel.unseen_step(self, inputs, targets, state)
             else:
-                self.optimizer.step(factor) if later else self.optimizer.step()
+                loss, new_state = self.parallel.gradients(self, inputs, targets, state)
+                try:
+                    if not math.isfinite(loss):
+                        raise NonFiniteGradientError(f"the loss of step {self.step + 1} is {loss}; the step is refused")
+                    norm, clipped = self._clip()
+                except NonFiniteGradientError as error:
+                    refusal = error
+                else:
+                    self.optimizer.step()
         self.step, self.state = self.step + 1, new_state  # now that nothing can fail any more
         if later:
-            self.unseen.append(Unseen(self.step, (value, norm, factor), (inputs, targets, state)))
+            self.unseen.append(Unseen(self.step, outcome, (inputs, targets, state)))
             if self.step % self.log_every == 0 or len(self.unseen) == MOST_UNSEEN:
                 self.look()
             return
-        self._loss = value
+        self._loss = loss
         if refusal:
             self.state = None  # it may hold what made the loss infinite
             self.refused += 1
@@ -270,9 +259,9 @@ class Trainer:
         """
         if not self.unseen:
             return
-        xp = xp_of(self.unseen[0].outcome[0])
+        xp = xp_of(self.unseen[0].outcome)
         with device_errors("a look at the last steps"):
-            outcomes = to_numpy(xp.stack([xp.stack(one.outcome) for one in self.unseen])).tolist()
+            outcomes = to_numpy(xp.stack([one.outcome for one in self.unseen])).tolist()
         unseen, self.unseen = self.unseen, []
         refused = [math.isnan(factor) for _, _, factor in outcomes]
         self.optimizer.steps -= sum(refused)
@@ -456,13 +445,6 @@ def _checked(callbacks: Iterable[Callback]) -> list[Callback]:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks must be a list of Callback objects, such as PrintProgress(), got {callback!r}")
     return found
-
-
-def _unless_refused(state: State | None, factor: Array) -> State | None:
-    """The state that is carried on, or zeros where the step was refused: it may hold what made the loss infinite."""
-    xp = xp_of(factor)
-    parts = [Tensor.around(xp.where(xp.isfinite(factor), part.array, 0)) for part in flatten(state)]
-    return tuple(parts) if isinstance(state, tuple) else parts[0] if parts else None
 
 
 def evaluate(model: Any, stream: Any) -> float:

@@ -40,6 +40,7 @@ class Optimizer:
 
     moments: tuple[str, ...] = ()  # arrays kept between steps, one of each per parameter, zero at first
     allowed: Array | None = None  # of the step under way: one number on a device, and none where the host has looked
+    at_rates: Any = ()  # of the step under way, what ``rates`` returned
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0):
         self.parameters = distinct(parameters)
@@ -62,7 +63,7 @@ class Optimizer:
         for p in self.parameters:
             p.grad = None
 
-    def step(self, allowed: Array | None = None) -> None:
+    def step(self, allowed: Array | None = None, rates: Array | None = None) -> None:
         """Changes every parameter that has a gradient.
 
         Parameters
@@ -70,8 +71,10 @@ class Optimizer:
         allowed : array, (), optional
             One number on the device, not yet read by the host. If it is not finite, the step changes no weight and no
             moment; ``steps`` still grows by one. Optimizers for which ``refuses()`` is False ignore it.
+        rates : array, optional
+            What ``rates()`` returns, where it has travelled to the device already.
         """
-        self.allowed = allowed
+        self.allowed, self.at_rates = allowed, self.rates() if rates is None else rates
         distinct(self.parameters)  # the gradients fit, or nothing is changed
         flat = self._vectors()
 
@@ -92,13 +95,21 @@ class Optimizer:
             kernels_of(flat[0][0]).side_by_side(update, numbers, OPERATIONS * numbers)
         self.steps, self.allowed = self.steps + 1, None
 
+    def rates(self) -> tuple[float, ...]:
+        """The numbers of the next update that change from step to step: the learning rate, and what follows from it."""
+        return (self.lr,)
+
+    def settings(self) -> dict[str, Any]:
+        """The numbers of an update that stay as they are, by name."""
+        changing = ("parameters", "state", "lr", "steps", "allowed", "at_rates")
+        return {name: value for name, value in vars(self).items() if name not in changing}
+
     def refuses(self) -> bool:
         """Whether its ``step`` and ``update`` heed ``allowed``: a subclass that writes its own has others."""
         return type(self).step is Optimizer.step and type(self).update in (
             SGD.update,
             RMSprop.update,
             Adam.update,
-            AdamW.update,
         )
 
     def _vectors(self) -> list[list[Array]]:
@@ -106,19 +117,30 @@ class Optimizer:
 
         On a device those of all parameters are one, which then share the memory of their arrays.
         """
-        graded = [(p, own) for p, own in zip(self.parameters, self.state, strict=True) if p.grad is not None]
+        graded = [p for p in self.parameters if p.grad is not None]
         if not graded:
             return []
-        kernels = kernels_of(graded[0][0].array)
-        gradients = kernels.laid_out([p.grad for p, _ in graded])
-        weights = kernels.laid_out([p.array for p, _ in graded])
-        moments = [kernels.laid_out([own[name] for _, own in graded]) for name in self.moments]
+        kernels = kernels_of(graded[0].array)
+        gradients = kernels.laid_out([p.grad for p in graded])
+        weights, *moments = self.lay_out(graded)
+        return kernels.vectors(weights, gradients, *moments)
+
+    def lay_out(self, parameters: Iterable[Tensor]) -> list[list[Array]]:
+        """The arrays of these parameters and each of their moments: on a device in one memory from now on.
+
+        Counts as a write into the parameters.
+        """
+        own = {id(p): moments for p, moments in zip(self.parameters, self.state, strict=True)}
+        found = [(p, own[id(p)]) for p in parameters]
+        kernels = kernels_of(found[0][0].array)
+        weights = kernels.laid_out([p.array for p, _ in found])
+        moments = [kernels.laid_out([state[name] for _, state in found]) for name in self.moments]
         with no_grad():
-            for k, (p, own) in enumerate(graded):
+            for k, (p, state) in enumerate(found):
                 p.array = weights[k]
                 p.writable()
-                own.update((name, arrays[k]) for name, arrays in zip(self.moments, moments, strict=True))
-        return kernels.vectors(weights, gradients, *moments)
+                state.update((name, arrays[k]) for name, arrays in zip(self.moments, moments, strict=True))
+        return [weights, *moments]
 
     def update(self, w: Array, g: Array, *moments: Array) -> None:
         """Changes a piece ``w`` of a parameter and its moments in place; ``g`` is only read.
@@ -177,7 +199,7 @@ class SGD(Optimizer):
 
     def update(self, w, g, *moments):
         m = moments[0] if moments else None
-        kernels_of(w).sgd(w, g, m, self.lr, self.momentum, self.allowed)
+        kernels_of(w).sgd(w, g, m, self.at_rates, self.momentum, self.allowed)
 
 
 class RMSprop(Optimizer):
@@ -203,7 +225,7 @@ class RMSprop(Optimizer):
         super().__init__(parameters, lr, weight_decay)
 
     def update(self, w, g, v):
-        kernels_of(w).rmsprop(w, g, v, self.lr, self.alpha, self.eps, self.allowed)
+        kernels_of(w).rmsprop(w, g, v, self.at_rates, self.alpha, self.eps, self.allowed)
 
 
 class Adam(Optimizer):
@@ -234,13 +256,13 @@ class Adam(Optimizer):
         self.betas, self.eps = betas, eps
         super().__init__(parameters, lr, weight_decay)
 
-    def update(self, w, g, m, v):
-        self._update(w, g, m, v, kept=1.0)
-
-    def _update(self, w, g, m, v, kept):
+    def rates(self) -> tuple[float, ...]:
+        """The corrected learning rate, the correction of the root of ``v``, and what is kept of the weight: all."""
         (beta1, beta2), t = self.betas, self.steps + 1
-        lr, growth = self.lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
-        kernels_of(w).adam(w, g, m, v, lr, beta1, beta2, growth, self.eps, kept, self.allowed)
+        return self.lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t), 1.0
+
+    def update(self, w, g, m, v):
+        kernels_of(w).adam(w, g, m, v, self.at_rates, *self.betas, self.eps, self.allowed)
 
 
 class AdamW(Adam):
@@ -261,5 +283,7 @@ class AdamW(Adam):
         at_least_0(weight_decay=weight_decay)
         self.decoupled_decay = weight_decay
 
-    def update(self, w, g, m, v):
-        self._update(w, g, m, v, kept=1 - self.lr * self.decoupled_decay)
+    def rates(self) -> tuple[float, ...]:
+        """As Adam's; of the weight there is kept what has not decayed."""
+        lr, growth, _ = super().rates()
+        return lr, growth, 1 - self.lr * self.decoupled_decay

@@ -70,7 +70,7 @@ def test_what_cupy_refuses_is_refused_and_afterwards_all_is_as_before(line):
 def test_nothing_runs_until_the_graph_is_launched_and_then_all_of_it_as_one_launch():
     with strict_cupy() as cp:
         x, w, graphs, pool = cp.asarray(np.arange(6.0).reshape(2, 3)), cp.ones((2, 3)), [], cp.cuda.MemoryPool()
-        ids = cp.asarray([2, 0])
+        ids, rate = cp.asarray([2, 0]), cp.ones(1)
         with counting() as counts, recording(cp, pool, graphs):
             y = 2 * cp.exp(x)
             w += y
@@ -79,7 +79,7 @@ def test_nothing_runs_until_the_graph_is_launched_and_then_all_of_it_as_one_laun
             w[0, 0] = 7
             filled = cp.zeros(3)
             filled.fill(4)
-            launch("optimizers", "sgd", (1,), (32,), w, x, None, 1.0, 0.0, None, 6)
+            launch("optimizers", "sgd", (1,), (32,), w, x, None, rate, 0.0, None, 6)
             kept = w.copy()
         assert counts.launches == counts.syncs == 0
         assert np.isnan(y.get()).all() and np.isnan(rows.get()).all() and np.isnan(kept.get()).all()

@@ -102,7 +102,7 @@ def test_a_look_that_fails_forgets_no_step(device):
     trainer.run(steps=2)
     for _ in range(4):
         trainer.train_step()
-    with pytest.raises(DeviceMemoryError, match="a look at the last steps"), faults.failing(1):
+    with pytest.raises(DeviceMemoryError, match="a look at the last steps"), faults.failing(0):
         trainer.look()
     trainer.look()
     assert trainer.since_record[3] == 6 and not trainer.unseen
