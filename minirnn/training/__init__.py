@@ -4,7 +4,8 @@ from minirnn.training.callbacks import Callback, EarlyStopping, PrintProgress
 from minirnn.training.checkpoint import Checkpoint, RunDirectoryError, load, save
 from minirnn.training.clipping import NonFiniteGradientError, clip_grad_norm_, clip_grad_value_
 from minirnn.training.data_parallel import DataParallel
-from minirnn.training.loop import DivergenceError, Trainer, evaluate, fit
+from minirnn.training.evaluating import evaluate
+from minirnn.training.loop import DivergenceError, Trainer, fit
 from minirnn.training.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from minirnn.training.schedules import Plateau, cosine, exponential, inverse_sigmoid, linear, step_decay, warmup
 from minirnn.training.sealed import CheckpointError

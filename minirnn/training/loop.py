@@ -25,7 +25,7 @@ from minirnn.arrays import device_errors, home_of, to_numpy, xp_of
 from minirnn.nn.inputs import booleans, positive, positive_number
 from minirnn.nn.module import flatten
 from minirnn.nn.recurrent import State
-from minirnn.tape import Tensor, no_grad
+from minirnn.tape import Tensor
 from minirnn.training.alone import Alone
 from minirnn.training.callbacks import Callback
 from minirnn.training.clipping import (
@@ -34,6 +34,7 @@ from minirnn.training.clipping import (
     clip_grad_value_,
     gradient_norm,
 )
+from minirnn.training.evaluating import adopt_vocabularies, check_vocabularies, evaluate
 from minirnn.training.first_bad import first_not_finite
 from minirnn.training.optimizers import Adam, Optimizer
 from minirnn.training.recorded import Recorded
@@ -41,7 +42,6 @@ from minirnn.training.schedules import Plateau, Schedule, check_functions
 from minirnn.training.unseen import Unseen
 
 _BOOKS = ("step", "best", "improved", "refused", "finished", "epoch_sum", "since_record")
-VOCABULARIES = {"vocabulary": "vocab_size", "source_vocabulary": "source_size", "target_vocabulary": "target_size"}
 MOST_REFUSED = 10  # steps refused in a row before the run is given up
 MOST_UNSEEN = 10  # steps on a device before the host looks at what became of them
 
@@ -131,7 +131,7 @@ class Trainer:
         if validation is not None and val_split:
             raise ValueError(f"give val_split or validation, not both; got val_split {val_split}")
         for one in (stream, *([] if validation is None else [validation])):
-            _check_vocabularies(model, one)
+            check_vocabularies(model, one)
         for name, thing, what in (("model", model, "loss"), ("stream", stream, "batch")):
             if not hasattr(thing, what):
                 raise TypeError(f"{name} must have a method {what}, got {type(thing).__name__}")
@@ -447,34 +447,6 @@ def _checked(callbacks: Iterable[Callback]) -> list[Callback]:
     return found
 
 
-def evaluate(model: Any, stream: Any) -> float:
-    """Mean loss in nats per target over a stream, the state carried along; changes nothing in the model.
-
-    Raises
-    ------
-    ValueError
-        If the ids of the stream mean something else to the model.
-
-    Examples
-    --------
-    >>> from minirnn import CharLM, TextStream
-    >>> text = "to be or not to be " * 10
-    >>> stream = TextStream(text, seq_len=10, batch_size=2)
-    >>> bits = evaluate(CharLM(len(stream.vocabulary), 4, 8), stream) / math.log(2)
-    >>> 2 < bits < 4  # untrained: close to log2(7)
-    True
-    """
-    _check_vocabularies(model, stream)
-    total, count, state = 0.0, 0, None
-    with model.evaluating(), no_grad():
-        for k in range(stream.batches_per_epoch):
-            inputs, targets = stream.batch(0, k)
-            loss, state = model.loss(inputs, targets, state if stream.carries_state else None)
-            total += loss.item() * stream.counted(targets)
-            count += stream.counted(targets)
-    return total / count
-
-
 def fit(
     model: Any,
     stream: Any,
@@ -516,19 +488,5 @@ def fit(
     True
     """
     trainer = Trainer(model, stream, **settings)
-    for name in VOCABULARIES:
-        if getattr(model, name, ...) is None:
-            setattr(model, name, getattr(stream, name))
+    adopt_vocabularies(model, stream)
     return trainer.run(epochs=epochs, steps=steps, max_minutes=max_minutes, callbacks=callbacks)
-
-
-def _check_vocabularies(model: Any, stream: Any) -> None:
-    """Refuses a stream whose ids mean something else to the model, or nothing."""
-    for name, size in VOCABULARIES.items():
-        theirs, own, room = getattr(stream, name, None), getattr(model, name, None), getattr(model, size, None)
-        if theirs is None:
-            continue
-        if room is not None and room != len(theirs):
-            raise ValueError(f"model has a {name} of {room}, the stream one of {len(theirs)}")
-        if own is not None and own != theirs:
-            raise ValueError(f"model has another {name} than the stream; build both with the same one")
