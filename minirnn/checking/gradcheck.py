@@ -93,11 +93,12 @@ def check_rule(
     and the tolerances of differences are 1e-3 (Richardson), 3e-3 (central) and 1e-2 (forward).
     Differences move an entry in proportion to max(1, its size): a rule that bends on a scale of 1e-6 wants other units.
 
-    Where the two disagree, the line is walked along in steps of many lengths before the verdict is given: at a kink
-    the slopes to both sides differ, and a gradient between them (zero for relu at 0) is neither right nor wrong; at a
-    jump there is none; values that are off by more than their dtype says leave no difference to be trusted, nor does a
-    gradient that is less than the rounding of the output; all else is wrong. At a kink the mean of both slopes agrees
-    with every symmetric difference, and passes. Where steps leave the domain of the rule, shorter ones are taken.
+    Where the two disagree, the line is walked along in steps of many lengths before the verdict is given: at a kink the
+    slopes to both sides differ, and a gradient between them (zero for relu at 0) is neither right nor wrong, nor is one
+    outside of them that is right a step beside the point, as where several kinks meet; at a jump there is none; values
+    that are off by more than their dtype says leave no difference to be trusted, nor does a gradient that is less than
+    the rounding of the output; all else is wrong. At a kink the mean of both slopes agrees with every symmetric
+    difference, and passes. Where steps leave the domain of the rule, shorter ones are taken.
 
     Examples
     --------

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minirnn.checking.differences import best_step
 from minirnn.checking.numeric import SAME, Number, slope
 from minirnn.checking.sweep import quick_taylor_slope, walk
 
@@ -55,7 +56,11 @@ def examine(
         sides = f"the rule has a kink here: slope {kink[0] + 0.0:.3g} on one side, {kink[1] + 0.0:.3g} on the other"
         if is_between(claim, kink, tolerance * size):
             return Finding("kink", mean, 0.0, falls, f"{sides}; move the point")
-        return Finding("wrong", mean, 0.0, falls, f"{sides}, and the gradient lies outside of them")
+        sides += ", and the gradient lies outside of them"
+        if is_right_beside(number, k, direction, tolerance * size):
+            why = "as it may where several kinks meet: a step beside the point it is right; move the point"
+            return Finding("kink", mean, 0.0, falls, f"{sides}, {why}")
+        return Finding("wrong", mean, 0.0, falls, sides)
     measured = sweep.measure(claim, rounding)
     if measured:
         noise = rounding
@@ -91,6 +96,16 @@ def is_between(claim: float, slopes: tuple[float, float], allowed: float) -> boo
     left, right = sorted(slopes)
     slack = max(allowed, 0.1 * (right - left))  # the kink may lie a sixteenth of a step away
     return left - slack <= claim <= right + slack
+
+
+def is_right_beside(number: Number, k: int, direction: np.ndarray, allowed: float) -> bool:
+    """Whether what the pullback claims a short step to either side of a kink is what central differences give there."""
+    line, step = number.along(k, direction), 8 * best_step(2, number.eps)
+    short = step / 4  # the kink is not between the two values
+    allowed = max(allowed, 4 * number.rounding_along(k, direction) / short)
+    claims = np.array([number.claimed_along(k, direction, at) for at in (step, -step)])
+    slopes = np.array([(line(at + short) - line(at - short)) / (2 * short) for at in (step, -step)])
+    return bool((np.abs(claims - slopes) <= np.maximum(allowed, 64 * short**2 * np.abs(slopes))).all())
 
 
 def is_constant(line: Callable, rounding: float) -> bool:

@@ -90,6 +90,15 @@ class Number:
 
         return value
 
+    def claimed_along(self, k: int, direction: np.ndarray, t: float) -> float:
+        """The slope that the pullback claims along a direction, where argument ``k`` is ``x + t * direction``."""
+        x = self.inputs[k]
+        moved = x + xp_of(x).asarray((t * direction).astype(x.dtype))
+        with np.errstate(all="ignore"):
+            outputs, pullback = call_rule(self.rule, [*self.inputs[:k], moved, *self.inputs[k + 1 :]], self.static)
+            gradients = pullback(*[xp_of(y).asarray(c) for y, c in zip(outputs, self.cotangents, strict=True)])
+        return float(np.vdot(to_numpy(gradients[k]).astype(np.float64), direction))
+
     @cached_property
     def values_only(self) -> Mapping[str, Any]:
         """The keyword arguments with which the rule saves nothing, if it can be told so: no pullback is asked for."""

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from minirnn import gradcheck
 from minirnn.arrays import asarray, to_numpy, xp_of
 from minirnn.checking import GradcheckError, check_rule, differences
 from minirnn.checking.contract import pull_back
 from minirnn.checking.judging import relative_error
+from minirnn.nn import RNN
 
 METHODS = ("complex", "richardson", "central", "forward")
 
@@ -571,12 +573,29 @@ def test_a_right_gradient_is_not_called_wrong_where_differences_cannot_follow_th
     assert wrong.verdict == "wrong" and wrong.arguments[0].ratio == pytest.approx(1.2, rel=1e-2)
 
 
-def test_a_gradient_outside_of_both_slopes_is_wrong_at_a_kink_too():
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("factor", [1.5, -1.0])
+def test_a_gradient_outside_of_both_slopes_is_wrong_if_it_is_so_beside_the_kink_too(factor, dtype):
     def outside(x):
-        return np.abs(x), lambda dy: (dy * np.where(x == 0, 1.5, np.sign(x)),)
+        return np.abs(x), lambda dy: (dy * factor * np.where(x == 0, 1.5, np.sign(x)),)
 
-    report = check_rule(outside, (np.array([0.0, 1.0]),), raises=False)
+    report = check_rule(outside, (np.array([0.0, 1.0], dtype)[:1],), raises=False)
     assert report.verdict == "wrong" and "the gradient lies outside of them" in str(report)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_where_several_kinks_meet_a_gradient_outside_of_both_slopes_is_no_fault(dtype):
+    def meeting(x):  # slopes 1 and 2, and by the rule of relu, zero at zero, a gradient of 0
+        return 2 * np.maximum(x, 0) - np.maximum(-x, 0), lambda dy: (dy * (2 * (x > 0) + (x < 0)).astype(x.dtype),)
+
+    report = check_rule(meeting, (np.array([0.0, 0.7], dtype),), raises=False)
+    assert report.verdict == "kink" and "a step beside the point it is right" in str(report)
+
+
+def test_a_layer_of_relu_with_a_state_of_zeros_is_at_its_kinks_and_not_wrong():
+    rnn = RNN(3, 4, 2, nonlinearity="relu", init="orthogonal", learned_state=True, dtype="float64", seed=5)
+    x = np.random.default_rng(5).standard_normal((4, 2, 3))
+    assert gradcheck(rnn, (x,), raises=False).verdict == "kink"
 
 
 def test_the_taylor_remainder_convicts_where_the_method_is_too_coarse():
