@@ -106,9 +106,9 @@ def test_errors_of_the_device_say_what_was_going_on(error, kind, words):
     assert caught.value.__cause__ is error and isinstance(caught.value, MemoryError) == (kind is DeviceMemoryError)
 
 
-def trainer():
+def trainer(graph=False):
     stream = TextStream("to be or not to be " * 8, seq_len=4, batch_size=2)
-    return Trainer(CharLM(stream.vocabulary, 3, 4, 2, seed=1), stream, lr=0.1, clip_norm=0.1)
+    return Trainer(CharLM(stream.vocabulary, 3, 4, 2, seed=1), stream, lr=0.1, clip_norm=0.1, graph=graph)
 
 
 def everything(of):
@@ -117,21 +117,25 @@ def everything(of):
     return parameters, {name: a.tobytes() for name, a in of.arrays().items()}, of.books(), of.loss
 
 
-def test_out_of_memory_at_any_moment_of_a_step_changes_nothing_and_the_step_can_be_tried_again():
+@pytest.mark.parametrize(("graph", "taken"), [(False, 2), (True, 1), (True, 2), (True, 3)])
+def test_out_of_memory_at_any_moment_of_a_step_changes_nothing_and_the_step_can_be_tried_again(graph, taken):
+    """With a graph, as its function is called first, as it is recorded, and as it is launched."""
     with on_backend("strict_cupy"):
-        unharmed, harmed = trainer(), trainer()
-        unharmed.run(steps=2)
+        unharmed, harmed = trainer(graph), trainer(graph)
+        unharmed.run(steps=taken)
         with failing(at=-1) as never:
             unharmed.train_step()
-        harmed.run(steps=2)
-        before = everything(harmed)
-        moments = never.allocations - 1 - np.unique(np.r_[0:12, np.linspace(12, never.allocations - 1, 18).astype(int)])
-        for moment in moments.tolist():
+        last = never.allocations - 1
+        harmed.run(steps=taken)
+        for moment in (last - np.unique(np.r_[0:12, np.linspace(12, last, 18).astype(int)].clip(0, last))).tolist():
+            if graph:  # what was recorded is given up where it failed
+                harmed = trainer(graph)
+                harmed.run(steps=taken)
+            before = everything(harmed)
             with failing(at=moment), pytest.raises(DeviceMemoryError) as caught:
                 harmed.train_step()
-            assert "step 3 (inputs (2, 4), " in str(caught.value) and "parameters): the device has no" in str(
-                caught.value
-            )
+            words = str(caught.value)
+            assert f"step {taken + 1} (inputs (2, 4), " in words and "parameters): the device has no" in words
             assert everything(harmed) == before
         harmed.train_step()
         assert everything(harmed) == everything(unharmed)

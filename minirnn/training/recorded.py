@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.arrays import Array, home_of
+from minirnn.arrays import Array, home_of, xp_of
 from minirnn.kernels import kernels_of
 from minirnn.kernels.capturing import captured, drawing_at
 from minirnn.kernels.products import own_products
@@ -54,8 +54,12 @@ class Recorded(Alone):
         if _begins(trainer, state):
             with own_products():
                 return super().unseen_step(trainer, inputs, targets, state)
+        xp, dtype = xp_of(self.parameters[0].array), self.parameters[0].dtype
+        room = [xp.empty(3, dtype), *map(xp.empty_like, _parts(state))]  # now, as afterwards memory may run out
         outcome, after = self.step(inputs, targets, state, trainer.clip_norm, trainer.step)
-        return outcome.copy(), _copied(after)
+        for kept, found in zip(room, (outcome, *_parts(after)), strict=False):  # a state that nobody carries on is left
+            kept[...] = found  # the next step writes over what lies there
+        return room[0], as_state(room[1:])
 
     def gradients(
         self, trainer: Any, inputs: np.ndarray, targets: np.ndarray, state: State | None

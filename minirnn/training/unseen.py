@@ -53,10 +53,11 @@ def finished(
         To be carried on: zeros if the step was refused, for it may hold what made the loss infinite.
     """
     norm, factor = clip_unseen(optimizer.parameters, loss, max_norm)
-    optimizer.step(factor, rates)
     xp = xp_of(factor)
-    parts = (xp.where(xp.isfinite(factor), part.array, 0) for part in flatten(state))
-    return xp.stack([loss, norm, factor]), as_state(parts)
+    outcome = xp.stack([loss, norm, factor])
+    kept = as_state([xp.where(xp.isfinite(factor), part.array, 0) for part in flatten(state)])
+    optimizer.step(factor, rates)  # last, as memory may have run out before
+    return outcome, kept
 
 
 def as_state(parts: Any) -> State | None:
