@@ -70,7 +70,8 @@ def sum_of_products(
         return kernels.matrix_product(dy, x.T)
 
     def of_some_steps(now):
-        return kernels.matrix_product(kernels.rows_of(dy[now]), kernels.rows_of(x[now]).T)
+        room = kernels.empty((dy.shape[-2], x.shape[-2]), joint_dtype(dy, x))
+        return kernels.matrix_product(kernels.rows_of(dy[now]), kernels.rows_of(x[now]).T, out=room)
 
     first, *others = kernels.side_by_side(of_some_steps, len(dy), dy.size * x.shape[-2])
     for part in others:

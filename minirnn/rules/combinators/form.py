@@ -8,7 +8,9 @@ from itertools import takewhile
 from numbers import Integral
 from typing import Any, NamedTuple
 
-from minirnn.arrays import Array
+from minirnn.arrays import Array, xp_of
+from minirnn.kernels import kernels_of
+from minirnn.memory import is_sole
 from minirnn.rules.recurrence import joint_dtype
 
 # what a rule may look into besides: arguments that stand behind the states, a column for every sequence as they have
@@ -136,11 +138,12 @@ class Gradients:
             if shape_dtype is None or new is None or self.form.sequences <= k < after:
                 continue
             if k >= after:
-                self.found[k] = new if self.found[k] is None else self.found[k] + new
+                add_to(self.found, k, new)
             else:
                 held = self.found[k]
                 if held is None:
-                    held = self.xp.zeros(shape_dtype[0], new.dtype)
+                    held = kernels_of(new).empty(shape_dtype[0], new.dtype)
+                    held.fill(0)
                 self.found[k] = held.astype(joint_dtype(held, new), copy=False)  # some parts may ask in complex numbers
                 self.found[k][where] = new  # type: ignore[index]
         return self.form.split(gradients)[1]
@@ -152,6 +155,21 @@ class Gradients:
             None if shape_dtype is None else self.xp.zeros(*shape_dtype) if found is None else found
             for shape_dtype, found in zip(self.shapes, (*xs, *dstates, *weights), strict=True)
         )
+
+
+def add_to(totals: list[Any], k: int, part: Array | None) -> None:
+    """``totals[k] += part``, where ``None`` is nothing: in place if nobody else refers to that array.
+
+    If somebody does, the sum goes into memory that was used before. The pages of a fresh array would cost more than to
+    add it up, which happens for each weight in each run of steps and in each share of a batch.
+    """
+    if part is None or totals[k] is None:
+        totals[k] = totals[k] if part is None else part
+    elif is_sole(totals, k) and totals[k].dtype == part.dtype:
+        totals[k] += part
+    else:
+        room = kernels_of(part).empty(part.shape, joint_dtype(totals[k], part))
+        totals[k] = xp_of(part).add(totals[k], part, out=room)
 
 
 def named(combinator: str, combined: Callable, parameters: Iterable[str], rule: Callable, /, **static: Any) -> Callable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Lock
 
 from minirnn.kernels import kernels_of
-from minirnn.rules.combinators.form import checked_lengths, form_of, memory_of, named, positional, selective
+from minirnn.rules.combinators.form import add_to, checked_lengths, form_of, memory_of, named, positional, selective
 from minirnn.rules.recurrence import joint_dtype
 from minirnn.workers import spread
 
@@ -52,10 +52,12 @@ def shard(rule):
                 columns, pullback = share
                 gradients = pullback(*(d[..., columns] for d in cotangents))
                 joined.put(columns, gradients[:n])
-                return gradients[n:]
+                return list(gradients[n:])
 
-            dweights = spread(backward, list(zip(shares, pullbacks, strict=True)))
-            totals = map(_total, zip(*dweights, strict=False))  # some may end in None for what was not given
+            totals, *others = spread(backward, list(zip(shares, pullbacks, strict=True)))
+            for dweights in others:
+                for k, part in enumerate(dweights[: len(totals)]):  # some end in None for what was not given
+                    add_to(totals, k, part)
             return *joined.whole(), *totals
 
         return outputs.whole(), sharded_pullback
@@ -89,12 +91,3 @@ class Joined:
             self.arrays[k] = self.arrays[k].astype(joint_dtype(self.arrays[k], part), copy=False)
             self.arrays[k][..., columns] = part
         return tuple(self.arrays)
-
-
-def _total(parts):
-    """The sum of the parts in their order, ``None`` if there are none."""
-    first, *others = parts
-    if first is not None:
-        for part in others:
-            first = first + part
-    return first

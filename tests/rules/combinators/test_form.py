@@ -7,8 +7,10 @@ import pytest
 from cells import CELLS, T, arguments, cotangents, projected_arguments, run
 
 from minirnn import rules
-from minirnn.rules.combinators import checkpoint, projected, ragged, reverse, truncate
+from minirnn.rules.combinators import checkpoint, projected, ragged, reverse, shard, truncate
+from minirnn.rules.combinators.form import add_to
 from minirnn.testing import saved_bytes
+from minirnn.workers import use_workers
 
 LENGTHS = [3, 0, 6, 2]
 
@@ -64,3 +66,38 @@ def test_a_rule_that_does_not_know_wanted_can_be_combined(make):
     assert da is dW is None and (dh_0 == full[1]).all()
     outputs, pullback = combined(*inputs, wanted=(False,) * 3, **static)
     assert saved_bytes(pullback) == 0 and set(pullback(*cotangents(outputs))) == {None} and len(outputs[0]) == T
+
+
+@pytest.mark.parametrize("make", [shard, ragged, lambda rule: truncate(rule, 2)])
+def test_a_gradient_that_a_rule_keeps_is_not_added_to(make):
+    """In every part of the sequence or of the batch this one returns the very same array."""
+    kept, asked = np.ones((2, 2)), []
+
+    def keeping(a_xs, h_0, W_hh):
+        def keeping_pullback(dys, dh):
+            asked.append(len(dys))
+            return dys, dh, kept
+
+        return (a_xs, h_0), keeping_pullback
+
+    static = {"lengths": LENGTHS} if make is ragged else {}
+    with use_workers(2):
+        outputs, pullback = make(keeping)(np.ones((T, 2, 4)), np.ones((2, 4)), np.ones((2, 2)), **static)
+        for _ in range(2):  # called again it finds the same
+            asked.clear()
+            total = pullback(*cotangents(outputs))[2]
+            assert len(asked) > 1 and (total == len(asked)).all()
+    assert (kept == 1).all()
+
+
+def test_a_sum_is_written_where_it_stands_unless_somebody_looks_or_it_does_not_fit():
+    totals, parts = [None, None, None, np.ones(3)], [np.ones(3), None, np.ones(3), 1j * np.ones(3)]
+    for k, part in enumerate(parts):
+        add_to(totals, k, part)
+    assert totals[0] is parts[0] and totals[1] is None and (totals[3] == 1 + 1j).all()
+    add_to(totals, 0, parts[2])
+    assert totals[0].tolist() == [2, 2, 2] and parts[0].tolist() == [1, 1, 1]  # parts look
+    where = totals[0].ctypes.data
+    add_to(totals, 0, parts[0])
+    add_to(totals, 0, None)
+    assert totals[0].tolist() == [3, 3, 3] and totals[0].ctypes.data == where
