@@ -157,19 +157,20 @@ class Gradients:
         )
 
 
-def add_to(totals: list[Any], k: int, part: Array | None) -> None:
-    """``totals[k] += part``, where ``None`` is nothing: in place if nobody else refers to that array.
+def add_to(totals: list[Any], k: int, part: Any) -> None:
+    """``totals[k] += part``, from ``None`` on: in place if nobody else refers to that array.
 
     If somebody does, the sum goes into memory that was used before. The pages of a fresh array would cost more than to
     add it up, which happens for each weight in each run of steps and in each share of a batch.
     """
-    if part is None or totals[k] is None:
-        totals[k] = totals[k] if part is None else part
+    if totals[k] is None:
+        totals[k] = part
     elif is_sole(totals, k) and totals[k].dtype == part.dtype:
         totals[k] += part
     else:
         room = kernels_of(part).empty(part.shape, joint_dtype(totals[k], part))
         totals[k] = xp_of(part).add(totals[k], part, out=room)
+
 
 
 def named(combinator: str, combined: Callable, parameters: Iterable[str], rule: Callable, /, **static: Any) -> Callable:

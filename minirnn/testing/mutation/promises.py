@@ -430,6 +430,22 @@ def little_is_kept(tools: Tools) -> None:
     assert saved_bytes(pullback) <= sum(x.nbytes for x in inputs) + 2 * states
 
 
+def what_a_rule_keeps_stays(tools: Tools) -> None:
+    """This one returns the same array in every run of steps and share of columns, and wants it back as it was."""
+    kept = np.ones(1)
+
+    def keeping(xs, h_0, w):
+        return (xs, h_0), lambda dys, dh: (dys, dh, kept)
+
+    inputs = drawn((T, 2, B), (2, B), (1,))
+    for make, static, parts in (
+        (tools.ragged, {"lengths": LENGTHS}, 3),
+        (lambda rule: with_workers(2, tools.shard(rule)), {}, 2),
+    ):
+        outputs, pullback = make(keeping)(*inputs, **static)
+        assert pullback(*cotangents_like(outputs))[2] == parts and kept == 1, f"{make(keeping).__name__} writes into it"
+
+
 PROMISES: dict[Callable[[Tools], None], Collection[str]] = {
     signatures: AROUND_RULES,
     refusals: AROUND_RULES,
@@ -453,6 +469,7 @@ PROMISES: dict[Callable[[Tools], None], Collection[str]] = {
     little_is_kept: ("checkpoint",),
     misfits_are_named: ("attentive",),
     looks_keep_what_is_read: ("attentive",),
+    what_a_rule_keeps_stays: ("ragged", "shard"),
     whose_influences: ("influences",),
     clips_what_is_large: ("clip_through_time",),
     laws_of_recurrence: ("checkpoint", "ragged", "reverse", "shard", "truncate"),

@@ -99,5 +99,4 @@ def test_a_sum_is_written_where_it_stands_unless_somebody_looks_or_it_does_not_f
     assert totals[0].tolist() == [2, 2, 2] and parts[0].tolist() == [1, 1, 1]  # parts look
     where = totals[0].ctypes.data
     add_to(totals, 0, parts[0])
-    add_to(totals, 0, None)
     assert totals[0].tolist() == [3, 3, 3] and totals[0].ctypes.data == where
