@@ -172,7 +172,6 @@ def add_to(totals: list[Any], k: int, part: Any) -> None:
         totals[k] = xp_of(part).add(totals[k], part, out=room)
 
 
-
 def named(combinator: str, combined: Callable, parameters: Iterable[str], rule: Callable, /, **static: Any) -> Callable:
     """What ``combined`` computes, as a rule named ``combinator(rule)``: every combinator ends here.
 
