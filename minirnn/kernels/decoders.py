@@ -15,13 +15,14 @@ from math import ceil
 from typing import Any
 
 from minirnn.kernels.launching import launch
-from minirnn.kernels.sequences import EMPTY, LANES, QUAD, TILE, WARPS, WORD, stalled_word
+from minirnn.kernels.sequences import EMPTY, LANES, QUAD, TILE, WARPS, WORD, parted, stalled_word
 
+OWN = {"attending": ("b_hn", "cs", "gates"), "attending_back": ("gates", "states", "dc")}  # what not all cells have
 Sizes = tuple[int, int, int, int, int, int, int]  # T, H, K, F, A, S, B, as rules/combinators/attending.py names them
 
 
 def plan_attending(
-    sizes: Sizes, has_query: bool, has_out: bool, back: bool, processors: int, memory: int
+    kernel: str, sizes: Sizes, has_query: bool, has_out: bool, processors: int, memory: int
 ) -> tuple[tuple[int, int], int] | None:
     """Grid, and bytes of shared memory of a block, on so many processors that have so much each; None if it cannot be.
 
@@ -32,16 +33,18 @@ def plan_attending(
     Examples
     --------
     >>> sizes = 50, 256, 256, 256, 256, 50, 64
-    >>> plan_attending(sizes, has_query=False, has_out=True, back=False, processors=132, memory=232448)
+    >>> plan_attending("lstm_attending", sizes, has_query=False, has_out=True, processors=132, memory=232448)
     ((8, 16), 181448)
-    >>> plan_attending((50, 1024, 1024, 1024, 1024, 50, 64), False, True, False, 132, 232448) is None
+    >>> sizes = 50, 1024, 1024, 1024, 1024, 50, 64
+    >>> plan_attending("lstm_attending", sizes, False, True, 132, 232448) is None
     True
     """
     _, H, K, F, A, S, B = sizes
-    if back:  # rows of each matrix and their length; of the vector that looks
-        matrices, vector = [(H, 4 * H), (K, 4 * H), *[(H, K), (F, K)] * has_out, *[(H, A)] * has_query], F
+    G = H if kernel.startswith("rnn") else 4 * H  # the rows of a GRU's n are there twice, for its two parts
+    if kernel.endswith("back"):  # rows of each matrix and their length; of the vector that looks
+        matrices, vector = [(H, G), (K, G), *[(H, K), (F, K)] * has_out, *[(H, A)] * has_query], F
     else:
-        matrices, vector = [(4 * H, H + K), *[(K, F + H)] * has_out, *[(A, H)] * has_query], A
+        matrices, vector = [(G, H + K), *[(K, F + H)] * has_out, *[(A, H)] * has_query], A
     longest, quads, tiles = max(n for _, n in matrices), [ceil(rows / QUAD) for rows, _ in matrices], ceil(B / TILE)
     found = []
     for groups in range(1, min(tiles, processors) + 1):
@@ -57,13 +60,14 @@ def plan_attending(
 
 
 def attending_in_one_launch(
-    kernel: str,
+    kernel: str,  # and before it the cell: "lstm_attending"
     mailboxes: tuple,  # the outputs through which blocks pass words to each other
     W_query: Any,  # (A, H) or None
     W_out: Any,  # (K, F + H) or None
-    *arrays: Any,  # what else the kernel takes, up to ``stalled``
+    *arrays: Any,  # what else kernels take for every cell
     scale: float,
     sizes: Sizes,
+    **own: Any,  # what the cell has besides, by the names of ``OWN``
 ) -> bool:
     """Takes all steps of a decoder if a kernel fits, and says whether it did.
 
@@ -74,8 +78,7 @@ def attending_in_one_launch(
     cupy = sys.modules["cupy"]
     has = cupy.cuda.Device().attributes
     processors, memory = has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"]
-    has_matrices, back = (W_query is not None, W_out is not None), kernel.endswith("_back")
-    fits = plan_attending(sizes, *has_matrices, back, processors, memory)
+    fits = plan_attending(kernel, sizes, W_query is not None, W_out is not None, processors, memory)
     if fits is None:  # said once: Python shows a warning of the same words from the same place no more
         told = ", ".join(f"{name} = {size}" for name, size in zip("HKFAS", sizes[1:6], strict=True))
         warnings.warn(f"no {kernel} fits {told} on this device: steps are taken one at a time", stacklevel=3)
@@ -84,17 +87,19 @@ def attending_in_one_launch(
     for mailbox in mailboxes:
         if mailbox is not None:
             mailbox.view("uint32").fill(EMPTY)
-    given = (x if x is None else cupy.ascontiguousarray(x) for x in (*mailboxes, W_query, W_out, *arrays))
+    attending, cell = parted(kernel)
+    given = *mailboxes, W_query, W_out, *arrays, *(own.get(name) for name in OWN[attending])
     launch(
         "attentive_decoder",
-        kernel,
+        attending,
         (groups, slices),
         (LANES, WARPS),
-        *given,
+        *(x if x is None else cupy.ascontiguousarray(x) for x in given),
         stalled_word(),
         scale,
         *sizes,
         shared=shared,
         cooperative=slices > 1,  # a block that has the whole matrices waits for nobody else
+        macros=(cell,),
     )
     return True

@@ -40,21 +40,21 @@ _stalled: dict[tuple[Any, int], Any] = {}  # (module, device) -> the word in whi
 
 
 class Kernel(NamedTuple):
-    """A kernel for whole sequences, and how its matrix grows with the hidden size."""
+    """How the matrix of a kernel for whole sequences grows with the hidden size."""
 
-    source: str
     units: int  # that a quad of four rows belongs to
     length: int  # of a row, in hidden sizes
 
 
 KERNELS = {
-    "lstm_sequence": Kernel("lstm_sequence", 1, 1),
-    "lstm_sequence_back": Kernel("lstm_sequence", 4, 4),
-    "gru_sequence": Kernel("gru_sequence", 1, 1),
-    "gru_sequence_back": Kernel("gru_sequence", 4, 3),
-    "rnn_sequence": Kernel("rnn_sequence", 4, 1),
-    "rnn_sequence_back": Kernel("rnn_sequence", 4, 1),
+    "lstm_sequence": Kernel(1, 1),
+    "lstm_sequence_back": Kernel(4, 4),
+    "gru_sequence": Kernel(1, 1),
+    "gru_sequence_back": Kernel(4, 3),
+    "rnn_sequence": Kernel(4, 1),
+    "rnn_sequence_back": Kernel(4, 1),
 }
+OWN = {"sequence": ("b_hn", "cs", "gates"), "sequence_back": ("gates", "states", "dc")}  # what not all cells have
 
 
 class Precision(NamedTuple):
@@ -98,7 +98,7 @@ class use_whole_sequences:  # noqa: N801  # called like a function, and used in 
 
     On a device only, in float32, for sequences of one length: LSTM without projection and peepholes, GRU with
     ``reset_after``, RNN with tanh. So is a text that a character model of such cells, or of RNN with ReLU, writes with
-    ``generate``, from the prompt to the last character, and an ``nn.AttentiveDecoder`` of such an LSTM or GRU that
+    ``generate``, from the prompt to the last character, and an ``nn.AttentiveDecoder`` of LSTM, GRU or RNN that
     feeds back what it found; both are float32 in every precision, and over all of the grid. All else is computed as
     before, and so are sizes that no kernel fits, with a warning. Off by default: no device has measured yet from which
     size on it pays.
@@ -197,7 +197,7 @@ def plan(
     >>> plan("lstm_sequence", H=256, B=64, processors=132, memory=232448, scope="cluster")
     Plan(grid=(8, 8), quads=32, shared=147456, cluster=8)
     """
-    (_, units, length), (_, team, depth, weight) = KERNELS[kernel], PRECISIONS[precision]
+    (units, length), (_, team, depth, weight) = KERNELS[kernel], PRECISIONS[precision]
     quads, tiles, K = ceil(H / units), ceil(B / TILE), depth * ceil(length * H / depth)
     parts = team * QUAD * TILE * WORD if team > 1 else 0  # of the sums of a quad, a float32 from each warp
 
@@ -232,13 +232,15 @@ def asked_for_whole(mailbox, *arrays) -> str | None:
 
 
 def in_one_launch(
-    kernel,
+    kernel,  # and before it the cell: "lstm_sequence"
     mailbox,  # (T, ..., B) the output through which blocks pass words to each other
     W_hh,  # (G H, H)
-    *arrays,  # what else the kernel takes, up to ``stalled``
+    xs,  # a_xs, or back dhs
+    start,  # h_0, or back dh of h_T
+    **own,  # what the cell has besides, by the names of ``OWN``
 ):
     """Takes all steps of a sequence if that was asked for and a kernel fits, and says whether it did."""
-    given = mailbox, W_hh, *arrays
+    given = mailbox, W_hh, xs, start, *(own.get(name) for name in OWN[parted(kernel)[0]])
     precision = asked_for_whole(*given)
     if precision is None:
         return False
@@ -255,7 +257,7 @@ def in_one_launch(
         if scope == "cluster" and has["ComputeCapabilityMajor"] < CLUSTERS:
             continue
         try:
-            _launch(kernel, fits, PRECISIONS[precision].macros, given)
+            _launch(*parted(kernel), fits, PRECISIONS[precision].macros, given)
         except cupy.cuda.driver.CUDADriverError as error:
             if error.status != REFUSED:
                 raise
@@ -267,12 +269,24 @@ def in_one_launch(
     return False
 
 
-def _launch(kernel, fits, macros, given):
+def parted(kernel: str) -> tuple[str, str]:
+    """The kernel itself, and what the compiler is told of its cell.
+
+    Examples
+    --------
+    >>> parted("lstm_sequence_back")
+    ('sequence_back', 'CELL=Lstm')
+    """
+    cell, _, kernel = kernel.partition("_")
+    return kernel, f"CELL={cell.title()}"
+
+
+def _launch(kernel, cell, fits, macros, given):
     cupy, (mailbox, W_hh, *_), slices = sys.modules["cupy"], given, fits.grid[1]
     if fits.cluster == 1:
         mailbox.view(np.uint32).fill(EMPTY)
     launch(
-        KERNELS[kernel].source,
+        "sequence",
         kernel,
         fits.grid,
         (LANES, WARPS),
@@ -285,5 +299,5 @@ def _launch(kernel, fits, macros, given):
         shared=fits.shared,
         cooperative=fits.cluster == 1 and slices > 1,  # a block that has the whole matrix waits for nobody else
         cluster=fits.cluster,
-        macros=macros,
+        macros=(cell, *macros),
     )

@@ -14,12 +14,13 @@ from minirnn.kernels import kernels_of
 from minirnn.rules.gru import gru_step, gru_step_back, weights_after
 from minirnn.rules.linear import sum_of_columns, sum_of_products
 from minirnn.rules.lstm import lstm_step, lstm_step_back
+from minirnn.rules.rnn import rnn_step, rnn_step_back
 
 
 class LstmSteps:
     """What an LSTM keeps, all gates and cell states; item t is the pullback of step t."""
 
-    step, kernel = lstm_step, "attentive_lstm"
+    step, name = lstm_step, "lstm"
 
     def __init__(self, T, states, weights, hs, saving):
         kernels, (self.h_0, c_0), (self.W_hh, *_), self.hs = kernels_of(hs), states, weights, hs
@@ -33,7 +34,7 @@ class LstmSteps:
         return not static and all(more is None for more in weights[1:])
 
     def there(self):
-        return self.cs, self.gates
+        return {"cs": self.cs, "gates": self.gates}
 
     def ends(self):
         return self.hs[-1].copy(), self.cs[-1].copy()
@@ -43,9 +44,9 @@ class LstmSteps:
         return partial(lstm_step_back, self.gates[t], h_prev, self.cs[t], self.cs[t + 1], self.W_hh, None, None)
 
     def back(self, launch, dh, dc):
-        """What ``launch(da, dh, *arrays)`` makes of all steps: das, and what is asked of states and weights."""
+        """What ``launch(da, dh, **own)`` makes of all steps: das, and what is asked of states and weights."""
         da = kernels_of(dh).empty(self.gates.shape, dh.dtype)
-        if not launch(da, dh, self.gates, self.cs, dc):
+        if not launch(da, dh, gates=self.gates, states=self.cs, dc=dc):
             return None
         return da, dh, dc, sum_of_products(da, before(self.h_0, self.hs)), None, None
 
@@ -53,7 +54,7 @@ class LstmSteps:
 class GruSteps:
     """What a GRU with ``reset_after`` keeps, all gates and states; item t is the pullback of step t."""
 
-    step, kernel = gru_step, "attentive_gru"
+    step, name = gru_step, "gru"
 
     def __init__(self, T, states, weights, hs, saving):
         (self.h_0,), (self.W_hh, self.b_hn), self.hs = states, (*weights, None)[:2], hs
@@ -65,7 +66,7 @@ class GruSteps:
         return static in ({}, {"reset_after": True})
 
     def there(self):
-        return self.b_hn, self.gates
+        return {"b_hn": self.b_hn, "gates": self.gates}
 
     def ends(self):
         return (self.hs[-1].copy(),)
@@ -76,12 +77,40 @@ class GruSteps:
 
     def back(self, launch, dh):
         h_prevs, dgates = before(self.h_0, self.hs), kernels_of(dh).empty(self.gates.shape, dh.dtype)
-        if not launch(dgates, dh, self.gates, h_prevs):
+        if not launch(dgates, dh, gates=self.gates, states=h_prevs):
             return None
         H, db_hn = len(dh), None
         if self.b_hn is not None:
             db_hn = sum_of_columns(dgates[:, :H])
         return dgates[:, H:], dh, weights_after(self.gates, h_prevs, dgates), db_hn
+
+
+class RnnSteps:
+    """What a tanh RNN keeps, all states; item t is the pullback of step t."""
+
+    step, name = rnn_step, "rnn"
+
+    def __init__(self, T, states, weights, hs, saving):
+        (self.h_0,), (self.W_hh,), self.hs = states, weights, hs
+
+    @staticmethod
+    def takes(weights, static):
+        return static in ({}, {"nonlinearity": "tanh"})
+
+    def there(self):
+        return {}
+
+    def ends(self):
+        return (self.hs[-1].copy(),)
+
+    def __getitem__(self, t):
+        return partial(rnn_step_back, self.hs[t], self.hs[t - 1] if t else self.h_0, self.W_hh, "tanh")
+
+    def back(self, launch, dh):
+        da = kernels_of(dh).empty(self.hs.shape, dh.dtype)
+        if not launch(da, dh, states=self.hs):
+            return None
+        return da, dh, sum_of_products(da, before(self.h_0, self.hs))
 
 
 def before(h_0, hs):
@@ -91,7 +120,7 @@ def before(h_0, hs):
 
 def kept_by(step):
     """What a cell keeps, if there is a kernel with its equations, else None."""
-    return next((cell for cell in (LstmSteps, GruSteps) if cell.step is step), None)
+    return next((cell for cell in (LstmSteps, GruSteps, RnnSteps) if cell.step is step), None)
 
 
 def at_once(cell, a_xs, states, weights, static, looks, reads, feds, W_fed, W_out, saving):
@@ -108,14 +137,14 @@ def at_once(cell, a_xs, states, weights, static, looks, reads, feds, W_fed, W_ou
         return None
     steps = cell(T, states, weights, reads[:, -H:], saving)
     done = kernels.attending_in_one_launch(
-        cell.kernel,
+        f"{cell.name}_attending",
         (reads, feds[1:], looks.qs),
         *matrices,
         *(looks.v, looks.ws, looks.real),
         *arrays,
-        *steps.there(),
         scale=looks.scale if looks.v is None else 1.0,
         sizes=(T, H, K, F, A, S, B),
+        **steps.there(),
     )
     return steps if done else None
 
@@ -134,7 +163,7 @@ def back_at_once(steps, looks_back, drs, dfeds, dhs, dws, dfed, dstates, feds, W
     of_sums = (looks_back.us, xp.zeros((B, A), dtype)) if seen.v is not None else (None, None)
     dqs = kernels.empty((T, A, B), dtype)
 
-    def launch(da, dh, *arrays):
+    def launch(da, dh, **own):
         matrices, memory = (seen.W_query, W_out), (seen.qs, seen.ws, seen.keys, seen.values)
         given = (
             seen.v,
@@ -149,15 +178,15 @@ def back_at_once(steps, looks_back, drs, dfeds, dhs, dws, dfed, dstates, feds, W
             steps.W_hh,
             dfed,
             dh,
-            *arrays,
         )
-        return kernels.asked_for_whole(da, *given) and kernels.attending_in_one_launch(
-            f"{steps.kernel}_back",
+        return kernels.asked_for_whole(da, *given, *own.values()) and kernels.attending_in_one_launch(
+            f"{steps.name}_attending_back",
             (da, of_out[0], looks_back.dcs, dqs),
             *matrices,
             *given,
             scale=seen.scale,
             sizes=(T, H, K, F, A, S, B),
+            **own,
         )
 
     found = steps.back(launch, dh, *more)

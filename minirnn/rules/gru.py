@@ -221,7 +221,8 @@ def gru(
     hs[0], a_xs = h_0, kernels.in_order(a_xs, dtype)
     step, b = way_there(W_hh, B), columns(b_hn, B)
     plain = probe is None and reset_after  # then a device may take all steps in one launch
-    done = plain and kernels.in_one_launch("gru_sequence", hs[1:], W_hh, a_xs, b_hn, hs[0], gates if saving else None)
+    kept = gates if saving else None
+    done = plain and kernels.in_one_launch("gru_sequence", hs[1:], W_hh, a_xs, hs[0], b_hn=b_hn, gates=kept)
     for t in range(0 if done else T):
         now, h = gates[t if saving else 0], hs[t + 1]
         step(a_xs[t], hs[t], b, now, h)  # (1, 2, 3, 4)
@@ -244,7 +245,7 @@ def gru(
             kernels.gru_slopes(gates[run], h_prevs[run], dgates[run], reset_after)
             return gates[run], dgates[run]
 
-        done = plain and kernels.in_one_launch("gru_sequence_back", dgates, W_hh, dhs, gates, h_prevs, dh)
+        done = plain and kernels.in_one_launch("gru_sequence_back", dgates, W_hh, dhs, dh, gates=gates, states=h_prevs)
         run = kernels.run(gates[:1].size)
         for t, gates_t, dgates_t in steps_back(0 if done else T, run, slopes):  # only here time runs backward
             if probe is not None:

@@ -59,17 +59,23 @@ def rnn_step(
         If the shapes do not fit each other, or if ``nonlinearity`` is neither ``"tanh"`` nor ``"relu"``.
     """
     check_arguments(a, h_prev, W_hh, nonlinearity)
-    xp, kernels = xp_of(a, h_prev, W_hh), kernels_of(a)
+    xp_of(a, h_prev, W_hh)  # refuses arrays of two homes
     h = (W_hh @ h_prev).astype(joint_dtype(a, h_prev, W_hh), copy=False)
-    kernels.rnn_activate(a, h, nonlinearity)  # (1, 2)
+    kernels_of(a).rnn_activate(a, h, nonlinearity)  # (1, 2)
 
     def rnn_step_pullback(dh):
-        da = xp.empty(h.shape, joint_dtype(h, dh))
-        kernels.rnn_slopes(h, da, nonlinearity)
-        da *= dh  # (2)
-        return da, W_hh.T @ da, da @ h_prev.T  # (1)
+        return rnn_step_back(h, h_prev, W_hh, nonlinearity, dh)
 
     return h, rnn_step_pullback
+
+
+def rnn_step_back(h, h_prev, W_hh, nonlinearity, dh):
+    """What is asked of the arguments of `rnn_step`, by what it has found."""
+    xp, kernels = xp_of(W_hh), kernels_of(W_hh)
+    da = xp.empty(h.shape, joint_dtype(h, dh))
+    kernels.rnn_slopes(h, da, nonlinearity)
+    da *= dh  # (2)
+    return da, W_hh.T @ da, da @ h_prev.T  # (1)
 
 
 def rnn(
@@ -129,7 +135,7 @@ def rnn(
             return (da[run],)
 
         # da_t holds the slope of its step until dh meets it; here, and only here, time runs backward
-        done = plain and kernels.in_one_launch("rnn_sequence_back", da, W_hh, dhs, hs[1:], dh)
+        done = plain and kernels.in_one_launch("rnn_sequence_back", da, W_hh, dhs, dh, states=hs[1:])
         for t, da_t in steps_back(0 if done else T, kernels.run(H * B), slopes):
             kernels.rnn_back(dhs[t], dh, da_t)  # (2)
             if probe is not None:

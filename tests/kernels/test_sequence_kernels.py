@@ -51,8 +51,8 @@ def _four(monkeypatch):
 
 
 def kernels_of(cell, precision="float32", cluster=1):
-    macros = PRECISIONS[precision].macros + ((f"CLUSTER={cluster}",) if cluster > 1 else ())
-    return emulated(source_of(f"{cell}_sequence.cu"), options("float", *macros))
+    macros = f"CELL={cell.title()}", *PRECISIONS[precision].macros, *((f"CLUSTER={cluster}",) if cluster > 1 else ())
+    return emulated(source_of("sequence.cu"), options("float", *macros))
 
 
 def example(cell, T, H, B, seed=0):
@@ -87,7 +87,7 @@ class Spread:
 
     def run(self, kernel, mailbox, W_hh, *arrays):
         T, H, B = len(mailbox), W_hh.shape[1], mailbox.shape[-1]
-        fits = plan(kernel, H, B, self.processors, 232448, self.precision, self.scope)
+        fits = plan(f"{self.cell}_{kernel}", H, B, self.processors, 232448, self.precision, self.scope)
         assert (fits.cluster > 1) == (self.scope == "cluster")
         mailbox.view(np.uint32).fill(EMPTY)
         kernels = self.kernels or kernels_of(self.cell, self.precision, fits.cluster)
@@ -112,22 +112,22 @@ def computed(spread, inputs, dys):
     h_prevs = lambda: np.concatenate([h_0[None], hs[:-1]])  # noqa: E731
     products = lambda da: np.einsum("tfb,thb->fh", da, h_prevs())  # noqa: E731
     if cell == "rnn":
-        spread.run("rnn_sequence", hs, W_hh, a_xs, h_0)
+        spread.run("sequence", hs, W_hh, a_xs, h_0, None, None, None)
         da = np.empty_like(a_xs)
-        spread.run("rnn_sequence_back", da, W_hh, dhs, hs, dh)
+        spread.run("sequence_back", da, W_hh, dhs, dh, None, hs, None)
         return [hs, hs[-1], da, dh, products(da)]
     gates = np.empty((T, 4 * H, B), np.float32)
     dgates = np.empty_like(gates)
     if cell == "gru":
         b_hn = inputs["b_hn"].astype(np.float32)
-        spread.run("gru_sequence", hs, W_hh, a_xs, b_hn, h_0, gates)
-        spread.run("gru_sequence_back", dgates, W_hh, dhs, gates, h_prevs(), dh)
+        spread.run("sequence", hs, W_hh, a_xs, h_0, b_hn, None, gates)
+        spread.run("sequence_back", dgates, W_hh, dhs, dh, gates, h_prevs(), None)
         ds = np.roll(dgates[:, : 3 * H], -H, axis=1)
         return [hs, hs[-1], dgates[:, H:], dh, products(ds), ds[:, 2 * H :].sum((0, 2))]
     cs = np.empty((T + 1, H, B), np.float32)
     cs[0] = inputs["c_0"]
-    spread.run("lstm_sequence", hs, W_hh, a_xs, h_0, cs, gates)
-    spread.run("lstm_sequence_back", dgates, W_hh, dhs, gates, cs, dh, *dc)
+    spread.run("sequence", hs, W_hh, a_xs, h_0, None, cs, gates)
+    spread.run("sequence_back", dgates, W_hh, dhs, dh, gates, cs, *dc)
     return [hs, hs[-1], cs[-1], dgates, dh, *dc, products(dgates)]
 
 
@@ -190,10 +190,11 @@ def test_what_is_infinite_has_no_two_parts():
 
 
 @pytest.mark.parametrize(("precision", "scope"), SPREADS)
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_every_synchronisation_is_needed(kernel, precision, scope):
+@pytest.mark.parametrize("kernel", ["sequence", "sequence_back"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_synchronisation_is_needed(cell, kernel, precision, scope):
     """One left out at a time, some schedule shows it: numbers are wrong, or a block is written to that has ended."""
-    cell, spreads = kernel.partition("_")[0], SPREADS[precision, scope]
+    spreads = SPREADS[precision, scope]
 
     def error(seed, statement):
         sizes, processors = spreads[seed % len(spreads)]
@@ -223,14 +224,14 @@ TAKEN_APART = {  # what one meeting a step is there for, and that there are two 
 }
 
 
-@pytest.mark.parametrize("kernel", ["rnn_sequence", "rnn_sequence_back"])
+@pytest.mark.parametrize("kernel", ["sequence", "sequence_back"])
 def test_a_meeting_of_a_cluster_is_there_for_all_that_is_said(kernel):
     """Left out in one step, and some schedule shows what happens then."""
-    code = source_of("rnn_sequence.cu")
+    code = source_of("sequence.cu")
     for whole, apart in TAKEN_APART.items():
         assert code.count(whole) == 1
         code = code.replace(whole, apart)
-    kernels = emulated(code, options("float", "CLUSTER=4"))
+    kernels = emulated(code, options("float", "CELL=Rnn", "CLUSTER=4"))
     inputs, dys = example("rnn", 4, 5, 9), cotangents("rnn", 4, 5, 9)
     right = expected("rnn", inputs, dys)
 
@@ -243,7 +244,7 @@ def test_a_meeting_of_a_cluster_is_there_for_all_that_is_said(kernel):
 
     assert sorted(kernels.marked) == ["begun", "ended", "wrong numbers", "wrong numbers"]
     for statement, sign in enumerate(kernels.marked):
-        if sign != "ended" or kernel == "rnn_sequence":  # the last step back sends nothing
+        if sign != "ended" or kernel == "sequence":  # the last step back sends nothing
             assert any(outcome(seed, statement) == sign for seed in range(40)), sign
 
 
@@ -283,7 +284,7 @@ def test_a_nan_ends_the_wait_of_nobody(cell, precision):
     if precision != "float32":
         return
     (statement,) = (k for k, why in enumerate(kernels_of(cell).marked) if "NaN" in why)
-    for kernel, name in ((f"{cell}_sequence", "a_xs"), (f"{cell}_sequence_back", "dhs")):
+    for kernel, name in (("sequence", "a_xs"), ("sequence_back", "dhs")):
         waiting = Spread(cell, without={kernel: statement})
         computed(waiting, *spoilt(name))
         assert waiting.stalled
@@ -291,11 +292,10 @@ def test_a_nan_ends_the_wait_of_nobody(cell, precision):
 
 def test_every_wait_is_marked():
     """So that no synchronisation escapes the test that leaves them out."""
-    for cell in CELLS:
-        lines = source_of(f"{cell}_sequence.cu").splitlines()
-        waits = [line for line in lines if re.search(r"__sync|received\(|meet(_cluster)?\(|NOT_A_NUMBER;", line)]
-        waits = [line for line in waits if not line.startswith("__device__") and "return" not in line]
-        assert len(waits) == 6 and all("// sync: " in line for line in waits)
+    lines = source_of("sequence.cu").splitlines()
+    waits = [line for line in lines if re.search(r"__sync|received\(|meet(_cluster)?\(|NOT_A_NUMBER;", line)]
+    waits = [line for line in waits if not line.startswith("__device__") and "return" not in line]
+    assert len(waits) == 6 and all("// sync: " in line for line in waits)
 
 
 # --- in the rules, on the device that is pretended --------------------------------------------------------------------
@@ -413,7 +413,7 @@ def test_a_kernel_that_gave_up_is_reported_when_the_block_ends_and_once(cp):
 def test_plans_fill_the_device_and_no_more(precision):
     _, team, depth, weight = PRECISIONS[precision]
     parts = {1: 0, 4: 4 * 32 * 4}[team]  # of a quad's 32 sums, in bytes
-    for kernel, (_, units, length) in KERNELS.items():
+    for kernel, (units, length) in KERNELS.items():
         for H, B, processors in ((1, 1, 1), (100, 30, 132), (256, 64, 132), (512, 256, 132), (600, 3, 108)):
             (groups, slices), quads, shared, _ = plan(kernel, H, B, processors, 232448, precision)
             assert groups * slices <= processors and quads % team == 0
@@ -446,7 +446,7 @@ def test_a_device_without_clusters_takes_the_grid(cp, clusters, monkeypatch):
     with use_whole_sequences():
         found, _ = on_device(cp, "rnn", inputs, dys)
     assert distance(found, expected("rnn", inputs, dys)) < 1e-5
-    assert clusters == [("rnn_sequence", 1), ("rnn_sequence_back", 1)]
+    assert clusters == [("sequence", 1), ("sequence_back", 1)]
     with (
         use_whole_sequences(scopes=["cluster"]),
         pytest.warns(UserWarning, match="no rnn_sequence.* fits hidden size 3"),
@@ -461,7 +461,7 @@ def test_so_does_one_that_refuses_a_cluster_and_it_is_asked_once(cp, clusters, m
         found, _ = on_device(cp, "rnn", inputs, dys)
         on_device(cp, "rnn", inputs, dys)
     assert distance(found, expected("rnn", inputs, dys)) < 1e-5
-    assert clusters == [("rnn_sequence", 4), *[("rnn_sequence", 1), ("rnn_sequence_back", 1)] * 2]
+    assert clusters == [("sequence", 4), *[("sequence", 1), ("sequence_back", 1)] * 2]
 
 
 def test_any_other_error_of_the_driver_is_raised(cp, monkeypatch):
@@ -494,7 +494,7 @@ def test_plans_of_clusters(precision, monkeypatch):
     monkeypatch.undo()  # all sizes of clusters
     _, team, depth, weight = PRECISIONS[precision]
     parts = {1: 0, 4: 4 * 32 * 4}[team]
-    for kernel, (_, units, length) in KERNELS.items():
+    for kernel, (units, length) in KERNELS.items():
         for H, B, processors in ((1, 1, 2), (100, 30, 132), (256, 64, 132), (160, 256, 7)):
             (tiles, size), quads, shared, cluster = plan(kernel, H, B, processors, 232448, precision, "cluster")
             K = -(-length * H // depth) * depth

@@ -1,5 +1,5 @@
 // The decoder that attends, over a sequence, there and back, each in one launch: equations (1) to (7) of
-// rules/combinators/attending.py around a cell that is an LSTM or a GRU.
+// rules/combinators/attending.py. Which cell is within it the compiler is told (lanes.cuh).
 //
 // Who owns what. Columns and rows are dealt out as in sequence.cuh: block (g, p) has the tiles g, g + gridDim.x and so on,
 // and the p-th share of the rows of every matrix, which stay in shared memory. Of each tile it has the columns p,
@@ -11,15 +11,21 @@
 // end what this one asks of its pre-activations. What the weights gather over time is not made here.
 // Why nobody waits for ever stands in mailbox.cuh: all blocks take the rounds in one order, and the words of a round depend
 // on those of rounds before only.
+#include "sequence.cuh"
 #include "gru_lanes.cuh"
 #include "lstm_lanes.cuh"
-#include "sequence.cuh"
+#include "rnn_lanes.cuh"
 #include "warp.cuh"
 
 // How many of so many quads a block has, if all have as many.
 __device__ int share(int quads) { return (quads + gridDim.y - 1) / gridDim.y; }
 
 __device__ int quads_of(int rows) { return (rows + 3) / 4; }
+
+// As ``keep``: at(row, k) tells number k of a row. Of rows that the matrix lacks it is not asked.
+template <class At> __device__ void keep_rows(float4 *weights, int quads, int rows, int K, At at) {
+    keep(weights, quads, K, [=](int quad, int row, int k) { return 4 * quad + row < rows ? at(4 * quad + row, k) : 0.0f; });
+}
 
 __device__ float sum_over_lanes(float x) {
     return over_lanes(x, [](float a, float b) { return a + b; });
@@ -51,69 +57,85 @@ __device__ void each_look(
         }
 }
 
-// The arrays and sizes that both cells share, by the names of the kernels' parameters.
-struct There {
-    float *reads, *feds, *ws, *qs;
-    const float *fed_0, *h_0, *keys, *values;
-    const bool *real;
-    const float *W_query, *v, *W_out;
-    float scale;
-    unsigned *stalled;
-    int T, H, K, F, A, S, B;
-};
-
-// Forward. A quad of the cell is one unit. weight(unit, row, k) tells its row for h_{t-1} (k < H) and fed_{t-1}, and
-// cell(t, unit, column, h_prev, sum, send) makes h_t and sends it.
-template <class Weight, class Cell> __device__ void there(const There &d, Weight weight, Cell cell) {
+// Forward. What a quad of the cell is, lanes.cuh says.
+extern "C" __global__ void __launch_bounds__(512, 1) attending(
+    float *reads,          // (T, F + H, B) [c_t; h_t], a mailbox; without W_out (T, H, B) h_t
+    float *feds,           // (T, K, B) fed_t, a mailbox; without W_out it is c_t, and K is F
+    float *qs,             // (T, B, A) the queries, a mailbox
+    const float *W_query,  // (A, H), or null if h is the query, and A is H
+    const float *W_out,    // (K, F + H) or null
+    const float *v,        // (A,) of additive scores, or null if they are dots
+    float *ws,             // (T, B, S)
+    const bool *real,      // (B, S) or null
+    const float *fed_0,    // (K, B)
+    const float *h_0,      // (H, B)
+    const float *keys,     // (B, S, A)
+    const float *values,   // (B, S, F)
+    const float *W_fed,    // (G H, K), G is 4, of a GRU 3, of an RNN 1
+    const float *W_hh,     // (G H, H)
+    const float *a_xs,     // (T, G H, B)
+    const float *b_hn,     // (H,) of a GRU, or null
+    float *cs,             // (T + 1, H, B) of an LSTM, or without gates (1, H, B); cs[0] is c_0; of others or null
+    float *gates,          // (T, 4H, B) receives what is to be kept, or null
+    unsigned *stalled,     // (1,)
+    float scale,
+    int T,
+    int H,
+    int K,
+    int F,
+    int A,
+    int S,
+    int B)
+{
     extern __shared__ float4 shared[];
-    const int H = d.H, K = d.K, F = d.F, A = d.A, B = d.B, S = d.S, C = d.W_out ? F : 0;
-    const int in = H + K, out = C + H, quads = share(H);
-    const int quads_query = d.W_query ? share(quads_of(A)) : 0, quads_out = d.W_out ? share(quads_of(K)) : 0;
+    const int C = W_out ? F : 0, in = H + K, out = C + H, quads = share((H + CELL::UNITS - 1) / CELL::UNITS);
+    const int quads_query = W_query ? share(quads_of(A)) : 0, quads_out = W_out ? share(quads_of(K)) : 0;
     float4 *weights = shared, *weights_query = weights + quads * in, *weights_out = weights_query + quads_query * H;
     float4 *tile = weights_out + quads_out * out;
     float *vector = reinterpret_cast<float *>(tile + 2 * max(in, out));
-    keep(weights, quads, in, [=](int unit, int row, int k) { return unit < H ? weight(unit, row, k) : 0.0f; });
-    keep(weights_query, quads_query, H, [=](int quad, int row, int k) {
-        return 4 * quad + row < A ? d.W_query[(4LL * quad + row) * H + k] : 0.0f;
+    keep(weights, quads, in, [=](int quad, int row, int k) {
+        const bool fed = k >= H;
+        const long long there = CELL::row_of(quad, row, fed, H);
+        return there == NONE ? 0 : fed ? W_fed[there * K + k - H] : W_hh[there * H + k];
     });
-    keep(weights_out, quads_out, out, [=](int quad, int row, int k) {
-        return 4 * quad + row < K ? d.W_out[(4LL * quad + row) * out + k] : 0.0f;
-    });
-    for (int t = 0; t < d.T; ++t) {
-        float *read = d.reads + (long long)t * out * B, *h = read + (long long)C * B, *fed = d.feds + (long long)t * K * B;
-        const float *h_prev = t ? h - (long long)out * B : d.h_0, *fed_prev = t ? fed - (long long)K * B : d.fed_0;
+    keep_rows(weights_query, quads_query, A, H, [=](long long row, int k) { return W_query[row * H + k]; });
+    keep_rows(weights_out, quads_out, K, out, [=](long long row, int k) { return W_out[row * out + k]; });
+    const There x = {a_xs, b_hn, cs, gates, H, B};
+    for (int t = 0; t < T; ++t) {
+        float *read = reads + (long long)t * out * B, *h = read + (long long)C * B, *fed = feds + (long long)t * K * B;
+        const float *h_prev = t ? h - (long long)out * B : h_0, *fed_prev = t ? fed - (long long)K * B : fed_0;
         const auto states = [=](int first) {
-            receive(tile, in, h_prev, H, B, first, t > 0, d.stalled);
-            receive(tile + H, in, fed_prev, K, B, first, t > 0, d.stalled);
+            receive(tile, in, h_prev, H, B, first, t > 0, stalled);
+            receive(tile + H, in, fed_prev, K, B, first, t > 0, stalled);
         };
         each_tile(quads, B, states, [=](int q, int column) {
-            const int unit = blockIdx.y * quads + q;
-            const float *x = reinterpret_cast<const float *>(tile) + place(in, min(unit, H - 1), threadIdx.x % TILE);
             const auto sum = [=] { return product(weights + q * in, tile, in); };
-            cell(t, unit, column, *x, sum, [=](int k, float x) { send(h + (long long)k * B + column, x); });  // (1, 2)
+            const auto to_all = [=](int k, float x) { send(h + (long long)k * B + column, x); };
+            const auto row = [=](int k) { return reinterpret_cast<float *>(tile)[place(in, k, threadIdx.x % TILE)]; };
+            CELL::there(x, t, blockIdx.y * quads + q, column, sum, to_all, row);  // (1, 2)
         });
-        float *q_t = d.qs + (long long)t * B * A;
-        const auto state = [=](int first) { receive(tile, H, h, H, B, first, true, d.stalled); };
-        if (d.W_query)
+        float *q_t = qs + (long long)t * B * A;
+        const auto state = [=](int first) { receive(tile, H, h, H, B, first, true, stalled); };
+        if (W_query)
             each_tile(quads_query, B, state, [=](int q, int column) {
                 const int k = 4 * (blockIdx.y * quads_query + q) + threadIdx.x / TILE;
                 const float x = product(weights_query + q * H, tile, H);
                 if (k < A && column < B) send(q_t + (long long)column * A + k, x);  // (3)
             });
         const auto query = [=](int b, int k) {
-            const float *x = d.W_query ? q_t + (long long)b * A + k : h + (long long)k * B + b;
+            const float *x = W_query ? q_t + (long long)b * A + k : h + (long long)k * B + b;
             const unsigned *word = reinterpret_cast<const unsigned *>(x);
             unsigned bits = load_relaxed(word);
-            bits = received(bits, word, d.stalled);  // sync: the query has come
-            if (!d.W_query) q_t[(long long)b * A + k] = __uint_as_float(bits);
+            bits = received(bits, word, stalled);  // sync: the query has come
+            if (!W_query) q_t[(long long)b * A + k] = __uint_as_float(bits);
             return __uint_as_float(bits);
         };
-        const auto fit = [=](float key, int k) { return d.v ? d.v[k] * tanhf(vector[k] + key) : vector[k] * key; };  // (4)
+        const auto fit = [=](float key, int k) { return v ? v[k] * tanhf(vector[k] + key) : vector[k] * key; };  // (4)
         const auto softmax = [=](int b, float *e) {
             const float nothing = __uint_as_float(0xFF800000u);  // -inf
             float largest = nothing, total = 0;
             for (int s = threadIdx.x; s < S; s += 32) {
-                e[s] = d.real && !d.real[(long long)b * S + s] ? nothing : e[s] * d.scale;  // (4)
+                e[s] = real && !real[(long long)b * S + s] ? nothing : e[s] * scale;  // (4)
                 largest = fmaxf(largest, e[s]);
             }
             largest = over_lanes(largest, [](float a, float b) { return fmaxf(a, b); });
@@ -121,17 +143,17 @@ template <class Weight, class Cell> __device__ void there(const There &d, Weight
             for (int s = threadIdx.x; s < S; s += 32) total += e[s] = expf(e[s] - largest);
             total = sum_over_lanes(total);
             if (total == 0) total = 1;
-            for (int s = threadIdx.x; s < S; s += 32) d.ws[((long long)t * B + b) * S + s] = e[s] /= total;  // (5)
+            for (int s = threadIdx.x; s < S; s += 32) ws[((long long)t * B + b) * S + s] = e[s] /= total;  // (5)
         };
-        float *context = d.W_out ? read : fed;
-        each_look(B, S, d.keys, A, F, vector, query, fit, softmax, [=](int b, int k, const float *w) {
-            const float *value = d.values + (long long)b * S * F + k;
+        float *context = W_out ? read : fed;
+        each_look(B, S, keys, A, F, vector, query, fit, softmax, [=](int b, int k, const float *w) {
+            const float *value = values + (long long)b * S * F + k;
             float sum = 0;
             for (int s = 0; s < S; ++s) sum += w[s] * value[(long long)s * F];
             send(context + (long long)k * B + b, sum);  // (6)
         });
-        const auto found = [=](int first) { receive(tile, out, read, out, B, first, true, d.stalled); };
-        if (d.W_out)
+        const auto found = [=](int first) { receive(tile, out, read, out, B, first, true, stalled); };
+        if (W_out)
             each_tile(quads_out, B, found, [=](int q, int column) {
                 const int k = 4 * (blockIdx.y * quads_out + q) + threadIdx.x / TILE;
                 const float x = tanhf(product(weights_out + q * out, tile, out));
@@ -140,131 +162,70 @@ template <class Weight, class Cell> __device__ void there(const There &d, Weight
     }
 }
 
-extern "C" __global__ void __launch_bounds__(512, 1) attentive_lstm(
-    float *reads,          // (T, F + H, B) [c_t; h_t], a mailbox; without W_out (T, H, B) h_t
-    float *feds,           // (T, K, B) fed_t, a mailbox; without W_out it is c_t, and K is F
-    float *qs,             // (T, B, A) the queries, a mailbox
-    const float *W_query,  // (A, H), or null if h is the query, and A is H
-    const float *W_out,    // (K, F + H) or null
-    const float *v,        // (A,) of additive scores, or null if they are dots
-    float *ws,             // (T, B, S)
-    const bool *real,      // (B, S) or null
-    const float *fed_0,    // (K, B)
-    const float *h_0,      // (H, B)
-    const float *keys,     // (B, S, A)
-    const float *values,   // (B, S, F)
-    const float *W_fed,    // (4H, K)
-    const float *W_hh,     // (4H, H)
-    const float *a_xs,     // (T, 4H, B)
-    float *cs,             // (T + 1, H, B), or without gates (1, H, B); cs[0] is c_0
-    float *gates,          // (T, 4H, B) receives i f g o, or null
-    unsigned *stalled,     // (1,)
-    float scale,
-    int T,
-    int H,
-    int K,
-    int F,
-    int A,
-    int S,
-    int B)
-{
-    const There d = {reads, feds, ws, qs, fed_0, h_0, keys, values, real, W_query, v, W_out,
-                     scale, stalled, T, H, K, F, A, S, B};
-    const auto weight = [=](int unit, int row, int k) {
-        const long long at = (long long)row * H + unit;
-        return k < H ? W_hh[at * H + k] : W_fed[at * K + k - H];
-    };
-    there(d, weight, [=](int t, int unit, int column, float, auto sum, auto send) {
-        lstm_lanes(a_xs, cs, gates, t, unit, column, H, B, sum, send);
-    });
-}
-
-// The rows of a unit are r, z, s_n, and what is fed to a_n: n has its two parts apart.
-extern "C" __global__ void __launch_bounds__(512, 1) attentive_gru(
-    float *reads,          // (T, F + H, B) [c_t; h_t], a mailbox; without W_out (T, H, B) h_t
-    float *feds,           // (T, K, B) fed_t, a mailbox; without W_out it is c_t, and K is F
-    float *qs,             // (T, B, A) the queries, a mailbox
-    const float *W_query,  // (A, H), or null if h is the query, and A is H
-    const float *W_out,    // (K, F + H) or null
-    const float *v,        // (A,) of additive scores, or null if they are dots
-    float *ws,             // (T, B, S)
-    const bool *real,      // (B, S) or null
-    const float *fed_0,    // (K, B)
-    const float *h_0,      // (H, B)
-    const float *keys,     // (B, S, A)
-    const float *values,   // (B, S, F)
-    const float *W_fed,    // (3H, K)
-    const float *W_hh,     // (3H, H)
-    const float *a_xs,     // (T, 3H, B)
-    const float *b_hn,     // (H,) or null
-    float *gates,          // (T, 4H, B) receives r z s_n n, or null
-    unsigned *stalled,     // (1,)
-    float scale,
-    int T,
-    int H,
-    int K,
-    int F,
-    int A,
-    int S,
-    int B)
-{
-    const There d = {reads, feds, ws, qs, fed_0, h_0, keys, values, real, W_query, v, W_out,
-                     scale, stalled, T, H, K, F, A, S, B};
-    const auto weight = [=](int unit, int row, int k) {
-        if (row == (k < H ? 3 : 2)) return 0.0f;
-        const long long at = min(row, 2) * (long long)H + unit;
-        return k < H ? W_hh[at * H + k] : W_fed[at * K + k - H];
-    };
-    there(d, weight, [=](int t, int unit, int column, float h_prev, auto sum, auto send) {
-        gru_lanes(a_xs, b_hn, gates, h_prev, t, unit, column, H, B, sum, send);
-    });
-}
-
-// The arrays and sizes that both cells share on the way back.
-struct Back {
-    float *da, *drs, *dcs, *dqs, *des, *us, *dvs;
-    const float *dfeds, *dhs, *dws;
-    const float *feds, *qs, *ws, *keys, *values, *W_query, *v, *W_out;
-    float *dfed, *dh;
-    float scale;
-    unsigned *stalled;
-    int T, H, K, F, A, S, B;
-};
-
 // Backward. A quad is four rows: of h, and of what is fed, or of the context. Those of h are the same in every round, so
-// that a lane finds in dh what it left there. weight(k, unit) tells what row k of da, which has 4H, asks of h_{t-1}
-// (unit < H) and fed_{t-1}; cell(t, unit, here, dh_t) makes da_t, and leaves in dh what else h_{t-1} gets. Step s goes back
-// through t = T - 1 - s; the last one only finishes dfed and dh of the start. ``Lane`` stands for the cell.
-template <class Weight, class Lane> __device__ void back(const Back &d, Weight weight, Lane lane_of) {
+// that a lane finds in dh what it left there. Step s goes back through t = T - 1 - s; the last one only finishes dfed and
+// dh of the start.
+extern "C" __global__ void __launch_bounds__(512, 1) attending_back(
+    float *das,            // (T, BLOCKS H, B) cotangents of the sums, a mailbox
+    float *drs,            // (T, K, B), a mailbox, or null without W_out
+    float *dcs,            // (T, B, F), a mailbox
+    float *dqs,            // (T, A, B), a mailbox
+    const float *W_query,  // (A, H), or null if h is the query, and A is H
+    const float *W_out,    // (K, F + H) or null
+    const float *v,        // (A,) of additive scores, or null if they are dots
+    float *des,            // (T, B, S)
+    float *us,             // (B, S, A) zeros, receives the sums over t of u, or null without v
+    float *dvs,            // (B, A) zeros, receives each column's part of dv, or null without v
+    const float *dfeds,    // (T, K, B)
+    const float *dhs,      // (T, H, B)
+    const float *dws,      // (T, S, B)
+    const float *feds,     // (T, K, B), or null without W_out
+    const float *qs,       // (T, B, A), or null without v
+    const float *ws,       // (T, B, S)
+    const float *keys,     // (B, S, A)
+    const float *values,   // (B, S, F)
+    const float *W_fed,    // (G H, K)
+    const float *W_hh,     // (G H, H)
+    float *dfed,           // (K, B) that of fed_T, becomes that of fed_0
+    float *dh,             // (H, B) that of h_T, becomes that of h_0
+    const float *gates,    // (T, 4H, B), or null of an RNN
+    const float *states,   // those that the cell asks for
+    float *dc,             // (H, B) of an LSTM that of c_T, becomes that of c_0; of others or null
+    unsigned *stalled,     // (1,)
+    float scale,
+    int T,
+    int H,
+    int K,
+    int F,
+    int A,
+    int S,
+    int B)
+{
     extern __shared__ float4 shared[];
-    const int H = d.H, K = d.K, F = d.F, A = d.A, S = d.S, B = d.B, G = 4 * H, T = d.T;
+    const int G = CELL::BLOCKS * H, row = threadIdx.x / TILE;
     const int quads = share(quads_of(H)), quads_fed = share(quads_of(K)), quads_found = share(quads_of(F));
     const int own = blockIdx.y * quads, own_fed = blockIdx.y * quads_fed, own_found = blockIdx.y * quads_found;
     float4 *weights = shared, *weights_out = weights + (quads + quads_fed) * G;
-    float4 *weights_query = weights_out + (d.W_out ? (quads + quads_found) * K : 0);
-    float4 *tile = weights_query + (d.W_query ? quads * A : 0);
-    float *vector = reinterpret_cast<float *>(tile + 2 * max(G, max(d.W_out ? K : 0, d.W_query ? A : 0)));
-    const int row = threadIdx.x / TILE;
-    keep(weights, quads, G, [=](int quad, int row, int k) { return 4 * quad + row < H ? weight(k, 4 * quad + row) : 0.0f; });
-    keep(weights + quads * G, quads_fed, G, [=](int quad, int row, int k) {
-        return 4 * quad + row < K ? weight(k, H + 4 * quad + row) : 0.0f;
+    float4 *weights_query = weights_out + (W_out ? (quads + quads_found) * K : 0);
+    float4 *tile = weights_query + (W_query ? quads * A : 0);
+    float *vector = reinterpret_cast<float *>(tile + 2 * max(G, max(W_out ? K : 0, W_query ? A : 0)));
+    keep_rows(weights, quads, H, G, [=](int unit, int k) {
+        const long long row = CELL::row_of_cotangent(k, false, H);
+        return row == NONE ? 0 : W_hh[row * H + unit];
     });
-    if (d.W_out) {
-        keep(weights_out, quads, K, [=](int quad, int row, int k) {
-            return 4 * quad + row < H ? d.W_out[(long long)k * (F + H) + F + 4 * quad + row] : 0.0f;
-        });
-        keep(weights_out + quads * K, quads_found, K, [=](int quad, int row, int k) {
-            return 4 * quad + row < F ? d.W_out[(long long)k * (F + H) + 4 * quad + row] : 0.0f;
-        });
+    keep_rows(weights + quads * G, quads_fed, K, G, [=](int unit, int k) {
+        const long long row = CELL::row_of_cotangent(k, true, H);
+        return row == NONE ? 0 : W_fed[row * K + unit];
+    });
+    if (W_out) {
+        keep_rows(weights_out, quads, H, K, [=](int unit, long long k) { return W_out[k * (F + H) + F + unit]; });
+        keep_rows(weights_out + quads * K, quads_found, F, K, [=](int f, long long k) { return W_out[k * (F + H) + f]; });
     }
-    if (d.W_query)
-        keep(weights_query, quads, A, [=](int quad, int row, int k) {
-            return 4 * quad + row < H ? d.W_query[(long long)k * H + 4 * quad + row] : 0.0f;
-        });
+    if (W_query) keep_rows(weights_query, quads, H, A, [=](int unit, long long k) { return W_query[k * H + unit]; });
     for (int s = 0; s <= T; ++s) {
         const int t = T - 1 - s;
         const auto asked = [=](int first) {
-            if (s) receive(tile, G, d.da + (long long)(t + 1) * G * B, G, B, first, true, d.stalled);
+            if (s) receive(tile, G, das + (long long)(t + 1) * G * B, G, B, first, true, stalled);
         };
         each_tile(quads + quads_fed, B, asked, [=](int q, int column) {
             const float sum = s ? product(weights + q * G, tile, G) : 0;
@@ -272,184 +233,85 @@ template <class Weight, class Lane> __device__ void back(const Back &d, Weight w
             const int k = 4 * (is_state ? own + q : own_fed + q - quads) + row;
             if (k >= (is_state ? H : K) || column >= B) return;
             const long long here = (long long)k * B + column, now = (long long)t * K * B + here;
-            float *x = (is_state ? d.dh : d.dfed) + here;
+            float *x = (is_state ? dh : dfed) + here;
             if (is_state || s == T) {
                 *x += sum;  // (2) or (1)
                 return;
             }
-            const float dfed_t = sum + d.dfeds[now] + (s ? 0 : *x);  // (1); fed_t is read twice
+            const float dfed_t = sum + dfeds[now] + (s ? 0 : *x);  // (1); fed_t is read twice
             *x = 0;
-            if (d.W_out)
-                send(d.drs + now, dfed_t * (1 - d.feds[now] * d.feds[now]));  // (7)
+            if (W_out)
+                send(drs + now, dfed_t * (1 - feds[now] * feds[now]));  // (7)
             else
-                send(d.dcs + ((long long)t * B + column) * F + k, dfed_t);
+                send(dcs + ((long long)t * B + column) * F + k, dfed_t);
         });
         if (s == T) return;
-        const auto dr = [=](int first) { receive(tile, K, d.drs + (long long)t * K * B, K, B, first, true, d.stalled); };
-        if (d.W_out)
+        const auto dr = [=](int first) { receive(tile, K, drs + (long long)t * K * B, K, B, first, true, stalled); };
+        if (W_out)
             each_tile(quads + quads_found, B, dr, [=](int q, int column) {
                 const float sum = product(weights_out + q * K, tile, K);  // (7)
                 const bool is_state = q < quads;
                 const int k = 4 * (is_state ? own + q : own_found + q - quads) + row;
                 if (k >= (is_state ? H : F) || column >= B) return;
                 if (is_state)
-                    d.dh[(long long)k * B + column] += sum;
+                    dh[(long long)k * B + column] += sum;
                 else
-                    send(d.dcs + ((long long)t * B + column) * F + k, sum);
+                    send(dcs + ((long long)t * B + column) * F + k, sum);
             });
-        const auto dc = [=](int b, int k) {
-            const unsigned *word = reinterpret_cast<const unsigned *>(d.dcs) + ((long long)t * B + b) * F + k;
+        const auto of_context = [=](int b, int k) {
+            const unsigned *word = reinterpret_cast<const unsigned *>(dcs) + ((long long)t * B + b) * F + k;
             unsigned bits = load_relaxed(word);
-            bits = received(bits, word, d.stalled);  // sync: it is known what is asked of the context
+            bits = received(bits, word, stalled);  // sync: it is known what is asked of the context
             return __uint_as_float(bits);
         };
         const auto softmax_back = [=](int b, float *dw) {
             const long long at = ((long long)t * B + b) * S;
             float mean = 0;
             for (int s = threadIdx.x; s < S; s += 32) {
-                dw[s] += d.dws[((long long)t * S + s) * B + b];  // (6)
-                mean += d.ws[at + s] * dw[s];
+                dw[s] += dws[((long long)t * S + s) * B + b];  // (6)
+                mean += ws[at + s] * dw[s];
             }
             mean = sum_over_lanes(mean);
-            for (int s = threadIdx.x; s < S; s += 32) d.des[at + s] = dw[s] = d.ws[at + s] * (dw[s] - mean);  // (5)
+            for (int s = threadIdx.x; s < S; s += 32) des[at + s] = dw[s] = ws[at + s] * (dw[s] - mean);  // (5)
         };
         const auto worth = [=](float value, int k) { return vector[k] * value; };  // (6)
-        float *dq = d.dqs + (long long)t * A * B;
-        each_look(B, S, d.values, F, A, vector, dc, worth, softmax_back, [=](int b, int k, const float *de) {
+        float *dq = dqs + (long long)t * A * B;
+        each_look(B, S, values, F, A, vector, of_context, worth, softmax_back, [=](int b, int k, const float *de) {
             const long long at = (long long)b * S * A + k;
             float sum = 0, dv = 0;
-            if (d.v) {
-                const float q = d.qs[((long long)t * B + b) * A + k];
+            if (v) {
+                const float q = qs[((long long)t * B + b) * A + k];
                 for (int s = 0; s < S; ++s) {
-                    const float z = tanhf(q + d.keys[at + (long long)s * A]), u = de[s] * (1 - z * z);
-                    d.us[at + (long long)s * A] += u;
+                    const float z = tanhf(q + keys[at + (long long)s * A]), u = de[s] * (1 - z * z);
+                    us[at + (long long)s * A] += u;
                     dv += de[s] * z;
                     sum += u;
                 }
-                d.dvs[(long long)b * A + k] += dv;
+                dvs[(long long)b * A + k] += dv;
             } else {
-                for (int s = 0; s < S; ++s) sum += de[s] * d.keys[at + (long long)s * A];
+                for (int s = 0; s < S; ++s) sum += de[s] * keys[at + (long long)s * A];
             }
-            send(dq + (long long)k * B + b, (d.v ? d.v[k] : d.scale) * sum);  // (4)
+            send(dq + (long long)k * B + b, (v ? v[k] : scale) * sum);  // (4)
         });
         const auto queries = [=](int first) {
-            if (d.W_query) receive(tile, A, dq, A, B, first, true, d.stalled);
+            if (W_query) receive(tile, A, dq, A, B, first, true, stalled);
         };
         each_tile(quads, B, queries, [=](int q, int column) {
-            float asked = d.W_query ? product(weights_query + q * A, tile, A) : 0;  // (3)
+            float asked = W_query ? product(weights_query + q * A, tile, A) : 0;  // (3)
             const int unit = 4 * (own + q) + row;
             if (unit >= H || column >= B) return;
             const long long here = (long long)unit * B + column, now = (long long)t * H * B + here;
-            const auto lane = lane_of(t, here);
-            if (!d.W_query) {
+            const CELL lane(gates, states, dc, t, here, (long long)H * B);
+            if (!W_query) {
                 const unsigned *word = reinterpret_cast<const unsigned *>(dq) + here;
                 unsigned bits = load_relaxed(word);
-                bits = received(bits, word, d.stalled);  // sync: the look has been undone
+                bits = received(bits, word, stalled);  // sync: the look has been undone
                 asked = __uint_as_float(bits);
             }
-            float *da = d.da + 4 * (now - here) + here;
+            float *da = das + (long long)t * G * B + here;
             const auto to_all = [=](int block, float x) { send(da + (long long)block * H * B, x); };
-            lane(d.dh[here] + d.dhs[now] + asked, to_all);  // (3, 2)
+            dh[here] = lane.back(dh[here] + dhs[now] + asked, to_all);  // (3, 2)
         });
     }
 }
 
-extern "C" __global__ void __launch_bounds__(512, 1) attentive_lstm_back(
-    float *da,             // (T, 4H, B), a mailbox
-    float *drs,            // (T, K, B), a mailbox, or null without W_out
-    float *dcs,            // (T, B, F), a mailbox
-    float *dqs,            // (T, A, B), a mailbox
-    const float *W_query,  // (A, H), or null if h is the query, and A is H
-    const float *W_out,    // (K, F + H) or null
-    const float *v,        // (A,) of additive scores, or null if they are dots
-    float *des,            // (T, B, S)
-    float *us,             // (B, S, A) zeros, receives the sums over t of u, or null without v
-    float *dvs,            // (B, A) zeros, receives each column's part of dv, or null without v
-    const float *dfeds,    // (T, K, B)
-    const float *dhs,      // (T, H, B)
-    const float *dws,      // (T, S, B)
-    const float *feds,     // (T, K, B), or null without W_out
-    const float *qs,       // (T, B, A), or null without v
-    const float *ws,       // (T, B, S)
-    const float *keys,     // (B, S, A)
-    const float *values,   // (B, S, F)
-    const float *W_fed,    // (4H, K)
-    const float *W_hh,     // (4H, H)
-    float *dfed,           // (K, B) that of fed_T, becomes that of fed_0
-    float *dh,             // (H, B) that of h_T, becomes that of h_0
-    const float *gates,    // (T, 4H, B)
-    const float *cs,       // (T + 1, H, B)
-    float *dc,             // (H, B) that of c_T, becomes that of c_0
-    unsigned *stalled,     // (1,)
-    float scale,
-    int T,
-    int H,
-    int K,
-    int F,
-    int A,
-    int S,
-    int B)
-{
-    const Back d = {da, drs, dcs, dqs, des, us, dvs, dfeds, dhs, dws, feds, qs, ws, keys, values, W_query, v, W_out,
-                    dfed, dh, scale, stalled, T, H, K, F, A, S, B};
-    const auto weight = [=](int k, int unit) {
-        return unit < H ? W_hh[(long long)k * H + unit] : W_fed[(long long)k * K + unit - H];
-    };
-    back(d, weight, [=](int t, long long here) {
-        const LstmLane lane(gates, cs, dc, t, here, (long long)H * B);
-        return [=](float dh_t, auto send) {
-            dh[here] = 0;
-            lane.back(dh_t, dc + here, send);
-        };
-    });
-}
-
-// The rows of da are those of s_n r z n: the first three ask of h, the last three of what is fed.
-extern "C" __global__ void __launch_bounds__(512, 1) attentive_gru_back(
-    float *dgates,         // (T, 4H, B) s_n r z n, a mailbox
-    float *drs,            // (T, K, B), a mailbox, or null without W_out
-    float *dcs,            // (T, B, F), a mailbox
-    float *dqs,            // (T, A, B), a mailbox
-    const float *W_query,  // (A, H), or null if h is the query, and A is H
-    const float *W_out,    // (K, F + H) or null
-    const float *v,        // (A,) of additive scores, or null if they are dots
-    float *des,            // (T, B, S)
-    float *us,             // (B, S, A) zeros, receives the sums over t of u, or null without v
-    float *dvs,            // (B, A) zeros, receives each column's part of dv, or null without v
-    const float *dfeds,    // (T, K, B)
-    const float *dhs,      // (T, H, B)
-    const float *dws,      // (T, S, B)
-    const float *feds,     // (T, K, B), or null without W_out
-    const float *qs,       // (T, B, A), or null without v
-    const float *ws,       // (T, B, S)
-    const float *keys,     // (B, S, A)
-    const float *values,   // (B, S, F)
-    const float *W_fed,    // (3H, K)
-    const float *W_hh,     // (3H, H)
-    float *dfed,           // (K, B) that of fed_T, becomes that of fed_0
-    float *dh,             // (H, B) that of h_T, becomes that of h_0
-    const float *gates,    // (T, 4H, B)
-    const float *hs,       // (T, H, B) the state that enters each step
-    unsigned *stalled,     // (1,)
-    float scale,
-    int T,
-    int H,
-    int K,
-    int F,
-    int A,
-    int S,
-    int B)
-{
-    const Back d = {dgates, drs, dcs, dqs, des, us, dvs, dfeds, dhs, dws, feds, qs, ws, keys, values, W_query, v, W_out,
-                    dfed, dh, scale, stalled, T, H, K, F, A, S, B};
-    const auto weight = [=](int k, int unit) {
-        if (k / H == (unit < H ? 3 : 0)) return 0.0f;
-        if (unit >= H) return W_fed[(long long)(k - H) * K + unit - H];
-        return W_hh[(k + 2LL * H) % (3 * H) * H + unit];
-    };
-    back(d, weight, [=](int t, long long here) {
-        const long long step = (long long)H * B;
-        const GruLane lane(gates, hs[t * step + here], t, here, step);
-        return [=](float dh_t, auto send) { lane.back(dh_t, dh + here, send); };
-    });
-}

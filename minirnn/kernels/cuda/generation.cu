@@ -1,6 +1,5 @@
 // A character model writes whole texts in one launch: look-up, stacked cells, scores, the draw, and the next look-up.
-// The cells are those of rules/rnn.py, lstm.py and gru.py, under the numbers of their equations; the draw stands in
-// sampling.cuh.
+// What a cell's step is stands in rnn.cuh, lstm_lanes.cuh and gru_lanes.cuh, the draw in sampling.cuh.
 //
 // A step reads one token of every text. It has a phase for each layer and one for the scores, and each phase multiplies
 // rows of weights with the states that the phase before it made, or its own a step ago, or both. These products are the
@@ -16,10 +15,11 @@
 // token itself, by the same arithmetic from the same numbers, and nobody has to be told. Why nobody waits for ever, and
 // why nothing is overwritten too early, stands in numbered.cuh. A score that is not finite stops nothing: the text says
 // -1 there.
-#include "elementwise.cuh"
-#include "gru.cuh"
-#include "numbered.cuh"
 #include "product.cuh"
+#include "gru_lanes.cuh"
+#include "lstm_lanes.cuh"
+#include "numbered.cuh"
+#include "rnn.cuh"
 #include "sampling.cuh"
 
 #define AHEAD 8  // words that a thread asks for before it looks at the first
@@ -46,25 +46,15 @@ __device__ void receive(
     }
 }
 
-// A quad of pre-activations becomes new states h; lane 8 * row + b has that of its row for column b. Without gates a
-// quad is four units. With gates it is one: an LSTM's rows are i f g o and the lanes of the first make its state, a
-// GRU's are r z s_n a_n and those of the last do. c is the LSTM's own, if it is_ours.
+// A quad of pre-activations becomes new states h: without gates of four units, with gates of one, and then the lanes of
+// one row are told it. c is the LSTM's own, if it is_ours.
 __device__ float activate(int cell, float a, float h_prev, float *c, bool is_ours) {
-    const int row = threadIdx.x / TILE, b = threadIdx.x % TILE;
-    if (cell == TANH) return tanhf(a);        // (2)
-    if (cell == RELU) return a < 0 ? 0 : a;  // (2), and of NaN NaN
-    if (cell == LSTM) {
-        const float activated = row == 2 ? tanhf(a) : sigmoid(a);  // (2)
-        const float f = __shfl_sync(~0u, activated, 8 + b), g = __shfl_sync(~0u, activated, 16 + b);
-        const float o = __shfl_sync(~0u, activated, 24 + b);
-        if (!is_ours) return 0;
-        *c = f * *c + activated * g;  // (3), in the first row
-        return o * tanhf(*c);         // (4)
-    }
-    const float gate = row < 2 ? sigmoid(a) : a;  // (2)
-    const float r = __shfl_sync(~0u, gate, b), z = __shfl_sync(~0u, gate, 8 + b);
-    const float n = tanhf(a + r * __shfl_sync(~0u, gate, 16 + b));  // (3), in the last row
-    return gru_unit(z, n, h_prev);                                  // (4)
+    float kept, c_t = is_ours && cell == LSTM ? *c : 0;
+    if (cell == GRU) return Gru::unit(a, h_prev, kept);
+    if (cell != LSTM) return rnn_unit(a, cell == RELU);
+    const float h = Lstm::unit(a, kept, c_t);
+    if (is_ours) *c = c_t;
+    return h;
 }
 
 extern "C" __global__ void __launch_bounds__(512, 1) write_texts(

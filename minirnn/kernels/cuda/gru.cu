@@ -18,7 +18,7 @@ extern "C" __global__ void gru_gates(
     if (b) gates[k + 2 * HB] = s += b[k];                        // (1)
     REAL r = sigmoid(a[k] + gates[k]);                           // (2)
     REAL z = sigmoid(a[k + HB] + gates[k + HB]);                 // (2)
-    REAL n = tanh(a[k + 2 * HB] + r * s);                        // (3)
+    REAL n = gru_unit_n(a[k + 2 * HB], r, s);                    // (3)
     gates[k] = r;
     gates[k + HB] = z;
     gates[k + 3 * HB] = n;

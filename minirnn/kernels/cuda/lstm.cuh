@@ -1,6 +1,10 @@
 
 // One unit of an LSTM in one column, there and back: the formulas of rules/lstm.py, with their numbers.
 
+__device__ inline REAL lstm_state(REAL i, REAL f, REAL g, REAL c_prev) { return f * c_prev + i * g; }  // (3)
+
+__device__ inline REAL lstm_output(REAL o, REAL c) { return o * tanh(c); }  // (4)
+
 // i f g o hold the pre-activations, and the gates afterwards.
 __device__ inline void lstm_unit(
     REAL &i, REAL &f, REAL &g, REAL &o, REAL p_i, REAL p_f, REAL p_o, REAL c_prev, REAL &c, REAL &m)
@@ -8,9 +12,9 @@ __device__ inline void lstm_unit(
     i = sigmoid(i + p_i * c_prev);  // (1a, 2)
     f = sigmoid(f + p_f * c_prev);  // (1a, 2)
     g = tanh(g);                    // (2)
-    c = f * c_prev + i * g;         // (3)
+    c = lstm_state(i, f, g, c_prev);
     o = sigmoid(o + p_o * c);       // (3a, 2)
-    m = o * tanh(c);                // (4)
+    m = lstm_output(o, c);
 }
 
 // What the cotangents will be multiplied with; s_i to s_o belong to the pre-activations.

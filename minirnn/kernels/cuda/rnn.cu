@@ -1,5 +1,6 @@
 // The plain recurrent network, one thread for each number: the twin in array operations is kernels/rnn.py.
 #include "elementwise.cuh"
+#include "rnn.cuh"
 
 extern "C" __global__ void rnn_activate(
     const REAL *a,  // (H, B) the input's part of the pre-activations
@@ -9,8 +10,7 @@ extern "C" __global__ void rnn_activate(
 {
     long long k = this_number();
     if (k >= numbers) return;
-    REAL a_t = a[k] + h[k];                           // (1)
-    h[k] = relu ? (a_t < 0 ? 0 : a_t) : tanh(a_t);    // (2) nan is not below zero: it stays
+    h[k] = rnn_unit(a[k] + h[k], relu);  // (1, 2)
 }
 
 extern "C" __global__ void rnn_slopes(
@@ -21,8 +21,7 @@ extern "C" __global__ void rnn_slopes(
 {
     long long k = this_number();
     if (k >= numbers) return;
-    REAL h_t = h[k];
-    slopes[k] = !relu ? 1 - h_t * h_t : h_t > 0 ? 1 : h_t;  // (2) h_t is never below zero, but it may be nan
+    slopes[k] = rnn_slope(h[k], relu);  // (2)
 }
 
 extern "C" __global__ void rnn_back(

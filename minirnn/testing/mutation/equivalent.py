@@ -62,15 +62,15 @@ REASONS = {
                 conditions: 0 if done else T -> T
                 constants: 0 -> 1
         rules.lstm.lstm
-            done = plain and kernels.in_one_launch("lstm_ … ence_back", da, W_hh, dhs, gates, cs, dh, dc)
+            done = plain and kernels.in_one_launch("lstm_ … W_hh, dhs, dh, gates=gates, states=cs, dc=dc)
                 names: dh -> dc
-                names: dc -> dh
-                times: dc -> dc_prev
+                names: dc -> dh (2)
+                times: dc -> dc_prev (2)
             for t, da_t, dc_slope, carry in steps_back(0 if done else T, run, slopes):
                 conditions: 0 if done else T -> T
                 constants: 0 -> 1
         rules.rnn.rnn
-            done = plain and kernels.in_one_launch("rnn_sequence_back", da, W_hh, dhs, hs[1:], dh)
+            done = plain and kernels.in_one_launch("rnn_s … ence_back", da, W_hh, dhs, dh, states=hs[1:])
                 bounds: 1: -> :1
                 constants: 1 -> 2
                 constants: 1 -> 0
@@ -194,7 +194,7 @@ REASONS = {
         rules.lstm.peephole_gradient
             H = c.shape[-2]
                 times: c -> c_prev
-        rules.rnn.rnn_step
+        rules.rnn.rnn_step_back
             da = xp.empty(h.shape, joint_dtype(h, dh))
                 times: h -> h_prev
     """,
