@@ -160,6 +160,18 @@ def test_however_the_blocks_are_spread(device, cell):
         assert [grid for _, grid in device.launched] == grids
 
 
+@every_cell
+def test_a_group_of_more_blocks_than_a_tile_has_columns(device, cell):
+    """Shares out the columns of both its tiles among all of them, and some have none."""
+    sizes = (2, 3, 2, 4, 3, 5, 10)
+    inputs, dys = example(cell, "output", sizes, "additive, h as it is"), cotangents(cell, "output", sizes)
+    for blocks in (9, 11):
+        spread = lambda *asked: ((1, blocks), plan_attending(*asked)[1])  # noqa: B023, E731
+        device.monkeypatch.setattr(decoders, "plan_attending", spread)
+        found, _ = device.run(cell, inputs, dys)
+        assert distance(found, run(cell, inputs.values(), dys)) < 1e-5 / 3
+
+
 @pytest.mark.parametrize("which", ["", "_back"])
 @every_cell
 def test_every_synchronisation_is_needed(device, cell, which):
