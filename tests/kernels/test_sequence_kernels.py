@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from minirnn import rules
+from minirnn import kernels, rules
 from minirnn.kernels import sequences
 from minirnn.kernels.launching import options, source_of
 from minirnn.kernels.sequences import (
@@ -171,6 +171,46 @@ def test_tensor_cores_are_as_precise_as_they_are_said_to_be(cell, precision, siz
     found = computed(spread, inputs, dys)
     assert not spread.stalled and is_as_precise_as_said(precision, cell, found, right)
     assert all((x == y).all() for x, y in zip(found, computed(other, inputs, dys), strict=True))
+
+
+GRADIENTS = {"lstm": (4.5e-4, 3e-4), "gru": (3e-4, 3e-4), "rnn": (6e-4, 5e-4)}  # of h_0 and of W_hh in tf32, at most
+
+
+def nearest(x):
+    """To 11 significant bits."""
+    fraction, exponent = np.frexp(x)
+    return np.ldexp(np.rint(np.ldexp(fraction, 11)), exponent - 11)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_all_of_the_error_of_tf32_is_that_of_rounded_factors(cell, monkeypatch):
+    """It is that of the rule in float64, given such factors; half is made there; and many steps have no more of it."""
+    places = [list(example(cell, 1, 1, 1)).index(name) for name in ("h_0", "W_hh")]
+
+    def given(T):
+        return example(cell, T, 64, 16), cotangents(cell, T, 64, 16)
+
+    def emulated_gradients(T):
+        found = computed(Spread(cell, 0, 2, 1, precision="tf32"), *given(T))
+        return [found[1 + len(CELLS[cell][1]) :][k] for k in places]
+
+    def gradients(T, ways=0):
+        """Of h_0 and of W_hh, by the rule, where factors are rounded on so many ways: there, and back."""
+        inputs, dys = given(T)
+        rounded = lambda W, columns: lambda x, out: np.matmul(nearest(W), nearest(x), out=out)  # noqa: E731
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels.numpy, "product", rounded if ways else kernels.numpy.product)
+            _, pullback = getattr(rules, cell)(*inputs.values())
+            if ways < 2:
+                patch.undo()
+            return [pullback(*dys)[k] for k in places]
+
+    one = emulated_gradients(1)  # later a last bit may decide to where a factor is rounded
+    assert distance(one, gradients(1, ways=2)) < 3e-5 < distance(one, gradients(1)) / 5
+    for found, T in ((emulated_gradients(8), 8), (gradients(100, ways=2), 100)):
+        for dx, exact, most in zip(found, gradients(T), GRADIENTS[cell], strict=True):
+            assert most / 2 < distance([dx], [exact]) < most
+    assert distance(gradients(8, ways=1), gradients(8)) > GRADIENTS[cell][0] / 2
 
 
 def test_clusters_have_tensor_cores():
