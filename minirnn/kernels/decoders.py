@@ -15,9 +15,8 @@ from math import ceil
 from typing import Any
 
 from minirnn.kernels.launching import launch
-from minirnn.kernels.sequences import EMPTY, LANES, QUAD, TILE, WARPS, WORD, parted, stalled_word
+from minirnn.kernels.sequences import EMPTY, LANES, QUAD, TILE, WARPS, WORD, own_arrays, parted, stalled_word
 
-OWN = {"attending": ("b_hn", "cs", "gates"), "attending_back": ("gates", "states", "dc")}  # what not all cells have
 Sizes = tuple[int, int, int, int, int, int, int]  # T, H, K, F, A, S, B, as rules/combinators/attending.py names them
 
 
@@ -67,7 +66,7 @@ def attending_in_one_launch(
     *arrays: Any,  # what else kernels take for every cell
     scale: float,
     sizes: Sizes,
-    **own: Any,  # what the cell has besides, by the names of ``OWN``
+    **own: Any,  # what ``own_arrays`` says
 ) -> bool:
     """Takes all steps of a decoder if a kernel fits, and says whether it did.
 
@@ -88,7 +87,7 @@ def attending_in_one_launch(
         if mailbox is not None:
             mailbox.view("uint32").fill(EMPTY)
     attending, cell = parted(kernel)
-    given = *mailboxes, W_query, W_out, *arrays, *(own.get(name) for name in OWN[attending])
+    given = *mailboxes, W_query, W_out, *arrays, *own_arrays(kernel, **own)
     launch(
         "attentive_decoder",
         attending,

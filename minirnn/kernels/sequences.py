@@ -54,7 +54,6 @@ KERNELS = {
     "rnn_sequence": Kernel(4, 1),
     "rnn_sequence_back": Kernel(4, 1),
 }
-OWN = {"sequence": ("b_hn", "cs", "gates"), "sequence_back": ("gates", "states", "dc")}  # what not all cells have
 
 
 class Precision(NamedTuple):
@@ -242,10 +241,10 @@ def in_one_launch(
     W_hh,  # (G H, H)
     xs,  # a_xs, or back dhs
     start,  # h_0, or back dh of h_T
-    **own,  # what the cell has besides, by the names of ``OWN``
+    **own,  # what ``own_arrays`` says
 ):
     """Takes all steps of a sequence if that was asked for and a kernel fits, and says whether it did."""
-    given = mailbox, W_hh, xs, start, *(own.get(name) for name in OWN[parted(kernel)[0]])
+    given = mailbox, W_hh, xs, start, *own_arrays(kernel, **own)
     precision = asked_for_whole(*given)
     if precision is None:
         return False
@@ -284,6 +283,11 @@ def parted(kernel: str) -> tuple[str, str]:
     """
     cell, _, kernel = kernel.partition("_")
     return kernel, f"CELL={cell.title()}"
+
+
+def own_arrays(kernel: str, b_hn=None, cs=None, gates=None, states=None, dc=None) -> tuple:
+    """What kernels take for some cells only, in their order: there, or back."""
+    return (gates, states, dc) if kernel.endswith("back") else (b_hn, cs, gates)
 
 
 def _launch(kernel, cell, fits, macros, given):

@@ -22,28 +22,21 @@
 #include "rnn.cuh"
 #include "sampling.cuh"
 
-#define AHEAD 8  // words that a thread asks for before it looks at the first
 enum Cell { TANH, RELU, LSTM, GRU };
 
 // Fetches K rows of the tile's columns, which others send in step ``number`` or have sent already.
 __device__ void receive(
     float *tile, const numbered *words, int K, int B, int columns, unsigned number, unsigned *stalled) {
-    const int rank = threadIdx.y * 32 + threadIdx.x, threads = blockDim.y * 32;
-    for (int start = rank; start < K * TILE; start += threads * AHEAD) {
-        numbered found[AHEAD];
-#pragma unroll
-        for (int j = 0; j < AHEAD; ++j) {
-            const int k = (start + j * threads) / TILE, b = (start + j * threads) % TILE;
-            found[j] = k < K && b < columns ? load_relaxed(words + (long long)k * B + b) : (numbered)number << 32;
-        }
-#pragma unroll
-        for (int j = 0; j < AHEAD; ++j) {
-            const int k = (start + j * threads) / TILE, b = (start + j * threads) % TILE;
-            float x = __uint_as_float((unsigned)found[j]);
-            x = received(found[j], words + (long long)k * B + b, number, stalled);  // sync: the word has come
-            if (k < K) tile[place(K, k, b)] = x;
-        }
-    }
+    const auto load = [=](int i) {
+        const bool is_sent = i / TILE < K && i % TILE < columns;
+        return is_sent ? load_relaxed(words + (long long)(i / TILE) * B + i % TILE) : (numbered)number << 32;
+    };
+    each_word(K * TILE, load, [=](int i, numbered found) {
+        const int k = i / TILE, b = i % TILE;
+        float x = __uint_as_float((unsigned)found);
+        x = received(found, words + (long long)k * B + b, number, stalled);  // sync: the word has come
+        if (k < K) tile[place(K, k, b)] = x;
+    });
 }
 
 // A quad of pre-activations becomes new states h: without gates of four units, with gates of one, and then the lanes of

@@ -8,30 +8,22 @@
 #include "mailbox.cuh"
 
 #define BLOCKS_ARE_SPREAD
-#define AHEAD 8  // words that a thread asks for before it looks at the first
 
 // Fetches K rows of the tile's columns, or, without tensor cores, of a part of a tile that has ``height`` rows. The last
 // step's are awaited, an initial state is there already.
 __device__ void receive(
     float4 *tile, int height, const float *rows, int K, int B, int first, bool await, unsigned *stalled) {
     float *x = reinterpret_cast<float *>(tile);
-    const int rank = threadIdx.y * 32 + threadIdx.x, threads = blockDim.y * 32;
     const unsigned *words = reinterpret_cast<const unsigned *>(rows) + first;
     const int columns = min(TILE, B - first), deep = rows_of_tile(K);
-    for (int start = rank; start < deep * TILE; start += threads * AHEAD) {
-        unsigned bits[AHEAD];
-#pragma unroll
-        for (int j = 0; j < AHEAD; ++j) {
-            const int k = (start + j * threads) / TILE, b = (start + j * threads) % TILE;
-            bits[j] = k < K && b < columns ? load_relaxed(words + (long long)k * B + b) : 0;
-        }
-#pragma unroll
-        for (int j = 0; j < AHEAD; ++j) {
-            const int k = (start + j * threads) / TILE, b = (start + j * threads) % TILE;
-            if (await) bits[j] = received(bits[j], words + (long long)k * B + b, stalled);  // sync: the word has come
-            if (k < deep) x[place(height, k, b)] = __uint_as_float(bits[j]);
-        }
-    }
+    const auto load = [=](int i) {
+        return i / TILE < K && i % TILE < columns ? load_relaxed(words + (long long)(i / TILE) * B + i % TILE) : 0;
+    };
+    each_word(deep * TILE, load, [=](int i, unsigned bits) {
+        const int k = i / TILE, b = i % TILE;
+        if (await) bits = received(bits, words + (long long)k * B + b, stalled);  // sync: the word has come
+        if (k < deep) x[place(height, k, b)] = __uint_as_float(bits);
+    });
 }
 
 // The tiles of this block, one after the other: fetch(first) brings the columns from ``first`` on, and the warps share out

@@ -1,8 +1,8 @@
-// A cell over a whole sequence, as the lanes of a warp make it: what rnn_lanes.cuh, lstm_lanes.cuh and gru_lanes.cuh know
-// and the kernels that go from step to step do not ask. Which of the three it is the compiler is told: CELL is Rnn, Lstm
-// or Gru.
+// What a cell is to a kernel that takes it from step to step and does not know which it is: each of rnn_lanes.cuh,
+// lstm_lanes.cuh and gru_lanes.cuh has all that stands below, for the lanes of a warp. The compiler is told which is meant:
+// CELL is Rnn, Lstm or Gru. What a quad and a tile are stands in product.cuh, which has to be included before.
 //
-// There. Rows of W_hh, and of W_fed where something is fed, are multiplied in quads (product.cuh).
+// There. Rows of W_hh, and of W_fed where something is fed, are multiplied in quads.
 //
 //     UNITS                          of a quad: one that has four rows, or four that have one
 //     row_of(quad, row, fed, H)      which row of W_hh, or W_fed, stands there; NONE if that is zeros

@@ -27,3 +27,16 @@ __device__ __forceinline__ void store_relaxed(unsigned long long *word, unsigned
 #define PATIENCE (1 << 22)  // looks at a word that does not come, some seconds
 #endif
 #define NOT_A_NUMBER 0x7FC00000u
+#define AHEAD 8  // words that a thread asks for before it looks at the first
+
+// The threads of a block share out n words: load(i) asks for one of them, take(i, word) is given it.
+template <class Load, class Take> __device__ void each_word(int n, Load load, Take take) {
+    const int rank = threadIdx.y * 32 + threadIdx.x, threads = blockDim.y * 32;
+    for (int start = rank; start < n; start += threads * AHEAD) {
+        decltype(load(0)) words[AHEAD];
+#pragma unroll
+        for (int j = 0; j < AHEAD; ++j) words[j] = load(start + j * threads);
+#pragma unroll
+        for (int j = 0; j < AHEAD; ++j) take(start + j * threads, words[j]);
+    }
+}
