@@ -5,9 +5,9 @@
 // and the p-th share of the rows of every matrix, which stay in shared memory. Of the columns of all these tiles it has
 // number p, p + gridDim.y and so on to look for: scores, weights and the context of a column are made by one block.
 // What idles. Where a group has fewer columns than blocks, some do while others look. At H = K = F = A = 512, S = 50 and
-// B = 8 these are 124 of 132, in each step for 1.7 us: so long the keys and values of a column, 200 KB, take into one
-// multiprocessor at 64 bytes a clock. To share out a column would take a round more, for its softmax needs the scores of
-// all its blocks, and a round is 0.8 us by itself. All this is counted, not measured.
+// B = 8 these are 124 of 132, in each step for 1.7 us: so long it takes to bring the keys and values of a column, 200 KB,
+// into one multiprocessor at 64 bytes a clock. To share out a column would take a round more, for its softmax needs the
+// scores of all its blocks, and a round is 0.8 us by itself. All this is counted, not measured.
 // What travels. There are up to four rounds in a step, each over all tiles of the block: the cell makes h_t of h_{t-1} and
 // fed_{t-1} (1, 2), the query is made of h_t, unless it is h_t (3), the look makes c_t of it (4, 5, 6), and the output makes
 // fed_t of c_t and h_t, unless c_t is what is fed (7). Each finds what it reads in a mailbox. The way back has the same
