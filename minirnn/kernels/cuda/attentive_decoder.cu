@@ -128,8 +128,7 @@ extern "C" __global__ void __launch_bounds__(512, 1) attending(
                 if (k < A && column < B) send(q_t + (long long)column * A + k, x);  // (3)
             });
         const auto query = [=](int b, int k) {
-            const float *x = W_query ? q_t + (long long)b * A + k : h + (long long)k * B + b;
-            const unsigned *word = reinterpret_cast<const unsigned *>(x);
+            const float *word = W_query ? q_t + (long long)b * A + k : h + (long long)k * B + b;
             unsigned bits = load_relaxed(word);
             bits = received(bits, word, stalled);  // sync: the query has come
             if (!W_query) q_t[(long long)b * A + k] = __uint_as_float(bits);
@@ -264,7 +263,7 @@ extern "C" __global__ void __launch_bounds__(512, 1) attending_back(
                     send(dcs + ((long long)t * B + column) * F + k, sum);
             });
         const auto of_context = [=](int b, int k) {
-            const unsigned *word = reinterpret_cast<const unsigned *>(dcs) + ((long long)t * B + b) * F + k;
+            const float *word = dcs + ((long long)t * B + b) * F + k;
             unsigned bits = load_relaxed(word);
             bits = received(bits, word, stalled);  // sync: it is known what is asked of the context
             return __uint_as_float(bits);
@@ -308,9 +307,8 @@ extern "C" __global__ void __launch_bounds__(512, 1) attending_back(
             const long long here = (long long)unit * B + column, now = (long long)t * H * B + here;
             const CELL lane(gates, states, dc, t, here, (long long)H * B);
             if (!W_query) {
-                const unsigned *word = reinterpret_cast<const unsigned *>(dq) + here;
-                unsigned bits = load_relaxed(word);
-                bits = received(bits, word, stalled);  // sync: the look has been undone
+                unsigned bits = load_relaxed(dq + here);
+                bits = received(bits, dq + here, stalled);  // sync: the look has been undone
                 asked = __uint_as_float(bits);
             }
             float *da = das + (long long)t * G * B + here;

@@ -14,14 +14,14 @@
 __device__ void receive(
     float4 *tile, int height, const float *rows, int K, int B, int first, bool await, unsigned *stalled) {
     float *x = reinterpret_cast<float *>(tile);
-    const unsigned *words = reinterpret_cast<const unsigned *>(rows) + first;
+    rows += first;
     const int columns = min(TILE, B - first), deep = rows_of_tile(K);
     const auto load = [=](int i) {
-        return i / TILE < K && i % TILE < columns ? load_relaxed(words + (long long)(i / TILE) * B + i % TILE) : 0;
+        return i / TILE < K && i % TILE < columns ? load_relaxed(rows + (long long)(i / TILE) * B + i % TILE) : 0;
     };
     each_word(deep * TILE, load, [=](int i, unsigned bits) {
         const int k = i / TILE, b = i % TILE;
-        if (await) bits = received(bits, words + (long long)k * B + b, stalled);  // sync: the word has come
+        if (await) bits = received(bits, rows + (long long)k * B + b, stalled);  // sync: the word has come
         if (k < deep) x[place(height, k, b)] = __uint_as_float(bits);
     });
 }

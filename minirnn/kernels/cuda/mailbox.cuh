@@ -9,8 +9,13 @@
 
 #define EMPTY 0xFFFFFFFFu
 
-// One word of the mailbox: what is there by now, or what comes.
-__device__ unsigned received(unsigned bits, const unsigned *word, unsigned *stalled) {
+// What a word of the mailbox has by now.
+__device__ __forceinline__ unsigned load_relaxed(const float *word) {
+    return load_relaxed(reinterpret_cast<const unsigned *>(word));
+}
+
+// That, or what comes.
+__device__ unsigned received(unsigned bits, const float *word, unsigned *stalled) {
     for (int looks = 0; bits == EMPTY; ++looks) {
         if (looks == PATIENCE) store_relaxed(stalled, 1);
         if (looks == PATIENCE || load_relaxed(stalled)) return NOT_A_NUMBER;
