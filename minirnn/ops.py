@@ -176,4 +176,6 @@ _METHODS = {
     "take": lambda x, ids, axis=0: take(x, ids, axis=axis),
 }
 for _name, _method in _METHODS.items():
+    if getattr(_method, "__name__", "") == "<lambda>":
+        _method.__qualname__ = f"Tensor.{_name}"  # what Python calls it when its arguments do not fit
     setattr(Tensor, _name, _method)

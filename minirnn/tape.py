@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import inspect
 import itertools
+import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minirnn.arrays import Array, asarray, home_of, to_numpy, xp_of
-from minirnn.explaining import REFUSALS, argument_names, explain
+from minirnn.explaining import REFUSALS, argument_names, explain, refuse_call, refuse_list
 from minirnn.memory import is_sole
 from minirnn.workers import one_blas_thread
 
@@ -548,10 +549,18 @@ def differentiable(rule: Callable) -> Callable:
     >>> x.grad
     array(12.)
     """
-    name, selective = rule.__name__, "wanted" in inspect.signature(rule).parameters
+    name, parameters = rule.__name__, inspect.signature(rule).parameters
+    selective = "wanted" in parameters
+    kinds = [p.kind for p in parameters.values()]
+    any_number = inspect.Parameter.VAR_POSITIONAL in kinds
+    most = math.inf if any_number else len(kinds) - kinds.count(inspect.Parameter.KEYWORD_ONLY)
 
     @wraps(rule)
     def op(*inputs: Any, **static: Any) -> Any:
+        if len(inputs) > most:
+            refuse_call(rule, inputs, static)
+        if any_number:
+            refuse_list(rule, inputs)
         tensors = lift(rule, inputs)
         wanted = tuple(t is not None and t.requires_grad and _recording.get() for t in tensors)
         arrays = [None if t is None else t.array for t in tensors]
@@ -561,6 +570,7 @@ def differentiable(rule: Callable) -> Callable:
             with one_blas_thread():
                 answer = rule(*arrays, **static, wanted=wanted) if selective else rule(*arrays, **static)
         except REFUSALS as error:
+            refuse_call(rule, inputs, static)
             names = argument_names(rule, len(arrays))
             explain(error, name, {**dict(zip(names, arrays, strict=True)), **static})
             raise

@@ -26,7 +26,7 @@ def distinct(parameters: Iterable[Tensor]) -> list[Tensor]:
     Raises
     ------
     TypeError
-        If they are not a list of tensors.
+        If they are not a list of tensors, or a gradient is not of real numbers.
     ValueError
         If a gradient is not an array of the shape of its parameter.
     """
@@ -43,6 +43,8 @@ def distinct(parameters: Iterable[Tensor]) -> list[Tensor]:
             raise ValueError(
                 f"grad of {p.name or f'parameter {k}'} must be None or an array of shape {p.shape}, got {got}"
             )
+        if p.grad is not None and p.grad.dtype.kind not in "biuf":
+            raise TypeError(f"grad of {p.name or f'parameter {k}'} must be of real numbers, got dtype {p.grad.dtype}")
     return found
 
 

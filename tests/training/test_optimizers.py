@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_runs import bits
 
-from minirnn import SGD, Adam, AdamW, RMSprop, Tensor
+from minirnn import SGD, Adam, AdamW, RMSprop, Tensor, clip_grad_norm_
 from minirnn.arrays import asarray
 from minirnn.testing.strategies import generators, shapes
 from minirnn.training import optimizers
@@ -213,6 +213,19 @@ def test_a_step_counts_as_a_write(backend, make):
     make([w]).step()
     with pytest.raises(RuntimeError, match="written into"):
         loss.backward()
+
+
+@every_optimizer
+def test_a_complex_gradient_is_refused_and_nothing_is_changed(backend, make):
+    v, w = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    optimizer = make([v, w])
+    walk(optimizer, gradients_for((2,), count=1))
+    before = v.numpy().tobytes(), w.numpy().tobytes(), bits(optimizer)
+    w.grad = asarray(np.array([1 + 1j, 2]))
+    for attempt in (optimizer.step, lambda: clip_grad_norm_([v, w], 1.0)):
+        with pytest.raises(TypeError, match="grad of parameter 1 must be of real numbers, got dtype complex128"):
+            attempt()
+    assert (v.numpy().tobytes(), w.numpy().tobytes(), bits(optimizer)) == before
 
 
 def test_zero_grad_drops_gradients():
