@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import minirnn.starting  # before all that takes time
 from minirnn import nn, ops, rules
 from minirnn.arrays import BackendError, to_numpy, use_backend, xp_of
 from minirnn.kernels.capturing import CaptureError
@@ -147,5 +148,5 @@ if not TYPE_CHECKING:  # who checks types is to see what is misspelt
 
 
 def __dir__() -> list[str]:
-    own = {"Any", "TYPE_CHECKING", "sys", "import_module", "AT_FIRST_USE"}
+    own = {"Any", "TYPE_CHECKING", "sys", "minirnn", "import_module", "AT_FIRST_USE"}
     return sorted({*globals(), *AT_FIRST_USE, *AT_FIRST_USE.values()} - own)

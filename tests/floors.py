@@ -7,7 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 parsed = cache(ast.parse)  # several questions are asked of one house
 
 FLOORS = (
-    {"version", "devices", "explaining", "arrays", "memory", "workers", "kernels", "text"},
+    {"version", "starting", "devices", "explaining", "arrays", "memory", "workers", "kernels", "text"},
     {"rules", "checking"},
     {"tape"},
     {"ops"},

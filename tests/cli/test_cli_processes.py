@@ -36,6 +36,22 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(cli, text, tmp_p
     assert f"after step {steps:,}" in result.err and result.out.startswith(f"trained     {steps + 3:,} steps")
 
 
+@pytest.mark.parametrize("words", [["-m", "minirnn"], ["minirnn"], ["-m", "other"]])
+def test_ctrl_c_during_the_import_ends_a_command_quietly_and_no_other_program(tmp_path, words):
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    (tmp_path / "sitecustomize.py").write_text(heard)
+    (tmp_path / "numpy.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    (tmp_path / "minirnn").write_text("from minirnn.cli import main; main()")  # as an installer writes it
+    (tmp_path / "other.py").write_text("import minirnn")
+    arguments, settings = python(*words, "--version", capture_output=True, cwd=tmp_path)
+    settings["env"]["PYTHONPATH"] = os.pathsep.join([str(tmp_path), settings["env"]["PYTHONPATH"]])
+    ended = subprocess.run(arguments, **settings)
+    if words == ["-m", "other"]:
+        assert ended.returncode == -signal.SIGINT and "KeyboardInterrupt" in ended.stderr
+    else:
+        assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def test_the_second_signal_stops_at_once():
     handler = FirstPolite()
     with handling(handler):
