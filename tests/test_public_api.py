@@ -77,7 +77,20 @@ def test_importing_loads_few_modules_besides_its_own():
 
 
 AT_ONCE = {  # files and packages of the house: what a model is made of
-    *("arrays", "devices", "explaining", "kernels", "memory", "models", "nn", "ops", "rules", "tape", "text"),
+    *(
+        "arrays",
+        "devices",
+        "explaining",
+        "kernels",
+        "memory",
+        "models",
+        "nn",
+        "ops",
+        "rules",
+        "starting",
+        "tape",
+        "text",
+    ),
     *("version", "workers"),
 }
 

@@ -31,6 +31,7 @@ from minirnn.cli import (
     translate,
 )
 from minirnn.cli.console import Console
+from minirnn.cli.idle import refuse_idle
 from minirnn.cli.interrupts import Interrupted, handling, stop_at_once
 from minirnn.cli.settings import UsageError
 from minirnn.text import DataError
@@ -52,24 +53,34 @@ class Parser(argparse.ArgumentParser):
     """An ``ArgumentParser`` whose mistakes are one line, and an error like any other; options stand anywhere."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if args is not None and not self._subparsers:  # what has commands leaves all behind them to these
-            args = self._sorted(args)
-        return super().parse_known_args(args, namespace)
+        if args is None or self._subparsers:  # what has commands leaves all behind them to these
+            return super().parse_known_args(args, namespace)
+        words, given = self._sorted(args)
+        found, rest = super().parse_known_args(words, namespace)
+        found.given = given
+        return found, rest
 
-    def _sorted(self, words: Sequence[str]) -> list[str]:
-        """The same words with all positional arguments side by side: argparse gives up at a second group of them."""
+    def _sorted(self, words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+        """The same words with all positional arguments side by side: argparse gives up at a second group of them.
+
+        And the options among them, by name: the words they were given with. Two words for one thing are refused.
+        """
         options: list[str] = []
         others: list[str] = []
+        given: dict[str, str] = {}
         left = list(words)
         while left and left[0] != "--":
             word = left.pop(0)
-            action = self._option_string_actions.get(word.partition("=")[0])
+            flag = word.partition("=")[0]
+            action = self._option_string_actions.get(flag)
             (others if action is None else options).append(word)
+            if action is not None and given.setdefault(action.dest, flag) != flag:
+                self.error(f"give {given[action.dest]} or {flag}, not both")
             if action is None or "=" in word or not left or left[0] == "--":
                 continue
             if action.nargs is None or (action.nargs == "?" and (left[0] == "-" or not left[0].startswith("-"))):
                 options.append(left.pop(0))
-        return [*options, *others, *left] if left else [*others, *options]
+        return [*options, *others, *left] if left else [*others, *options], given
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
@@ -128,6 +139,7 @@ def _run(argv: list[str], console: Console) -> int:
     if options.command is None:
         raise UsageError("no command given; begin with minirnn demo, or see minirnn --help")
     console.json = getattr(options, "json", False)
+    refuse_idle(getattr(options, "idle", ()), options.given, vars(options))
     with device_errors(f"minirnn {options.command}"):
         return options.run(options, console)
 

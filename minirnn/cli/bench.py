@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from minirnn.cli.console import Console, to_json
+from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.settings import UsageError, one_of, whole
 
+IDLE = (
+    Idle({"sizes": ANY, "pairs": ANY}, ("quick", True), "it measures the smallest rows once"),
+    Idle({"plot": ANY}, ("vs", None), "it draws ratios, and there are none without an opponent; give --vs torch, too"),
+)
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -33,7 +38,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--quick", action="store_true", help="the smallest rows, once: whether all runs, not how fast")
     parser.add_argument("--json", dest="file", type=Path, metavar="FILE", help="also write all figures to this file")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the ratios (needs --vs and matplotlib)")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, idle=IDLE)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -71,10 +76,6 @@ def check(options: argparse.Namespace) -> None:
             f"bench needs the sources of minirnn, and there is no {BENCHMARKS}: the questions are no part of the "
             "installed package; run it from a source checkout"
         )
-    if options.quick and (options.sizes or options.pairs):
-        raise UsageError("--quick says which sizes and how many pairs; give it without --sizes and --pairs")
-    if options.plot and not options.vs:
-        raise UsageError("--plot draws ratios, and there are none without an opponent; give --vs torch, too")
     if options.plot and not options.plot.parent.is_dir():
         raise UsageError(f"--plot: there is no directory {options.plot.parent}")
     needed = {

@@ -15,6 +15,7 @@ from minirnn.checking import GradcheckReport
 from minirnn.cli.building import check_directory
 from minirnn.cli.console import Console, bits, table
 from minirnn.cli.gradcheck import check_char_lm
+from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.running import command, complain_if_not_saved, run, summary_table
 from minirnn.cli.settings import BACKENDS, UsageError, one_of, real, whole
 from minirnn.cli.tasks import Characters, written
@@ -28,6 +29,10 @@ SETTINGS = {"layers": 1, "batch_size": 32, "lr": 1e-2, "schedule": "cosine", "sc
 QUICK = {"hidden": 32, "embed": 16, "seq_len": 20, "batch_size": 16, "steps": 300, "log_every": 25}
 QUICK_TEXT = 40_000  # characters
 CORPUS = "corpus.txt"
+IDLE = (
+    Idle({"minutes": ANY}, ("quick", True), f"it always takes {QUICK['steps']} steps"),
+    Idle({"overwrite": ANY}, ("out", None), "a new directory holds no run"),
+)
 PROMPT = "The "
 
 
@@ -47,7 +52,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--out", metavar="DIR", help="keep everything there (a new temporary directory)")
     parser.add_argument("--overwrite", action="store_true", help="delete the run in DIR")
     parser.add_argument("--quick", action="store_true", help="a few seconds only, with a smaller model and text")
-    parser.set_defaults(run=main)
+    parser.set_defaults(run=main, idle=IDLE)
 
 
 def main(options: argparse.Namespace, console: Console) -> int:

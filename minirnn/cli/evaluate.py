@@ -58,8 +58,10 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    if (options.data is None) == (options.generated is None):
+    if options.data is options.generated is None:
         raise UsageError("name the data: minirnn evaluate RUN DATA, or --generated NAME")
+    if options.data is not None and options.generated is not None:
+        raise UsageError("give DATA or --generated, not both")
     with use_backend(options.backend):
         model = load_reader(options.checkpoint)
         found, rows = of_pairs(model, options, console) if isinstance(model, Seq2Seq) else of_text(model, options)
@@ -72,6 +74,9 @@ def of_text(lm: Any, options: argparse.Namespace) -> tuple[dict[str, Any], list[
     """How well a character model predicts a text: each character from those before it."""
     if options.generated is not None:
         raise UsageError(f"--generated makes pairs, but {options.checkpoint} is a model of characters: give a text")
+    for name in search_settings(options):
+        if name in options.given:
+            raise UsageError(f"{options.given[name]} belongs to models that translate; this one is of characters")
     ids = lm.vocabulary.encode(read_source(options.data), options.unknown)
     if len(ids) < 2:
         raise DataError("the text needs two characters at least, one to be predicted from the other")

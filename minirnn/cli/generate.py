@@ -10,6 +10,7 @@ from typing import Any
 from minirnn.arrays import use_backend
 from minirnn.cli.building import read_source
 from minirnn.cli.console import Console, for_stdout
+from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.settings import BACKENDS, UsageError, one_of, real, whole
 from minirnn.cli.tables import CHARACTERS
 from minirnn.decoding import generate, longest_training_substring, novel_ngram_share, stream_characters
@@ -19,6 +20,13 @@ from minirnn.text.vocabulary import POLICIES
 from minirnn.training import load
 
 NGRAMS = (4, 8, 16)
+IDLE = (
+    Idle(
+        {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "num": 1, "seed": ANY}, ("greedy", True),
+        "it always takes the likeliest character",
+    ),
+    Idle({"stream": ANY}, ("json", True), "an object is written when its text is complete"),
+)  # fmt: skip
 
 
 def add_parser(commands: Any) -> None:
@@ -61,7 +69,7 @@ def add_parser(commands: Any) -> None:
         help="where to compute; one character at a time is too little for a GPU (numpy)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object per sample")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, idle=IDLE)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:

@@ -17,6 +17,7 @@ from minirnn.arrays import random_generator
 from minirnn.checking import GradcheckError, GradcheckReport, check_rule
 from minirnn.checking.gradcheck import METHODS
 from minirnn.cli.console import Console
+from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.lens import PICTURES
 from minirnn.cli.pages import Section, html, markdown
 from minirnn.cli.settings import UsageError, file_of, one_of, whole
@@ -33,6 +34,7 @@ from minirnn.text.tokens import EOS, PAD, RESERVED
 from minirnn.training.atomic import write_atomically
 
 GOOD = ("correct", "agree")
+IDLE = (Idle({"sweep": ANY, "plot": ANY, "method": "auto"}, ("oracles", True), "it belongs to a verdict"),)
 LEGEND = (
     "Every gradient is compared with numeric derivatives of the function itself, entry by entry, and along random "
     "directions if there are many entries. Taylor is the power of h with which the error of the linear approximation "
@@ -70,7 +72,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--markdown", type=file_of((".md",)), metavar="FILE", help="the findings as Markdown")
     parser.add_argument("--html", type=file_of((".html",)), metavar="FILE", help="the findings as one page")
     parser.add_argument("--json", action="store_true", help="one JSON object per rule")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, idle=IDLE)
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,6 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 def chosen(options: argparse.Namespace) -> list[str]:
     """The names to check; refuses what is not known, or cannot be done, before anything is."""
-    if options.oracles and (options.sweep or options.plot or options.method != "auto"):
-        raise UsageError("--sweep, --plot and --method belong to a verdict, not to --oracles")
     if options.all and options.names:
         raise UsageError(f"--all checks every one; leave it out to check {', '.join(options.names)} alone")
     if options.plot is not None:

@@ -15,8 +15,10 @@ from minirnn.arrays import use_backend
 from minirnn.cli import rehearsal
 from minirnn.cli.building import check_directory
 from minirnn.cli.console import Console, table
+from minirnn.cli.idle import refuse_idle
 from minirnn.cli.running import command, complain_if_not_saved, run, summary_table
 from minirnn.cli.settings import UsageError
+from minirnn.cli.tables import IDLE
 from minirnn.cli.tasks import Task
 from minirnn.training import CheckpointError
 from minirnn.training.checkpoint import read_run
@@ -163,6 +165,7 @@ def gather(options: argparse.Namespace, task: Task) -> dict[str, Any]:
         given = {name for layer in (*layers[1:], flags) for name in layer}
         layers.insert(1, of_checkpoint(options.out, meta, given, task))
     settings = rows.merged(*layers, flags)
+    refuse_idle(IDLE, options.given, vars(options) | settings)
     if settings["clip_norm"] and settings["clip_value"]:
         raise UsageError("give --clip-norm or --clip-value, not both")
     tied = next(name for name in settings if name.startswith("tie_"))

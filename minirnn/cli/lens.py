@@ -14,6 +14,7 @@ from minirnn import lens
 from minirnn.arrays import use_backend
 from minirnn.cli.building import load_reader, read_source
 from minirnn.cli.console import Console, to_json
+from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.pages import page
 from minirnn.cli.settings import UsageError, file_of, one_of, real, whole
 from minirnn.lens import Recording
@@ -25,6 +26,13 @@ from minirnn.training.atomic import write_atomically
 
 PICTURES = (".png", ".svg", ".pdf")
 ENDINGS = (*PICTURES, ".html", ".txt", ".json")
+IDLE = (
+    Idle({"text": ANY, "unknown": ANY}, ("checkpoint", None), "it belongs to a trained model"),
+    Idle(
+        {"cells": ANY, "radius": ANY, "hidden": ANY, "seed": ANY, "every_step": ANY}, ("checkpoint", ANY),
+        "it belongs to cells made for looking at",
+    ),
+)  # fmt: skip
 WINDOWS = 50  # of a text, that `clipping` looks at
 
 
@@ -103,7 +111,7 @@ def _add_options(parser: argparse.ArgumentParser, name: str, own: Instrument) ->
         "-o", "--out", type=file_of(kinds), metavar="F", help=f"write it to a file, too: {', '.join(kinds)}"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per result")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, idle=IDLE)
 
 
 def several(parse: Callable[[str], Any]) -> Callable[[str], tuple]:
@@ -127,19 +135,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 def check(options: argparse.Namespace) -> None:
     """Refuses options that do not belong together, and fills in the defaults of the others."""
-    own, made = INSTRUMENTS[options.instrument], ("cells", "radius", "hidden", "seed", "every_step")
-    if options.checkpoint is None:
-        if options.instrument == "clipping":
-            raise UsageError("clipping looks at a trained model: give RUN and --text F")
-        for name in ("text", "unknown"):
-            if getattr(options, name) is not None:
-                raise UsageError(f"--{name} belongs to a trained model: give RUN, too")
-    else:
-        if options.text is None:
-            raise UsageError("say what the model is to read: --text F")
-        for name in made:
-            if getattr(options, name, None) is not None:
-                raise UsageError(f"--{name.replace('_', '-')} belongs to cells made for looking at, not to a RUN")
+    own = INSTRUMENTS[options.instrument]
+    if options.checkpoint is None and options.instrument == "clipping":
+        raise UsageError("clipping looks at a trained model: give RUN and --text F")
+    if options.checkpoint is not None and options.text is None:
+        raise UsageError("say what the model is to read: --text F")
     for name, default in {**own._asdict(), "seed": 0, "unknown": "error"}.items():
         if getattr(options, name, None) is None:
             setattr(options, name, default)

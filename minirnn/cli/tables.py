@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.settings import BACKENDS, Setting, Table, choice, one_of, real, some_text, switch, whole, worker_count
 from minirnn.models.char_lm import CELLS
 from minirnn.models.seq2seq import ATTENTION, CONTEXTS
@@ -129,6 +130,16 @@ PAIRS = Table(
     (LENGTH, CLIPPING, ("pairs", "generated"), ("valid", "val_split"), ("generated", "val_split")),
 )
 
+IDLE = (  # of training, whatever is trained; a rehearsal may leave out more: it takes the command of the run as it is
+    Idle(
+        {"schedule_steps": ANY, "schedule_factor": ANY}, ("schedule", "constant"), "the learning rate does not change"
+    ),
+    Idle({"schedule_factor": ANY}, ("schedule", "warmup"), "it rises to --lr; give --schedule-steps to say how soon"),
+    Idle({"workers": 1}, ("deterministic", True), "one thread computes, so that the bits are the same everywhere"),
+    Idle(
+        {"resume": ANY}, ("overfit", True), "new weights learn the batch; --config DIR/config.toml takes the settings"
+    ),
+)
 SCHEDULES_HELP = """schedules of the learning rate:
   constant     stays as it is
   step         times F (0.5) after every N steps (one epoch)

@@ -12,6 +12,7 @@ from minirnn import lens
 from minirnn.arrays import use_backend
 from minirnn.cli.building import load_reader, read_source
 from minirnn.cli.console import Console, is_terminal
+from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.lens import PICTURES, picture
 from minirnn.cli.settings import BACKENDS, UsageError, file_of, one_of, real, whole
 from minirnn.decoding import Translation, translate
@@ -20,6 +21,7 @@ from minirnn.text.tokens import UNK
 from minirnn.training.atomic import write_atomically
 
 NAMED = 5  # unknown tokens that are named
+IDLE = (Idle({"scores": ANY}, ("json", True), "every object holds its score"),)
 
 
 def add_parser(commands: Any) -> None:
@@ -49,7 +51,7 @@ def add_parser(commands: Any) -> None:
         "--backend", type=one_of(*BACKENDS), default="auto", metavar="{auto,numpy,cupy}", help="where to compute (auto)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per text")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, idle=IDLE)
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:

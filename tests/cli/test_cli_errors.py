@@ -50,6 +50,30 @@ LONG = ["--seq-len", "50", "--batch-size", "16"]
         (["train", "TEXT", "-o", "NEW", "--hidden", "9" * 30], "--hidden: must be at most 1,000,000, got"),
         (["train", "TEXT", "-o", "NEW", "--epochs", "9" * 999], "--epochs: must be at most 1,000,000,000,000, got"),
         (["train", "TEXT", "-o", "NEW", "--schedule-factor", "1e300"], "--schedule-factor: must be a number of at"),
+        (
+            ["generate", "RUN", "--greedy", "--temperature", "0.8"],
+            "--temperature has no effect with --greedy: it always",
+        ),
+        (["generate", "RUN", "--seed", "1", "--greedy"], "--seed has no effect with --greedy"),
+        (["generate", "RUN", "--greedy", "--top-k=0", "--num=3"], "--num has no effect with --greedy"),
+        (["generate", "RUN", "--stream", "--json"], "--stream has no effect with --json: an object is written when"),
+        (["train", "TEXT", "--overfit", "--resume", "-o", "RUN"], "--resume has no effect with --overfit: new weights"),
+        (
+            ["train", "TEXT", "-o", "NEW", "--schedule-factor", ".5"],
+            "has no effect with --schedule constant: the learning",
+        ),
+        (
+            ["train", "TEXT", "-o", "NEW", "--schedule=warmup", "--schedule-factor=2"],
+            "with --schedule warmup: it rises",
+        ),
+        (
+            ["train", "TEXT", "-o", "NEW", "--deterministic", "--workers=2"],
+            "--workers has no effect with --deterministic",
+        ),
+        (["train", "TEXT", "-o", "NEW", "--deterministic", "--no-deterministic"], "or --no-deterministic, not both"),
+        (["train", "TEXT", "-o", "NEW", "--out", "RUN"], "give -o or --out, not both"),
+        (["demo", "--quick", "--minutes", "3"], "--minutes has no effect with --quick: it always takes 300 steps"),
+        (["demo", "--overwrite"], "--overwrite has no effect without --out: a new directory holds no run"),
         (["gradcheck", "tanhh"], "no rule is called 'tanhh'; did you mean 'tanh'?"),
         (["gradcheck", "--method", "magic"], "--method: must be one of auto"),
     ],
@@ -200,6 +224,30 @@ def test_help_and_version_go_to_stdout(capsys):
         out, err = capsys.readouterr()
         assert "minirnn" in out and err == ""
         assert max(map(len, out.splitlines())) <= 100
+
+
+def test_what_holds_anyway_may_be_said(cli, text, finished_run, tmp_path):
+    said = cli("generate", finished_run, "--length=9", "--greedy", "--temperature=0", "--num=1").out
+    assert said == cli("generate", finished_run, "--length=9", "--temperature=0", "--seed=3").out
+    run = [
+        "train",
+        text,
+        "-o",
+        tmp_path / "run",
+        *SMALL,
+        "--steps=1",
+        "--batch-size=8",
+        "--deterministic",
+        "--workers=1",
+    ]
+    assert cli(*run).code == 0
+
+
+def test_a_setting_of_a_config_may_become_idle(cli, text, tmp_path):
+    """What is refused is what a person gives now, not what a file holds that was right before."""
+    (tmp_path / "a.toml").write_text("schedule = 'step'\nschedule_factor = 0.9\nschedule_steps = 3\n")
+    run = ["train", text, "-o", tmp_path / "run", *SMALL, "--steps=1", "--config", tmp_path / "a.toml"]
+    assert cli(*run, "--schedule=constant").code == 0
 
 
 def test_nothing_was_spoiled(finished_run):

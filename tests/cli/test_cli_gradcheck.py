@@ -172,8 +172,8 @@ def test_oracles_that_disagree_are_exit_code_1(cli, monkeypatch):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--oracles", "--sweep"], "--sweep, --plot and --method belong to a verdict, not to --oracles"),
-        (["--oracles", "--method", "complex"], "belong to a verdict"),
+        (["--oracles", "--sweep"], "--sweep has no effect with --oracles: it belongs to a verdict"),
+        (["--oracles", "--method", "complex"], "--method has no effect with --oracles"),
         (["tanh", "--oracles"], "no cell is called 'tanh'; there are rnn, lstm"),
         (["tanh", "--all"], "--all checks every one; leave it out to check tanh alone"),
         (["--html", "page.txt"], "--html: must end in .html, got"),

@@ -340,6 +340,10 @@ USAGE = [
     (["train-seq2seq", "PAIRS", "-o", "NEW", "--vocab-size=100"], "--vocab-size must be at least 260 for byte pairs"),
     (["train-seq2seq", "PAIRS", "-o", "NEW", "--attention=self"], "--attention: must be one of dot, scaled_dot"),
     (["train-seq2seq", "PAIRS", "-o", "NEW", "--attention=none", "--input-feeding"], "--feed must be nothing without"),
+    (
+        ["train-seq2seq", "PAIRS", "-o", "NEW", "--input-feeding", "--feed=context"],
+        "give --input-feeding or --feed, not",
+    ),
     (["train-seq2seq", "PAIRS", "-o", "NEW", "--teacher-forcing=2"], "--teacher-forcing: must be a share from 0 to 1"),
     (["train-seq2seq", "PAIRS", "-o", "NEW", "--teacher-forcing=a:b"], "--teacher-forcing: must be a share"),
     (["train-seq2seq", "PAIRS", "-o", "NEW", "--label-smoothing=1"], "--label-smoothing: must be a number of at"),
@@ -353,6 +357,7 @@ USAGE = [
     ),
     (["translate", "RUN", "hello", "--coverage-penalty=nan"], "--coverage-penalty: must be a number"),
     (["translate", "RUN", "hello", "--n-best=6"], "n_best must be at most beam, which is 5, got 6"),
+    (["translate", "RUN", "hello", "--scores", "--json"], "--scores has no effect with --json: every object holds its"),
     (["translate", "RUN", "hello", "--max-length=0"], "--max-length: must be an integer of at least 1"),
     (
         ["translate", "RUN", "hello", "--attention-plot=a.gif"],
@@ -366,8 +371,12 @@ USAGE = [
     (["translate", "BLIND", "hello", "--attention-plot=a.html"], "--attention-plot needs a model that attends"),
     (["evaluate", "BLIND", "PAIRS", "--coverage-penalty=1"], "--coverage-penalty needs a model that attends"),
     (["evaluate", "RUN"], "name the data"),
-    (["evaluate", "RUN", "PAIRS", "--generated=dates"], "name the data"),
+    (["evaluate", "RUN", "PAIRS", "--generated=dates"], "give DATA or --generated, not both"),
     (["evaluate", "RUN", "PAIRS", "--unknown=skip"], "--unknown belongs to models of characters"),
+    (
+        ["evaluate", "TEXTRUN", "PAIRS", "--beam=2"],
+        "--beam belongs to models that translate; this one is of characters",
+    ),
     (["evaluate", "TEXTRUN", "--generated=dates"], "is a model of characters: give a text"),
     (["evaluate", "BARE", "PAIRS"], "has no vocabulary, so it cannot read text"),
 ]
