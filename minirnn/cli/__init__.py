@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 import traceback
@@ -49,6 +50,9 @@ CODES: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
 )
 
 
+UNKNOWN = re.compile(r"-[^\d.]")  # how a flag begins, and no number does
+
+
 class Parser(argparse.ArgumentParser):
     """An ``ArgumentParser`` whose mistakes are one line, and an error like any other; options stand anywhere."""
 
@@ -63,6 +67,8 @@ class Parser(argparse.ArgumentParser):
     def _sorted(self, words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         """The same words with all positional arguments side by side: argparse gives up at a second group of them.
 
+        What stands behind ``--`` is positional, and nothing before it may be: a flag there would take it for its value.
+
         And the options among them, by name: the words they were given with. Two words for one thing are refused.
         """
         options: list[str] = []
@@ -73,14 +79,14 @@ class Parser(argparse.ArgumentParser):
             word = left.pop(0)
             flag = word.partition("=")[0]
             action = self._option_string_actions.get(flag)
-            (others if action is None else options).append(word)
+            (others if action is None and not UNKNOWN.match(word) else options).append(word)
             if action is not None and given.setdefault(action.dest, flag) != flag:
                 self.error(f"give {given[action.dest]} or {flag}, not both")
             if action is None or "=" in word or not left or left[0] == "--":
                 continue
             if action.nargs is None or (action.nargs == "?" and (left[0] == "-" or not left[0].startswith("-"))):
                 options.append(left.pop(0))
-        return [*options, *others, *left] if left else [*others, *options], given
+        return [*options, "--", *others, *left[1:]] if left else [*others, *options], given
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 import os
+import stat
+import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from minirnn.cli.console import Console
 from minirnn.cli.settings import UsageError
-from minirnn.text import read_pairs, read_text
+from minirnn.text import DataError, read_pairs, read_text
+from minirnn.text.pairs import pairs_in
+from minirnn.text.reading import text_in
 from minirnn.training import (
     SGD,
     Adam,
@@ -24,19 +30,34 @@ from minirnn.training import (
     step_decay,
     warmup,
 )
+from minirnn.training.atomic import write_atomically
 from minirnn.training.schedules import Schedule
 
+STDIN = "standard input"
 OPTIMIZERS: dict[str, Callable] = {"adam": Adam, "adamw": AdamW, "sgd": SGD, "rmsprop": RMSprop}
 
 
 def read_source(name: str) -> str:
     """The text of a file, or of stdin for ``-``."""
-    return read_text("/dev/stdin" if name == "-" else name)
+    return text_in(_stdin(), STDIN) if name == "-" else read_text(name)
 
 
 def read_pairs_of(name: str) -> list[tuple[str, str]]:
     """The pairs of a file, or of stdin for ``-``."""
-    return read_pairs("/dev/stdin" if name == "-" else name)
+    return pairs_in(_stdin(), STDIN) if name == "-" else read_pairs(name)
+
+
+def _stdin() -> bytes:
+    """All of standard input: of a file, a pipe, a terminal, a socket, or of nothing at all."""
+    if sys.stdin is None:
+        raise DataError(f"{STDIN} is closed; there is nothing to read")
+    try:
+        with open(0, "rb", closefd=False) as file:
+            if stat.S_ISCHR(os.fstat(0).st_mode) and not file.isatty() and file.read(1):
+                raise DataError(f"{STDIN} is a device that may never end; name a file in place of -")
+            return file.read()
+    except OSError as error:
+        raise DataError(f"{STDIN} cannot be read: {error.strerror}; name a file in place of -") from error
 
 
 def load_reader(checkpoint: str, kind: str | None = None) -> Any:
@@ -51,8 +72,24 @@ def check_directory(directory: Path, resume: bool = False, overwrite: bool = Fal
     """Refuses, before anything is computed, a directory that a run may not be written to."""
     Checkpoint(directory, resume=resume, overwrite=overwrite).others()
     there = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise UsageError(f"{directory} cannot be written to: {there} is not a directory that may be changed")
+    why = "is not a directory"
+    if there.is_dir():
+        try:  # only this shows what the system will say: /proc, too, is a directory that root may change
+            os.rmdir(tempfile.mkdtemp(prefix=".minirnn-", dir=there))
+            return
+        except OSError as error:
+            why = f"does not let itself be changed ({error.strerror})"
+    raise UsageError(f"{directory} cannot be written to: {there} {why}; name a directory that you may change")
+
+
+def write_file(path: Path, content: bytes, console: Console) -> None:
+    """Writes what a command was asked to write beside its output, and says so."""
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        words = f"cannot be written ({error.strerror}); name a file in a directory that you may change"
+        raise OSError(error.errno, words, os.fspath(path)) from error
+    console.note(f"written: {os.fspath(path)}")
 
 
 def build_trainer(settings: Mapping[str, Any], model: Any, stream: Any, **options: Any) -> Trainer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import io
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +15,7 @@ from minirnn import lens, rules
 from minirnn.arrays import random_generator
 from minirnn.checking import GradcheckError, GradcheckReport, check_rule
 from minirnn.checking.gradcheck import METHODS
+from minirnn.cli.building import write_file
 from minirnn.cli.console import Console
 from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.lens import PICTURES
@@ -31,7 +31,6 @@ from minirnn.tape import Tensor
 from minirnn.testing import oracles
 from minirnn.testing.example_inputs import RECURRENT, B, D, H, T, V, example_inputs
 from minirnn.text.tokens import EOS, PAD, RESERVED
-from minirnn.training.atomic import write_atomically
 
 GOOD = ("correct", "agree")
 IDLE = (Idle({"sweep": ANY, "plot": ANY, "method": "auto"}, ("oracles", True), "it belongs to a verdict"),)
@@ -100,8 +99,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     conclusions = conclude(found)
     console.say("\n".join(conclusions))
     for path, content in files(options, found, conclusions):
-        write_atomically(path, content)
-        console.note(f"written: {os.fspath(path)}")
+        write_file(path, content, console)
     return 0 if all(f.verdict in (*GOOD, "skipped") for f in found) else 1
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from minirnn import lens
 from minirnn.arrays import use_backend
-from minirnn.cli.building import load_reader, read_source
+from minirnn.cli.building import load_reader, read_source, write_file
 from minirnn.cli.console import Console, to_json
 from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.pages import page
@@ -22,7 +22,6 @@ from minirnn.models.char_lm import CELLS, CharLM
 from minirnn.text import DataError
 from minirnn.text.showing import visible
 from minirnn.text.vocabulary import POLICIES
-from minirnn.training.atomic import write_atomically
 
 PICTURES = (".png", ".svg", ".pdf")
 ENDINGS = (*PICTURES, ".html", ".txt", ".json")
@@ -128,8 +127,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     for result in results:
         console.record(**result.to_dict())
     if options.out is not None:
-        write_atomically(options.out, contents(options.out.suffix.lower(), results, console))
-        console.note(f"written: {os.fspath(options.out)}")
+        write_file(options.out, contents(options.out.suffix.lower(), results, console), console)
     return 0
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from minirnn import lens
 from minirnn.arrays import use_backend
-from minirnn.cli.building import load_reader, read_source
+from minirnn.cli.building import load_reader, read_source, write_file
 from minirnn.cli.console import Console, is_terminal
 from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.lens import PICTURES, picture
 from minirnn.cli.settings import BACKENDS, UsageError, file_of, one_of, real, whole
 from minirnn.decoding import Translation, translate
 from minirnn.models import Seq2Seq
+from minirnn.text import DataError
 from minirnn.text.tokens import UNK
-from minirnn.training.atomic import write_atomically
 
 NAMED = 5  # unknown tokens that are named
 IDLE = (Idle({"scores": ANY}, ("json", True), "every object holds its score"),)
@@ -89,6 +88,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
         raise UsageError(f"a picture shows one translation, got {len(texts)} texts; --attention-plot F.html shows all")
     with use_backend(options.backend):
         model = load_reader(options.checkpoint, Seq2Seq.KIND)
+        for k, text in enumerate(texts, start=1):
+            if not model.source_vocabulary.encode(text):
+                raise DataError(f"TEXT {k} holds no token: there is nothing to translate in {text!r}; leave it out")
         needing = {"--replace-unknown": options.replace_unknown, "--attention-plot": plot}
         check_attends(model, {**needing, "--coverage-penalty": options.coverage_penalty})
         extra = {"n_best": options.n_best, "replace_unknown": options.replace_unknown}
@@ -98,8 +100,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         _say(next(translations) if options.text or line.strip() else None, options.scores, console)
     _complain(model, made, console)
     if plot is not None:
-        write_atomically(plot, _drawn([lens.attention(model, each) for each in made], plot.suffix.lower()))
-        console.note(f"written: {os.fspath(plot)}")
+        write_file(plot, _drawn([lens.attention(model, each) for each in made], plot.suffix.lower()), console)
     return 0
 
 

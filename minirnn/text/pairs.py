@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.arrays import random_generator
-from minirnn.text.reading import DataError, decoded
+from minirnn.text.reading import DataError, bytes_of, decoded
 from minirnn.text.stream import integer_of, share_of
 from minirnn.text.tokens import EOS, PAD, TokenVocabulary
 
@@ -43,8 +43,12 @@ def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
         If :func:`read_text` refuses the file, or if a line has not two columns, an empty one, one of over 10,000
         characters, or a carriage return that does not end it; the message has the number of the line.
     """
-    shown = repr(os.fspath(path))
-    text = decoded(path)
+    return pairs_in(bytes_of(path), repr(os.fspath(path)))
+
+
+def pairs_in(data: bytes, shown: str) -> list[Pair]:
+    """The pairs in ``data``, as :func:`read_pairs` gives them; ``shown`` is what errors call it."""
+    text = decoded(data, shown)
     if not text:
         raise DataError(f"{shown} is empty; expected on every line a source, a tab and a target")
     lines = text.removesuffix("\n").split("\n")

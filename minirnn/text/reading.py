@@ -33,14 +33,19 @@ def read_text(path: str | os.PathLike[str]) -> str:
         If the file is missing, not readable, a directory or a device, empty, binary (a NUL byte) or not UTF-8; the
         message has the byte offset of the first offence.
     """
-    text = decoded(path).replace("\r\n", "\n").replace("\r", "\n")
+    return text_in(bytes_of(path), repr(os.fspath(path)))
+
+
+def text_in(data: bytes, shown: str) -> str:
+    """The text in ``data``, as :func:`read_text` gives it; ``shown`` is what errors call it."""
+    text = decoded(data, shown).replace("\r\n", "\n").replace("\r", "\n")
     if not text:
-        raise DataError(f"{os.fspath(path)!r} is empty; expected a text file with at least one character")
+        raise DataError(f"{shown} is empty; expected a text with at least one character")
     return text
 
 
-def decoded(path: str | os.PathLike[str]) -> str:
-    """The characters of a file as they are, without the byte order mark; refuses what :func:`read_text` refuses."""
+def bytes_of(path: str | os.PathLike[str]) -> bytes:
+    """What stands in a file; refuses what is none, and would perhaps never end."""
     shown = repr(os.fspath(path))
     try:
         mode = os.stat(path).st_mode
@@ -55,10 +60,11 @@ def decoded(path: str | os.PathLike[str]) -> str:
     if not is_file:
         kind = "a directory" if stat.S_ISDIR(mode) else "a device or a socket"
         raise DataError(f"{shown} is {kind}; expected a text file")
-    return _decode(data, shown)
+    return data
 
 
-def _decode(data: bytes, shown: str) -> str:
+def decoded(data: bytes, shown: str) -> str:
+    """The characters of ``data`` as they are, without the byte order mark."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{shown} is UTF-16 (byte order mark at byte 0); save it as UTF-8")
     nul = data.find(b"\0")

@@ -1,6 +1,7 @@
 """Every mistake: its exit code, one line that explains it, and nothing written."""
 
 import os
+import socket
 import sys
 
 import pytest
@@ -112,6 +113,61 @@ def test_bad_text(cli, tmp_path, content, message):
     result = cli("train", path, "-o", tmp_path / "new", *LONG)
     assert result.code == 3 and message in result.message
     assert os.listdir(tmp_path) == before
+
+
+@pytest.fixture
+def stdin():
+    """Puts an open file in the place of standard input."""
+    former = os.dup(0)
+    yield lambda file: os.dup2(file, 0)
+    os.dup2(former, 0)
+    os.close(former)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals, sockets and devices are a matter of Unix")
+def test_standard_input_may_be_a_terminal_or_a_socket(cli, finished_run, stdin):
+    import pty
+
+    usual = cli("generate", finished_run, "--prompt", "the", "--length=5").out
+    keyboard, terminal = pty.openpty()
+    ours, theirs = socket.socketpair()
+    os.write(keyboard, b"the\n\x04")  # Ctrl-D
+    ours.sendall(b"the\n")
+    ours.close()
+    for end in (terminal, theirs.detach()):
+        stdin(end)
+        os.close(end)
+        assert cli("generate", finished_run, "-", "--length=5").out == usual
+    os.close(keyboard)
+
+
+@pytest.mark.parametrize(
+    "device, message", [("/dev/null", "is empty; expected"), ("/dev/zero", "is a device that may")]
+)
+def test_standard_input_with_nothing_in_it_or_without_an_end(cli, text, finished_run, tmp_path, stdin, device, message):
+    with open(device, "rb") as file:
+        stdin(file.fileno())
+    for words in (["train", "-", "-o", tmp_path / "new"], ["generate", finished_run, "--memorised", "--", "-"]):
+        result = cli(*words)
+        assert result.code == 3 and result.message.startswith(f"minirnn: standard input {message}")
+    assert os.listdir(tmp_path) == ["text.txt"]
+
+
+def test_standard_input_that_is_closed(cli, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert "standard input is closed" in cli("train-seq2seq", "-", "-o", tmp_path / "new").message
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="a directory in which nobody may create anything")
+def test_places_where_nothing_can_be_written(cli, text):
+    for words in (["train", text, "-o", "/proc/x"], ["demo", "--out", "/proc/x"]):
+        assert "/proc/x cannot be written to: /proc does not let itself be changed (No" in cli(*words).message
+    result = cli("gradcheck", "tanh", "--markdown", "/proc/x.md")
+    assert result.code == 1 and result.message.startswith("minirnn: /proc/x.md: cannot be written (No such file")
+
+
+def test_flags_before_two_dashes_take_nothing_behind_them(cli, finished_run):
+    assert "unrecognized arguments: --bogus" in cli("inspect", "--bogus", "--", finished_run).message
 
 
 def test_a_directory_is_no_text(cli, tmp_path):

@@ -399,7 +399,10 @@ def test_usage(cli, translator, finished_run, tmp_path, words, message):
 
 def test_an_empty_text_is_bad_data(cli, translator):
     result = cli("translate", translator, "hello", " ")
-    assert result.code == 3 and "texts[1] holds no token" in result.message
+    assert (
+        result.code == 3
+        and "TEXT 2 holds no token: there is nothing to translate in ' '; leave it out" in result.message
+    )
 
 
 @pytest.mark.parametrize(
