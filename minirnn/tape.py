@@ -199,6 +199,10 @@ class Tensor:
             raise TypeError(
                 "data must be an array, got a Tensor; use .detach() to share its memory, Tensor(t.data) to copy"
             )
+        if hasattr(data, "filled"):
+            raise TypeError(
+                "data must be numbers that all count, got a masked array; say what is masked: data.filled(0)"
+            )
         if holds_tensor(data):
             raise TypeError("data must be numbers, got a list of tensors; ops.stack(*tensors) keeps their history")
         if not isinstance(requires_grad, (bool, np.bool_)):
@@ -212,7 +216,8 @@ class Tensor:
         except (ValueError, TypeError) as error:
             raise TypeError(f"data must be numbers in a rectangular arrangement ({error})") from None
         if array.dtype.kind not in "biufc":
-            raise TypeError(f"data must be numbers, got dtype {array.dtype}")
+            of = f" of {type(data).__name__}" if array.dtype.kind == "O" else ""
+            raise TypeError(f"data must be numbers, got dtype {array.dtype}{of}")
         self._hold(array, requires_grad, name)
 
     def _hold(self, array: Array, requires_grad: bool = False, name: str | None = None) -> None:
@@ -241,11 +246,19 @@ class Tensor:
 
     @data.setter
     def data(self, value: Any) -> None:
-        xp = xp_of(self.array)
-        array = xp.array(value.array if isinstance(value, Tensor) else value, dtype=self.dtype, order="C")
+        array = self._like("data", value.array if isinstance(value, Tensor) else value)
         if array.shape != self.shape:
             raise ValueError(f"data must have shape {self.shape}, got {array.shape}")
         self.array, self.writes = array, [0]
+
+    def __getstate__(self) -> object:
+        """What is copied or pickled: a leaf."""
+        if self.node is not None:
+            raise TypeError(
+                f"a tensor that {self.node.name} made cannot be copied or pickled: its gradient would end in copies of "
+                "what it was made from; x.detach() leaves its history behind"
+            )
+        return super().__getstate__()
 
     def writable(self, value: Any = None) -> Array:
         """The array itself, for ``value`` to be written into; counts as a write.
@@ -412,7 +425,7 @@ class Tensor:
                 f"backward() without a cotangent needs a tensor of one element, this one has shape {self.shape}"
             )
         xp = xp_of(self.array)
-        seed = xp.ones(self.shape, self.dtype) if cotangent is None else self._seed(cotangent)
+        seed = xp.ones(self.shape, self.dtype) if cotangent is None else self._like("cotangent", cotangent)
         if seed.shape != self.shape:
             raise ValueError(f"cotangent must have shape {self.shape}, got {seed.shape}")
         leaves, gradients = zip(*pull_back([self], [seed], retain_graph).values(), strict=True)
@@ -427,15 +440,15 @@ class Tensor:
             else:
                 leaf.grad = xp.array(gradients[k], order="C")
 
-    def _seed(self, cotangent: Any) -> Array:
-        """A cotangent as a fresh array of this tensor's dtype."""
+    def _like(self, name: str, value: Any) -> Array:
+        """A value as a fresh array of this tensor's dtype."""
         xp = xp_of(self.array)
         try:
-            given = xp.array(cotangent)
+            given = xp.array(value, order="C")
         except (TypeError, ValueError) as error:
-            raise TypeError(f"cotangent must be numbers in a rectangular arrangement ({error})") from None
-        if given.dtype.kind not in ("biufc" if self.dtype.kind == "c" else "biuf"):
-            raise TypeError(f"cotangent must be numbers as the tensor's are, {self.dtype}, got dtype {given.dtype}")
+            raise TypeError(f"{name} must be numbers in a rectangular arrangement ({error})") from None
+        if given.dtype.kind not in {"c": "biufc", "f": "biuf"}.get(self.dtype.kind, "biu"):
+            raise TypeError(f"{name} must be numbers as the tensor's are, {self.dtype}, got dtype {given.dtype}")
         return given.astype(self.dtype, copy=False)
 
     def to_dot(self) -> str:

@@ -1,5 +1,8 @@
 """Changing what a graph was computed from: the gradient stays that of the numbers which forward saw."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -106,3 +109,17 @@ def test_writing_after_backward_is_what_training_does(backend):
             w -= 0.25 * w.grad
         w.grad = None
     assert np.array_equal(w.numpy(), NUMBERS / 4)
+
+
+WAYS = {"pickle": lambda x: pickle.loads(pickle.dumps(x)), "deepcopy": copy.deepcopy, "copy": copy.copy}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_leaf_is_copied_and_a_tensor_with_a_history_says_why_not(way):
+    x = Tensor([1.0, 2.0], requires_grad=True, name="x")
+    x.grad = np.array([3.0, 4.0])
+    twin = way(x)
+    assert (twin.numpy().tolist(), twin.grad.tolist(), twin.requires_grad, twin.name) == ([1, 2], [3, 4], True, "x")
+    assert way((2 * x).detach()).numpy().tolist() == [2.0, 4.0]
+    with pytest.raises(TypeError, match=r"that multiply made cannot be copied or pickled: .* x\.detach\(\) leaves"):
+        way(2 * x)

@@ -65,6 +65,29 @@ def test_replacing_the_data(backend):
     assert t.numpy().tolist() == [5.0, 6.0]
     with pytest.raises(ValueError, match=r"data must have shape \(2,\), got \(3,\)"):
         t.data = [1.0, 2.0, 3.0]
+    for value, message in (
+        ([1j, 2.0], "float32, got dtype complex128"),
+        ("ab", "dtype <U2"),
+        (None, "dtype object"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            t.data = value
+    counts = Tensor([1, 2])
+    with pytest.raises(TypeError, match="data must be numbers as the tensor's are, int64, got dtype float64"):
+        counts.data = [1.5, 2.5]
+    assert t.numpy().tolist() == [5.0, 6.0] and counts.numpy().tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (None, "got dtype object of NoneType"),
+        (np.ma.array([1.0, 2.0], mask=[False, True]), r"masked array; .*\.filled"),
+    ],
+)
+def test_what_is_no_data_is_named(data, message):
+    with pytest.raises(TypeError, match=message):
+        Tensor(data)
 
 
 # float32 stays float32, unless it meets float64
