@@ -8,6 +8,7 @@ and a closed terminal, after saving.
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import re
 import sys
@@ -54,13 +55,22 @@ UNKNOWN = re.compile(r"-[^\d.]")  # how a flag begins, and no number does
 
 
 class Parser(argparse.ArgumentParser):
-    """An ``ArgumentParser`` whose mistakes are one line, and an error like any other; options stand anywhere."""
+    """An ``ArgumentParser`` whose mistakes are one line, and an error like any other; options stand anywhere, whole."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings, allow_abbrev=False)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if args is None or self._subparsers:  # what has commands leaves all behind them to these
             return super().parse_known_args(args, namespace)
         words, given = self._sorted(args)
         found, rest = super().parse_known_args(words, namespace)
+        if rest:
+            rest = [word for word in args if word in rest]  # as they were typed
+            flags = {flag.lstrip("-"): flag for flag in self._option_string_actions}
+            near = difflib.get_close_matches(rest[0].partition("=")[0].lstrip("-"), flags, n=1)
+            hint = f"; did you mean {flags[near[0]]}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
         found.given = given
         return found, rest
 
@@ -156,7 +166,6 @@ def _parser() -> argparse.ArgumentParser:
         description="Recurrent networks with explicit backpropagation through time. Begin with: minirnn demo",
         epilog="Exit codes: 0 ok, 1 a check failed, 2 usage, 3 bad data, 4 bad checkpoint, 5 backend unavailable, "
         "130, 143 and 129 interrupted, after saving.",
-        allow_abbrev=False,
     )
     version = doctor.version_of("minirnn") or "(not installed)"
     parser.add_argument("--version", action="version", version=f"minirnn {version}")

@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("checkpoint", metavar="RUN", help="directory of a run (its best.npz), or a .npz file")
     prompt = parser.add_mutually_exclusive_group()
-    prompt.add_argument("stdin", nargs="?", choices=["-"], metavar="-", help="read the prompt from stdin")
+    prompt.add_argument("stdin", nargs="?", type=dash, metavar="-", help="read the prompt from stdin")
     prompt.add_argument("--prompt", metavar="TEXT", default="", help="what to continue")
     prompt.add_argument("--prompt-file", metavar="FILE", help="read it from a file, but for its last line end")
     parser.add_argument("--length", type=whole(0), default=500, metavar="N", help="characters to add (500)")
@@ -70,6 +70,13 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object per sample")
     parser.set_defaults(run=run, idle=IDLE)
+
+
+def dash(text: str) -> str:
+    """Reads the one word that may stand beside RUN."""
+    if text != "-":
+        raise argparse.ArgumentTypeError(f"a prompt is given as --prompt TEXT, or read from stdin for -, got {text!r}")
+    return text
 
 
 def run(options: argparse.Namespace, console: Console) -> int:

@@ -130,12 +130,15 @@ PAIRS = Table(
     (LENGTH, CLIPPING, ("pairs", "generated"), ("valid", "val_split"), ("generated", "val_split")),
 )
 
-IDLE = (  # of training, whatever is trained; a rehearsal may leave out more: it takes the command of the run as it is
+# Of training, whatever is trained. A rehearsal may leave out more: it takes the command of the run as it is.
+IDLE = (
     Idle(
         {"schedule_steps": ANY, "schedule_factor": ANY}, ("schedule", "constant"), "the learning rate does not change"
     ),
     Idle({"schedule_factor": ANY}, ("schedule", "warmup"), "it rises to --lr; give --schedule-steps to say how soon"),
     Idle({"workers": 1}, ("deterministic", True), "one thread computes, so that the bits are the same everywhere"),
+    Idle({"workers": "auto"}, ("backend", "cupy"), "threads share a batch on the CPU alone"),
+    Idle({"resume": ANY, "overwrite": ANY}, ("out", None), "it is about the run in a directory: -o DIR"),
     Idle(
         {"resume": ANY}, ("overfit", True), "new weights learn the batch; --config DIR/config.toml takes the settings"
     ),

@@ -193,6 +193,8 @@ class Pairs(Task):
             raise UsageError(f"--vocab-size must be at least 260 for byte pairs, got {settings['vocab_size']}")
         if settings["attention"] == "none" and settings["feed"] != "nothing":
             raise UsageError(f"--feed must be nothing without attention, got {settings['feed']}")
+        if settings["attention"] != "none" and settings["context"] != "last":
+            raise UsageError(f"--context must be last with attention, got {settings['context']}")
 
     def read(self, settings: Mapping[str, Any]) -> tuple[list, list | None]:
         valid = None if settings["valid"] is None else read_pairs_of(settings["valid"])

@@ -19,7 +19,15 @@ LONG = ["--seq-len", "50", "--batch-size", "16"]
     [
         ([], "no command given"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
-        (["train", "--bogus"], "unrecognized arguments: --bogus"),
+        (["train", "--bogus"], "unrecognized arguments: --bogus (see minirnn train --help)"),
+        (["train", "TEXT", "-o", "NEW", "--step", "3"], "unrecognized arguments: --step 3; did you mean --steps?"),
+        (["generate", "RUN", "--gree"], "unrecognized arguments: --gree; did you mean --greedy?"),
+        (["generate", "RUN", "hello"], "a prompt is given as --prompt TEXT, or read from stdin for -, got 'hello'"),
+        (["train", "TEXT", "--dry-run", "--resume"], "--resume has no effect without --out: it is about the run in a"),
+        (
+            ["train", "TEXT", "-o", "NEW", "--backend=cupy", "--workers=4"],
+            "--workers has no effect with --backend cupy",
+        ),
         (["train"], "name the text"),
         (["train", "TEXT"], "say where the run may keep its files"),
         (["train", "TEXT", "-o", "NEW", "--hidden", "-3"], "--hidden: must be an integer of at least 1, got '-3'"),

@@ -344,6 +344,7 @@ USAGE = [
         ["train-seq2seq", "PAIRS", "-o", "NEW", "--input-feeding", "--feed=context"],
         "give --input-feeding or --feed, not",
     ),
+    (["train-seq2seq", "PAIRS", "-o", "NEW", "--context=mean"], "--context must be last with attention, got mean"),
     (["train-seq2seq", "PAIRS", "-o", "NEW", "--teacher-forcing=2"], "--teacher-forcing: must be a share from 0 to 1"),
     (["train-seq2seq", "PAIRS", "-o", "NEW", "--teacher-forcing=a:b"], "--teacher-forcing: must be a share"),
     (["train-seq2seq", "PAIRS", "-o", "NEW", "--label-smoothing=1"], "--label-smoothing: must be a number of at"),
