@@ -47,6 +47,17 @@ class Module:
     _training: bool = True
     draws: int = 0  # random masks drawn so far while training: the position in the module's random stream
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuses what would leave a parameter untrained without a word."""
+        if isinstance(value, dict) and any(isinstance(part, (Module, Parameter)) for part in value.values()):
+            raise TypeError(f"{name} must not be a dict: its parameters would not be found; a list or attributes are")
+        if isinstance(vars(self).get(name), Parameter) and not isinstance(value, (Parameter, type(None))):
+            raise TypeError(
+                f"{name} is a parameter and must remain one, got {type(value).__name__}; {name}.data = ... changes its "
+                "numbers, Parameter(...) makes another"
+            )
+        super().__setattr__(name, value)
+
     def forward(self, *inputs: Any, **options: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward()")
 

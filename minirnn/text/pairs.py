@@ -106,6 +106,8 @@ class PairStream:
     ------
     DataError
         If a side of a pair has no token, or no pair is left.
+    TypeError
+        If a pair is not two texts.
     ValueError
         If a setting is not a positive integer, or the seed negative.
 
@@ -144,7 +146,10 @@ class PairStream:
         self.pairs: list[Pair] = []
         self._sources: list[np.ndarray] = []
         self._targets: list[np.ndarray] = []
-        for place, (source, target) in enumerate(pairs):
+        for place, pair in enumerate(pairs):
+            if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(side, str) for side in pair)):
+                raise TypeError(f"pairs[{place}] must be a source and a target, both of them a str, got {pair!r}")
+            source, target = pair
             xs, ys = source_vocabulary.encode(source), target_vocabulary.encode(target)
             if not (xs and ys):
                 raise DataError(f"pairs[{place}] has no token in its {'target' if xs else 'source'}")

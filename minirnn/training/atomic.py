@@ -57,6 +57,10 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | memoryview, *, 
                 _write_new(former, path.read_bytes())
             os.replace(former, previous_path(path))
         os.replace(new, path)
+    except OSError as error:  # whoever reads of it has named this path, and no other
+        error.filename = os.fspath(path)
+        del error.filename2  # that of a second file
+        raise
     finally:
         # Also on success: renaming one hard link of a file onto another of that file succeeds and does nothing.
         for temporary in (new, former):

@@ -193,6 +193,26 @@ def test_moving_fails_as_a_whole(monkeypatch):
     assert {p.backend for p in model.parameters()} == {"numpy"}
 
 
+def test_what_would_leave_a_parameter_untrained_is_refused():
+    class Holder(Module):
+        def __init__(self, **attributes):
+            for name, value in attributes.items():
+                setattr(self, name, value)
+
+    for part in (Linear(2, 2), Parameter([1.0])):
+        with pytest.raises(TypeError, match="layers must not be a dict: its parameters would not be found; a list"):
+            Holder(layers={"first": part})
+    assert Holder(counts={"a": 1}, layers=[Linear(2, 2)]).counts == {"a": 1}
+    layer = Linear(2, 2)
+    before = layer.weight
+    for value in (np.ones((2, 2)), Tensor([1.0])):
+        with pytest.raises(TypeError, match=f"weight is a parameter and must remain one, got {type(value).__name__}"):
+            layer.weight = value
+    assert layer.weight is before
+    layer.weight, layer.bias = Parameter(np.ones((2, 2)), "float32"), None
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+
+
 def test_forward_is_for_subclasses():
     with pytest.raises(NotImplementedError, match="Module has no forward"):
         Module()(1)

@@ -182,6 +182,13 @@ def test_batches_are_fresh_arrays():
     assert all(np.array_equal(a, b) for a, b in zip(stream.batch(0, 0), before, strict=True))
 
 
+@pytest.mark.parametrize("pair", ["ab", ("a", "b", "c"), ("a",), ("a", None), 3])
+def test_what_is_no_pair_is_named_with_its_place(pair):
+    with pytest.raises(TypeError, match=r"pairs\[1\] must be a source and a target, both of them a str, got") as caught:
+        stream_of([("a", "b"), pair])
+    assert repr(pair) in str(caught.value)
+
+
 def test_what_is_counted_is_all_but_padding():
     stream = stream_of([("ab", "c"), ("a", "bcd")])
     assert stream.counted(stream.batch(0, 0)[1]) == 2 + 4  # with EOS, which a model must learn too

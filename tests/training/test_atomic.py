@@ -178,7 +178,7 @@ def test_a_limit_of_the_system_itself(tmp_path):
             write_atomically(path, NEW)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert caught.value.errno == errno.EFBIG
+    assert caught.value.errno == errno.EFBIG and str(caught.value).endswith(f": {str(path)!r}")
     assert path.read_bytes() == OLD
     assert names(tmp_path) == ["last.npz"]
 
