@@ -71,6 +71,7 @@ class Cotangent:
 class Cell:
     """The backward pass of a cell, line by line."""
 
+    name: str
     lines: dict[str, str]  # gate -> how its part of the gradient of the pre-activations is made
     cotangents: tuple[Cotangent, ...]
     fed_by_h: str  # the gates whose pre-activation holds W_hh h_prev as it is
@@ -83,9 +84,13 @@ class Cell:
 ASKED = "dh = all that is asked of h_t"
 CELLS = {
     "rnn": Cell(
-        {"a": "dh * (1 - h_t**2)"}, (Cotangent("da", "a", "a", f"da = dh * (1 - h_t**2), {ASKED}", "W_hh.T da"),), "a"
+        "a plain RNN",
+        {"a": "dh * (1 - h_t**2)"},
+        (Cotangent("da", "a", "a", f"da = dh * (1 - h_t**2), {ASKED}", "W_hh.T da"),),
+        "a",
     ),
     "lstm": Cell(
+        "an LSTM",
         {
             "i": "dc * g * i (1 - i)",
             "f": "dc * c_prev * f (1 - f)",
@@ -99,6 +104,7 @@ CELLS = {
         "ifgo",
     ),
     "gru": Cell(
+        "a GRU",
         {
             "r": "da_n * s_n * r (1 - r)",
             "z": "dh * (h_prev - n) * z (1 - z)",
@@ -124,6 +130,11 @@ AXES = (
         r"peepholes": "gates inputs",
     },
 )
+AXES_OF_ANY: tuple[dict[str, str], ...] = (
+    {},
+    {r"(.+_)?xs": "time rows columns"},
+    {r".+_(0|prev)": "rows columns"},
+)  # of cells that nobody knows
 
 
 @dataclass(frozen=True)
@@ -194,7 +205,7 @@ def grid_of(name: str, found: np.ndarray, right: np.ndarray, cell: str | None, t
     """The gradient of an argument on its grid: what lies where is told from its name."""
     fitting = (
         (order, axes.split())
-        for order, table in enumerate(AXES if cell else ())
+        for order, table in enumerate(AXES if cell else AXES_OF_ANY)
         for form, axes in table.items()
         if re.fullmatch(form, last_part(name)) and len(axes.split()) == right.ndim
     )

@@ -178,12 +178,30 @@ def began_here(s: Suspect) -> Finding | None:
         gates = [s.cell.gates[k] for k in s.gates]
         lines = ", ".join(f"da_{gate} = {s.cell.lines[gate]}" for gate in gates)
         only = "" if len(gates) == len(s.cell.gates) else ", and no other gate"
-        return Finding("gate", f"{since}{s.what} is wrong{only}: look at {lines}", 0.6)
+        return Finding(
+            "gate",
+            f"{since}{s.what} is wrong{only}: look at {lines}, the line{'s' * (len(gates) > 1)} of {s.cell.name}",
+            0.6,
+        )
     tell = f", to tell by {named('gate', cotangent.factor_of)}" if len(s.cell.gates) > 1 else ""
     if s.later and cotangent.back:
         text = f"{since}{s.what} is wrong{tell}: look at what step {s.step + 1} hands back, {cotangent.back}"
-        return Finding("recurrent path", text, 0.65)
-    return Finding("cotangent", f"{since}{s.what} is wrong{tell}: look at {cotangent.line}", 0.65)
+        return Finding("recurrent path", f"{text} in {s.cell.name}", 0.65)
+    text = f"{since}{s.what} is wrong{tell}: look at {cotangent.line}, the line of {s.cell.name}"
+    return Finding("cotangent", text, 0.65)
+
+
+def began_at_a_step(s: Suspect) -> Finding | None:
+    """The same for a cell of which nobody knows the lines: the step, and its rows."""
+    if s.cell is not None or not s.grid.timed:
+        return None
+    wrong = np.flatnonzero(s.wrong.any(axis=(0, 2))).tolist()
+    rows = "" if len(wrong) == s.wrong.shape[1] else f" in {named('row', wrong)} of {s.wrong.shape[1]}, and no other"
+    begins = f"{s.what} is wrong{rows}"
+    if not s.later:
+        return Finding("step", f"{begins}, at the last step already: check the step rule by itself", 0.6)
+    text = f"all is right down to step {s.step + 1}; then {begins}: look at what a step hands back to the one before"
+    return Finding("recurrent path", text, 0.6)
 
 
 def different(s: Suspect) -> Finding | None:
@@ -207,5 +225,6 @@ HYPOTHESES = (
     few_entries,
     forward_pass,
     began_here,
+    began_at_a_step,
     different,
 )

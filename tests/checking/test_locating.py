@@ -109,8 +109,34 @@ def test_the_path_back_is_suspected_where_only_the_last_step_is_right():
     assert (guess.place.steps, guess.pattern) == ((0, 1, 2), "recurrent path")
     assert guess.text == (
         "all is right down to step 3; then dh at step 2 is wrong, to tell by gates z n: "
-        "look at what step 3 hands back, dh * z + W_hh.T ds"
+        "look at what step 3 hands back, dh * z + W_hh.T ds in a GRU"
     )
+
+
+OWN = {  # what is spoiled of the gradients of a cell that nobody knows, and what is said of it
+    "path back": (
+        slice(None, T - 1),
+        "all is right down to step 3; then the gradient of a_xs at step 2 is wrong: "
+        "look at what a step hands back to the one before",
+    ),
+    "some rows": (
+        (slice(None), slice(2, 4)),
+        "the gradient of a_xs at step 3 is wrong in rows 2 and 3 of 10, and no other, at the last step already: "
+        "check the step rule by itself",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OWN)
+def test_of_a_cell_that_nobody_knows_the_step_is_named_and_its_rows(what):
+    where, words = OWN[what]
+    random = np.random.default_rng(0)
+    shapes = {"a_xs": (T, 2 * H, B), "h_0": (H, B), "U_f": (H, H), "U_n": (H, H)}
+    right = {name: random.normal(size=shape) for name, shape in shapes.items()}
+    found = spoiled(right, "a_xs", where, lambda x: x + random.normal(size=x.shape))
+    found["U_f"] = found["U_f"] + random.normal(size=(H, H))
+    guess = top(found, right)
+    assert guess.text == words and guess.place.argument == "a_xs"
 
 
 def test_gates_that_are_wrong_by_different_factors_share_no_wrong_cotangent():
