@@ -12,7 +12,7 @@ import numpy as np
 from minirnn.arrays import to_numpy, use_backend
 from minirnn.cli.building import load_reader, read_pairs_of, read_source
 from minirnn.cli.console import Console, bits, table
-from minirnn.cli.settings import BACKENDS, UsageError, one_of
+from minirnn.cli.settings import BACKENDS, UsageError, one_of, place
 from minirnn.cli.translate import add_search_options, check_attends, search_settings
 from minirnn.decoding import translate
 from minirnn.models import Seq2Seq
@@ -36,7 +36,9 @@ def add_parser(commands: Any) -> None:
         description="The mean loss of a model on data: per character of a text, or per token of pairs; in nats, in "
         "bits, and as perplexity. Pairs are translated, too: how many exactly right, and BLEU.",
     )
-    parser.add_argument("checkpoint", metavar="RUN", help="directory of a run (its best.npz), or a .npz file")
+    parser.add_argument(
+        "checkpoint", type=place, metavar="RUN", help="directory of a run (its best.npz), or a .npz file"
+    )
     parser.add_argument(
         "data", nargs="?", metavar="DATA",
         help="a text file; for a model that translates a TSV file, source and target on each line; or - for stdin",

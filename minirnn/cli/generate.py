@@ -11,7 +11,7 @@ from minirnn.arrays import use_backend
 from minirnn.cli.building import read_source
 from minirnn.cli.console import Console, for_stdout
 from minirnn.cli.idle import ANY, Idle
-from minirnn.cli.settings import BACKENDS, UsageError, one_of, real, whole
+from minirnn.cli.settings import BACKENDS, UsageError, one_of, place, real, whole
 from minirnn.cli.tables import CHARACTERS
 from minirnn.decoding import generate, longest_training_substring, novel_ngram_share, stream_characters
 from minirnn.models import CharLM
@@ -35,11 +35,15 @@ def add_parser(commands: Any) -> None:
         help="let a trained model write",
         description="Lets a trained model continue a prompt. The text goes to stdout, the rest to stderr.",
     )
-    parser.add_argument("checkpoint", metavar="RUN", help="directory of a run (its best.npz), or a .npz file")
+    parser.add_argument(
+        "checkpoint", type=place, metavar="RUN", help="directory of a run (its best.npz), or a .npz file"
+    )
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument("stdin", nargs="?", type=dash, metavar="-", help="read the prompt from stdin")
     prompt.add_argument("--prompt", metavar="TEXT", default="", help="what to continue")
-    prompt.add_argument("--prompt-file", metavar="FILE", help="read it from a file, but for its last line end")
+    prompt.add_argument(
+        "--prompt-file", type=place, metavar="FILE", help="read it from a file, but for its last line end"
+    )
     parser.add_argument("--length", type=whole(0), default=500, metavar="N", help="characters to add (500)")
     parser.add_argument(
         "--temperature", type=real(0), default=0.8, metavar="X",
@@ -61,7 +65,7 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--stream", action="store_true", help="print each character as soon as it is chosen")
     parser.add_argument(
-        "--memorised", nargs="?", const="", metavar="FILE",
+        "--memorised", nargs="?", const=True, type=place, metavar="FILE",
         help="tell on stderr how much was copied from the training text (by default where config.toml says it is)",
     )  # fmt: skip
     parser.add_argument(
@@ -130,7 +134,7 @@ def read_prompt(options: argparse.Namespace) -> str:
 
 def read_corpus(options: argparse.Namespace) -> str:
     """The text that the model was trained on."""
-    if options.memorised:
+    if options.memorised is not True:  # a file was named
         return read_source(options.memorised)
     run_directory = Path(options.checkpoint)
     config = (run_directory if run_directory.is_dir() else run_directory.parent) / "config.toml"

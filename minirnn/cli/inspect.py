@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.cli.console import Console, bits, table
+from minirnn.cli.settings import place
 from minirnn.models import CharLM, Seq2Seq
 from minirnn.text import PairStream, TextStream, TokenVocabulary
 from minirnn.text.showing import visible
@@ -27,7 +28,9 @@ def add_parser(commands: Any) -> None:
         description="Shows what stands in a checkpoint, after checking its seal; of a run its best model, and where "
         "the run stands.",
     )
-    parser.add_argument("checkpoint", metavar="RUN", help="directory of a run (its best.npz), or a .npz file")
+    parser.add_argument(
+        "checkpoint", type=place, metavar="RUN", help="directory of a run (its best.npz), or a .npz file"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=run)
 

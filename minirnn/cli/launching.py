@@ -17,7 +17,7 @@ from minirnn.cli.building import check_directory
 from minirnn.cli.console import Console, table
 from minirnn.cli.idle import refuse_idle
 from minirnn.cli.running import command, complain_if_not_saved, run, summary_table
-from minirnn.cli.settings import UsageError
+from minirnn.cli.settings import UsageError, place
 from minirnn.cli.tables import IDLE
 from minirnn.cli.tasks import Task
 from minirnn.training import CheckpointError
@@ -47,7 +47,7 @@ def add_training_parser(commands: Any, task: Task, help: str, purpose: str, epil
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-o", "--out", metavar="DIR", help="directory of the run")
-    parser.add_argument("--config", metavar="FILE", help="settings from a TOML file; flags win over it")
+    parser.add_argument("--config", type=place, metavar="FILE", help="settings from a TOML file; flags win over it")
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--resume", action="store_true", help="go on with the run in DIR; start it if there is none yet")
     way.add_argument("--overwrite", action="store_true", help="delete the run in DIR, and start anew")

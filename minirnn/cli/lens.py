@@ -16,7 +16,7 @@ from minirnn.cli.building import load_reader, read_source, write_file
 from minirnn.cli.console import Console, to_json
 from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.pages import page
-from minirnn.cli.settings import UsageError, file_of, one_of, real, whole
+from minirnn.cli.settings import UsageError, file_of, one_of, place, real, whole
 from minirnn.lens import Recording
 from minirnn.models.char_lm import CELLS, CharLM
 from minirnn.text import DataError
@@ -75,7 +75,9 @@ def add_parser(commands: Any) -> None:
 def _add_options(parser: argparse.ArgumentParser, name: str, own: Instrument) -> None:
     parser.description = f"Shows {own.question}."
     model = parser.add_argument_group("a trained model")
-    model.add_argument("checkpoint", nargs="?", metavar="RUN", help="directory of a run (its best.npz), or a .npz file")
+    model.add_argument(
+        "checkpoint", nargs="?", type=place, metavar="RUN", help="directory of a run (its best.npz), or a .npz file"
+    )
     model.add_argument("--text", metavar="F", help="what it reads, from its beginning: a text file, or - for stdin")
     model.add_argument(
         "--unknown", type=one_of(*POLICIES), metavar="{error,skip,replace}",

@@ -86,6 +86,13 @@ def some_text(value: Any) -> str:
     return value
 
 
+def place(text: str) -> str:
+    """Reads the name of a file or directory; an empty one, as of a variable that is not set, would be the current."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name a file or a directory, got an empty name")
+    return text
+
+
 def file_of(kinds: Sequence[str]) -> Callable[[str], Path]:
     """Reads the name of a file that can be written and ends in one of ``kinds``."""
 

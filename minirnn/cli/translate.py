@@ -13,7 +13,7 @@ from minirnn.cli.building import load_reader, read_source, write_file
 from minirnn.cli.console import Console, is_terminal
 from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.lens import PICTURES, picture
-from minirnn.cli.settings import BACKENDS, UsageError, file_of, one_of, real, whole
+from minirnn.cli.settings import BACKENDS, UsageError, file_of, one_of, place, real, whole
 from minirnn.decoding import Translation, translate
 from minirnn.models import Seq2Seq
 from minirnn.text import DataError
@@ -30,7 +30,9 @@ def add_parser(commands: Any) -> None:
         description="Translates texts, or the lines of stdin: one line out for each line in, and an empty one for an "
         "empty one. The rest goes to stderr.",
     )
-    parser.add_argument("checkpoint", metavar="RUN", help="directory of a run (its best.npz), or a .npz file")
+    parser.add_argument(
+        "checkpoint", type=place, metavar="RUN", help="directory of a run (its best.npz), or a .npz file"
+    )
     parser.add_argument("text", nargs="*", metavar="TEXT", help="what to translate; without any, the lines of stdin")
     add_search_options(parser)
     parser.add_argument("--n-best", type=whole(1), default=1, metavar="N", help="lines for each text (1)")

@@ -103,7 +103,7 @@ def checkpoint_file(path: PathLike) -> Path:
     best, last = path / "best.npz", path / "last.npz"
     if not path.is_dir() or path.name in (best.name, last.name):
         return path
-    return best if best.exists() else last
+    return best if os.path.exists(best) else last  # not Path.exists: it raises where it may not look
 
 
 def read_run(path: PathLike, kind: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

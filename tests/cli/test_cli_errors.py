@@ -54,6 +54,12 @@ LONG = ["--seq-len", "50", "--batch-size", "16"]
         (["generate", "RUN", "--num", "0"], "--num: must be an integer of at least 1"),
         (["generate", "RUN", "--prompt", "a", "--prompt-file", "TEXT"], "not allowed with argument --prompt"),
         (["train", "TEXT", "-o", ""], "-o must name a directory, got an empty name"),
+        (["generate", ""], "RUN: must name a file or a directory, got an empty name"),
+        (
+            ["train", "TEXT", "-o", "NEW", "--config", ""],
+            "--config: must name a file or a directory, got an empty name",
+        ),
+        (["generate", "RUN", "--memorised="], "--memorised: must name a file or a directory, got an empty name"),
         (["demo", "--quick", "--out", ""], "--out must name a directory, got an empty name"),
         (["train", "TEXT", "-o", "NEW", "--layers", "1000000"], "--layers: must be at most 1,000, got '1000000'"),
         (["train", "TEXT", "-o", "NEW", "--hidden", "9" * 30], "--hidden: must be at most 1,000,000, got"),
@@ -214,6 +220,15 @@ def test_bad_checkpoints(cli, finished_run, text, tmp_path, how, verb):
         assert str(run / "last.npz") in result.message
     assert result.code == 4
     assert os.listdir(run) == ["last.npz"]
+
+
+def test_a_run_that_may_not_be_looked_into(cli, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir(mode=0)
+    if os.access(run, os.X_OK):
+        pytest.skip("root may look into everything")
+    result = cli("generate", run)
+    assert result.code == 4 and "last.npz: cannot be read (Permission denied); check its name" in result.message
 
 
 def test_no_checkpoint_at_all(cli, tmp_path):
