@@ -60,6 +60,8 @@ def refuse_call(rule: Callable, inputs: Sequence[Any], static: Mapping[str, Any]
     if extra and not at_will and len(extra) <= len(others):
         named = [f"{name}={_shown(x)}" for name, x in zip(others, extra, strict=False)]
         raise TypeError(f"{how}: {rule.__name__}({', '.join([*arrays, *named])})")
+    if at_will and others and inputs and isinstance(inputs[-1], int):  # a number among arrays, where something failed
+        raise TypeError(f"{how}: {rule.__name__}({', '.join([*arrays, *at_will])}, {others[0]}={inputs[-1]})")
     misnamed = [name for name in static if name in arrays]
     try:
         signature.bind(*inputs, **static)

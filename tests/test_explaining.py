@@ -33,6 +33,7 @@ X = np.ones((2, 3))
         (lambda: ops.sum(X, dim=0), "and axis, keepdims by name, got 1 by position and dim by name"),
         (lambda: ops.sum(x=Tensor(X)), "and axis, keepdims by name, got x by name"),
         (lambda: ops.stack(X, dim=0), "stack takes *xs by position and axis by name, got 1 by position and dim"),
+        (lambda: ops.concat(X, X, 1), "concat takes *xs by position and axis by name: concat(*xs, axis=1)"),
         (lambda: Tensor(X).sum(dim=0), "Tensor.sum() got an unexpected keyword argument 'dim'"),
         (lambda: ops.concat([X, X]), "concat takes arrays one by one, got a list: concat(*xs, axis=0) in place of"),
         (lambda: ops.stack((Tensor(X), Tensor(X)), 1), "stack takes arrays one by one, got a tuple: stack(*xs"),

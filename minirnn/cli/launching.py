@@ -53,8 +53,9 @@ def add_training_parser(commands: Any, task: Task, help: str, purpose: str, epil
     way.add_argument("--overwrite", action="store_true", help="delete the run in DIR, and start anew")
     rehearsals = parser.add_mutually_exclusive_group()
     rehearsals.add_argument(
-        "--overfit", action="store_true", help="only train on one batch again and again, and see whether it is learned"
-    )
+        "--overfit", action="store_true",
+        help="only train on one batch, without anything random, and see whether it is learned in --steps (1000)",
+    )  # fmt: skip
     rehearsals.add_argument(
         "--dry-run", action="store_true", help="only check everything and estimate the time; write nothing"
     )
