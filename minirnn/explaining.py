@@ -87,6 +87,8 @@ def refuse_list(rule: Callable, inputs: Sequence[Any]) -> None:
     first = inputs[0] if inputs else None
     if isinstance(first, (list, tuple)) and (len(inputs) == 1 or any(hasattr(x, "shape") for x in first)):
         several, *static = inspect.signature(rule).parameters.values()
+        if several.kind is not inspect.Parameter.VAR_POSITIONAL:
+            return
         named = "".join(f", {p}" for p in static if p.kind is p.KEYWORD_ONLY and p.name != "wanted")
         name, kind = rule.__name__, type(first).__name__
         raise TypeError(

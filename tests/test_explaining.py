@@ -50,6 +50,14 @@ def test_functions_of_numpy_that_raise_in_python_are_no_explanation():
         ops.split(np.ones(3), sections=2)
 
 
+def test_a_list_is_an_array_where_others_may_follow():
+    @differentiable
+    def first(x, *others):
+        return x * 1.0, lambda dy: (dy, *(None for _ in others))
+
+    assert first([1.0, 2.0]).numpy().tolist() == [1.0, 2.0]
+
+
 @pytest.mark.parametrize("kind", [ValueError, TypeError, IndexError])
 def test_a_raise_is_an_explanation(kind):
     error = kind("x must be odd")

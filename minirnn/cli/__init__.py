@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
         words, given = self._sorted(args)
         found, rest = super().parse_known_args(words, namespace)
         if rest:
-            rest = [word for word in args if word in rest]  # as they were typed
+            rest = [word for word in rest if UNKNOWN.match(word)] or rest  # a flag rather than its value
             flags = {flag.lstrip("-"): flag for flag in self._option_string_actions}
             near = difflib.get_close_matches(rest[0].partition("=")[0].lstrip("-"), flags, n=1)
             hint = f"; did you mean {flags[near[0]]}?" if near else ""
@@ -75,11 +75,10 @@ class Parser(argparse.ArgumentParser):
         return found, rest
 
     def _sorted(self, words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-        """The same words with all positional arguments side by side: argparse gives up at a second group of them.
+        """Words in an order that argparse takes, and the options among them: by name the words they were given with.
 
-        What stands behind ``--`` is positional, and nothing before it may be: a flag there would take it for its value.
-
-        And the options among them, by name: the words they were given with. Two words for one thing are refused.
+        It gives up at a second group of positional arguments. So all of them come first, or, if there is a ``--``, all
+        behind it: a flag before it would take one for its value.
         """
         options: list[str] = []
         others: list[str] = []

@@ -20,7 +20,7 @@ LONG = ["--seq-len", "50", "--batch-size", "16"]
         ([], "no command given"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
         (["train", "--bogus"], "unrecognized arguments: --bogus (see minirnn train --help)"),
-        (["train", "TEXT", "-o", "NEW", "--step", "3"], "unrecognized arguments: --step 3; did you mean --steps?"),
+        (["train", "TEXT", "-o", "NEW", "--step", "3"], "unrecognized arguments: --step; did you mean --steps?"),
         (["generate", "RUN", "--gree"], "unrecognized arguments: --gree; did you mean --greedy?"),
         (["generate", "RUN", "hello"], "a prompt is given as --prompt TEXT, or read from stdin for -, got 'hello'"),
         (["train", "TEXT", "--dry-run", "--resume"], "--resume has no effect without --out: it is about the run in a"),
