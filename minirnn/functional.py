@@ -7,9 +7,12 @@ from typing import Any
 
 from minirnn.arrays import Array, asarray, home_of
 from minirnn.checking import GradcheckReport, check_rule
+from minirnn.checking.contract import name_of
 from minirnn.checking.hessian import hessian_product
 from minirnn.explaining import argument_names
 from minirnn.nn import Module
+from minirnn.rules.combinators.form import combinators_of
+from minirnn.rules.combinators.windows import CUTS
 from minirnn.tape import Tensor, rule_of
 
 
@@ -57,7 +60,8 @@ def gradcheck(
     GradcheckReport
         Its ``verdict`` is "correct", "wrong", "kink" (there is no derivative at this point), "too noisy" (no difference
         of values this rough can be trusted) or "nondeterministic" (called again, ``fn`` answers otherwise). Printed, a
-        table: error, method, Taylor slope and worst entry of every argument.
+        table: error, method, Taylor slope and worst entry of every argument. What `truncate` or `clip_through_time` has
+        made is "wrong" with a hint: its gradient is not that of its output, on purpose.
 
     Raises
     ------
@@ -89,7 +93,9 @@ def gradcheck(
         "raises": raises,
     }
     rule, arrays, own_names = _as_rule(fn, inputs)
-    return check_rule(rule, arrays, names=names or own_names, caller="gradcheck", **options)
+    cuts = [f"{name} {how}" for name, how in CUTS.items() if name in combinators_of(rule)]
+    hint = f"on purpose: {', and '.join(cuts)}; check the rule without it" if cuts else ""
+    return check_rule(rule, arrays, names=names or own_names, caller="gradcheck", hint=hint, **options)
 
 
 def hvp(fn: Callable, inputs: Sequence[Any], vectors: Sequence[Any], *, check: bool = True) -> tuple[Array | None, ...]:
@@ -173,12 +179,22 @@ def _rule_behind(fn: Callable, inputs: Sequence[Any], arrays: Sequence[Array]) -
     """``fn`` itself if it is a rule, the rule behind it if it was lifted, else the tape's rule of it."""
     if hasattr(fn, "rule"):
         return fn.rule
+    if combinators_of(fn):
+        return fn
+    of_tensors = rule_of(fn)
     if any(isinstance(x, Tensor) for x in inputs):
-        return rule_of(fn)
+        return of_tensors
     try:
         answer = fn(*arrays)
-    except Exception:  # it may need tensors; if it fails with them too, both errors are shown
-        rule_of(fn)(*arrays)
-        return rule_of(fn)
-    is_rule = isinstance(answer, tuple) and len(answer) == 2 and callable(answer[1])
-    return fn if is_rule else rule_of(fn)
+    except Exception as error:  # it may need tensors
+        with_arrays = f"raised {type(error).__name__}: {error}"
+    else:
+        if isinstance(answer, tuple) and len(answer) == 2 and callable(answer[1]):
+            return fn
+        with_arrays = f"returned {type(answer).__name__}, and a rule returns a tuple (output, pullback)"
+    try:
+        of_tensors(*arrays)
+    except Exception as error:
+        error.add_note(f"that was with tensors; with arrays {name_of(fn)} {with_arrays}")
+        raise
+    return of_tensors

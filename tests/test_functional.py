@@ -7,6 +7,7 @@ import pytest
 
 from minirnn import CharLM, GradcheckError, Tensor, Vocabulary, differentiable, gradcheck, hvp, nn, ops, rules
 from minirnn.arrays import asarray, xp_of
+from minirnn.rules.combinators import clip_through_time, truncate, truncate_randomly
 
 random = np.random.default_rng(5)
 X, Y = random.normal(size=(3, 4)), random.normal(size=(3, 4))
@@ -42,6 +43,19 @@ WRONG = {
     "one entry": cube_but(one_entry_off),
 }
 every_wrong = pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+
+
+ON_PURPOSE = {
+    "truncate": (
+        lambda rule: truncate(rule, window=2),
+        "truncate ends the gradient where it has flowed back far enough",
+    ),
+    "both": (
+        lambda rule: truncate_randomly(clip_through_time(rule, max_norm=0.01), window=2, probability=0.5),
+        "truncate_randomly cuts the gradient at random, or lets it grow, and "
+        "clip_through_time shortens the gradient on its way back",
+    ),
+}
 
 
 class Cell(nn.Module):
@@ -207,6 +221,20 @@ def test_a_wrong_op_inside_a_module_is_rejected_naming_what_it_spoils(backend, w
     assert verdicts["recurrent.weight"] and verdicts["recurrent.bias"] and verdicts["h"]  # what does not
 
 
+@pytest.mark.parametrize("combine", ON_PURPOSE)
+@pytest.mark.parametrize("inside", ["a layer", "a rule"])
+def test_a_gradient_that_is_another_on_purpose_is_told_from_a_mistake(inside, combine):
+    make, words = ON_PURPOSE[combine]
+    if inside == "a layer":
+        fn, inputs = nn.LSTM(3, 4, dtype="float64", through_time=make), (XS,)
+    else:
+        fn, inputs = make(rules.lstm), LSTM_ARGUMENTS
+    with pytest.raises(GradcheckError) as caught:
+        gradcheck(fn, inputs)
+    assert str(caught.value).splitlines()[1] == f"on purpose: {words}; check the rule without it"
+    assert caught.value.report.guesses == ()
+
+
 def test_a_gradient_that_is_cut_off_is_rejected():
     with pytest.raises(GradcheckError, match="analytic 0"):
         gradcheck(lambda x: (x * 1).detach() * 2 + 0 * x, (X,))
@@ -246,9 +274,17 @@ def test_the_functions_own_error_is_shown():
             gradcheck(fn, (X,))
     with pytest.raises(ArithmeticError, match="with tensors") as caught:
         gradcheck(explode_on_tensors, (X,))
-    assert "with arrays" in str(caught.value.__context__)  # the traceback shows both
+    (note,) = caught.value.__notes__
+    assert note.startswith("that was with tensors; with arrays explode_on_tensors raised ArithmeticError: ")
     with pytest.raises(ArithmeticError, match="with tensors"):
         gradcheck(explode_on_tensors, (Tensor(X),))
+
+
+def test_a_rule_without_a_pullback_is_told_what_one_returns():
+    with pytest.raises(TypeError, match="applies a function of NumPy") as caught:
+        gradcheck(lambda x: np.tanh(x), (X,))
+    (note,) = caught.value.__notes__
+    assert note.endswith("with arrays <lambda> returned ndarray, and a rule returns a tuple (output, pullback)")
 
 
 def test_a_function_that_returns_no_tensor_is_told_so():

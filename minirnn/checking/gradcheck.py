@@ -32,6 +32,7 @@ def check_rule(
     sweep: bool = False,
     raises: bool = True,
     caller: str = "check_rule",
+    hint: str = "",
 ) -> GradcheckReport:
     """Compare the pullback of ``rule`` with numeric derivatives, argument by argument, and raise if they disagree.
 
@@ -68,6 +69,9 @@ def check_rule(
         Whether another verdict than "correct" raises; else the report is returned whatever it says.
     caller : str
         The function that the report names when it says how to repeat the check.
+    hint : str
+        What is known of a gradient that is another than the output's on purpose. If it is wrong, the report says this
+        instead of guessing.
 
     Returns
     -------
@@ -148,8 +152,11 @@ def check_rule(
             for name, x, g, comparison in zip(names, inputs, gradients, compared, strict=True)
         )
         verdict = gravest([argument.verdict for argument in arguments])
-        guesses = _guesses([c for c in compared if c], COMPLETED * max_entries) if verdict == "wrong" else ()
-        report = replace(report, arguments=arguments, verdict=verdict, guesses=guesses)
+        report = replace(report, arguments=arguments, verdict=verdict)
+        if verdict == "wrong" and hint:
+            report = replace(report, hint=hint)
+        elif verdict == "wrong":
+            report = replace(report, guesses=_guesses([c for c in compared if c], COMPLETED * max_entries))
     if raises and not report.ok:
         raise GradcheckError(report.describe_failure(), report)
     return report

@@ -103,8 +103,10 @@ class GradcheckReport:
         difference of them), or "nondeterministic" (called again, the function answers otherwise).
     reason : str
         What a rule did that ended the check before anything was compared; empty if nothing did.
+    hint : str
+        Of a gradient that is another than that of the output on purpose (truncated, clipped on its way): what made it.
     guesses : tuple of Guess
-        Of a wrong gradient: where it goes wrong and what may be the cause, most likely first.
+        Of any other wrong gradient: where it goes wrong and what may be the cause, most likely first.
     """
 
     rule: str
@@ -113,6 +115,7 @@ class GradcheckReport:
     arguments: tuple[ArgumentReport, ...] = ()
     verdict: str = "correct"
     reason: str = ""
+    hint: str = ""
     guesses: tuple[Guess, ...] = ()
 
     @property
@@ -130,14 +133,14 @@ class GradcheckReport:
         return _plain({**asdict(self), "ok": self.ok, "max_error": self.max_error})
 
     def describe_failure(self) -> str:
-        """The message of a failed check: the worst argument first, then the others that are wrong, then the table."""
+        """The message of a failed check: what may be the cause, the worst argument, the others, then the table."""
         if self.reason:
             return f"{self.reason}\nverdict: {self.verdict}\nreproduce: {self.call}"
         bad = sorted((argument for argument in self.arguments if not argument.ok), key=lambda a: -a.max_error)
         details = [argument.describe() for argument in bad]
         guesses = [f"guess: {guess.text} ({guess.place})" for guess in self.guesses]
-        first = f"the gradient check of {self.rule} failed, verdict: {self.verdict}"
-        return "\n".join([first, *details, *guesses, f"reproduce: {self.call}", "", str(self)])
+        first = [f"the gradient check of {self.rule} failed, verdict: {self.verdict}", *filter(None, [self.hint])]
+        return "\n".join([*first, *guesses, *details, f"reproduce: {self.call}", "", str(self)])
 
     def __str__(self) -> str:
         if self.reason:

@@ -6,12 +6,14 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
 
 from minirnn.arrays import Array, asarray, float_dtype, not_negative
 from minirnn.nn.inputs import booleans, numbers
+from minirnn.rules.combinators.form import combinators_of
 from minirnn.tape import Tensor, rule_of
 
 # By id the modules that are in evaluation mode here, whatever their own mode is; each id stays taken while it is a key.
@@ -209,7 +211,9 @@ class Module:
         function.__name__ = type(self).__name__
         arrays = [p.array for p in parameters.values()]
         arrays += [x.array if isinstance(x, Tensor) else x for _, x in floating]
-        return rule_of(function), tuple(arrays), [*parameters, *(name for name, _ in floating)]
+        rule: Any = rule_of(function)
+        rule.combinators = tuple(chain(*(combinators_of(module) for _, module in self.named_modules())))
+        return rule, tuple(arrays), [*parameters, *(name for name, _ in floating)]
 
 
 def _converted(x: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:

@@ -14,7 +14,8 @@ from minirnn.nn.module import twin
 from minirnn.nn.sequences import checked_lengths
 from minirnn.nn.weights import RecurrentWeights, refuse_unknown
 from minirnn.rules.combinators import in_runs, looked_up, projected, ragged, reverse, scan, shard, zoneout
-from minirnn.rules.combinators.form import name_of, positional
+from minirnn.rules.combinators.answers import name_of
+from minirnn.rules.combinators.form import combinators_of, positional
 from minirnn.tape import Tensor, differentiable
 
 State = Tensor | tuple[Tensor, ...]  # h, or (h, c), each (num_layers * directions, B, H)
@@ -64,6 +65,11 @@ class Recurrent(RecurrentWeights):
                 f"got {getattr(made, '__name__', made)!s}"
             )
         return made
+
+    @property
+    def combinators(self) -> tuple[str, ...]:
+        """Names of the combinators that made the sequence rules, the outermost first."""
+        return combinators_of(self._projecting[0].rule)  # type: ignore[attr-defined]
 
     def running_through_time(self, combinator: Callable[[Callable], Callable] | None) -> Self:
         """A layer beside this one, of the same parameters, whose sequence rules ``combinator`` makes."""

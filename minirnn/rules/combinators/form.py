@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from minirnn.arrays import Array, xp_of
 from minirnn.kernels import kernels_of
 from minirnn.memory import is_sole
+from minirnn.rules.combinators.answers import name_of, refuse_answer, refuse_gradients
 from minirnn.rules.recurrence import joint_dtype
 
 # what a rule may look into besides: arguments that stand behind the states, a column for every sequence as they have
@@ -49,11 +50,6 @@ def parameters_of(rule: Callable) -> list[Parameter]:
     if not callable(rule) or not (hasattr(rule, "__name__") or hasattr(rule, "func")):
         raise TypeError(f"expected a rule, a function of arrays that returns (output, pullback), got {rule!r}")
     return list(signature(rule).parameters.values())
-
-
-def name_of(rule: Callable) -> str:
-    """Its name, or that of the rule in a ``functools.partial``."""
-    return getattr(rule, "__name__", "") or name_of(rule.func)  # type: ignore[attr-defined]
 
 
 def positional(rule: Callable) -> list[str]:
@@ -102,18 +98,23 @@ def selective(rule: Callable) -> Callable:
     if any(p.name == "wanted" for p in parameters_of(rule)):
         return rule
 
+    names = positional(rule)
+
     def asked(*arguments: Any, wanted: Sequence[bool], **static: Any) -> tuple[Any, Callable]:
-        output, pullback = rule(*arguments, **static)
+        answer = rule(*arguments, **static)
+        refuse_answer(rule, answer)
+        output, pullback = answer
         pull = pullback if any(wanted) else lambda *cotangents: (None,) * len(wanted)
 
         def asked_pullback(*cotangents: Any) -> tuple:
             gradients = pull(*cotangents)
+            refuse_gradients(rule, gradients, names, len(wanted))
             flags = (*wanted, *(False,) * (len(gradients) - len(wanted)))
             return tuple(g if flag else None for g, flag in zip(gradients, flags, strict=True))
 
         return output, asked_pullback
 
-    return named("", asked, positional(rule), rule)
+    return named("", asked, names, rule)
 
 
 def outline(arguments: Sequence[Array | None], wanted: Sequence[bool]) -> list[tuple | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from minirnn.arrays import xp_of
+from minirnn.rules.combinators.answers import refuse_shapes, refuse_states
 from minirnn.rules.combinators.form import (
     Form,
     Gradients,
@@ -33,6 +34,14 @@ def scan(step):
     sequence rule
         ``(*sequences, *states, *weights) -> (ys, *ends)``, ``ys`` the first state after every step.
 
+    Raises
+    ------
+    TypeError
+        When called: if the first step does not return as many new states as it has, and a pullback; or the pullback of
+        the last not one gradient for each argument.
+    ValueError
+        If a new state has another shape than the one before it, or a gradient another than its argument.
+
     Examples
     --------
     >>> import numpy as np
@@ -49,8 +58,12 @@ def scan(step):
         inside = form.with_states(wanted)
         ys, pullbacks = [], []
         for x in zip(*xs, strict=True):
-            states, pullback = step(*x, *states, *weights, wanted=inside, **static)
-            states = (states,) if form.states == 1 else states
+            answer = step(*x, *states, *weights, wanted=inside, **static)
+            if not ys:
+                refuse_states(step, answer, names[form.sequences : sum(form)], states)
+                of_step = outline((*x, *states, *weights), inside)
+            news, pullback = answer
+            states = (news,) if form.states == 1 else news
             ys.append(states[0])
             if any(wanted):
                 pullbacks.append(pullback)
@@ -59,7 +72,10 @@ def scan(step):
         def scan_pullback(dys, dh, *dstates):
             gathered = Gradients(form, asked, xp)
             for t in reversed(range(len(pullbacks))):  # the only place where time runs backward
-                dh, *dstates = gathered.put(t, pullbacks[t](dh + dys[t], *dstates))
+                gradients = pullbacks[t](dh + dys[t], *dstates)
+                if t == len(pullbacks) - 1:
+                    refuse_shapes(step, gradients, names, of_step)
+                dh, *dstates = gathered.put(t, gradients)
             return gathered.entries((dh, *dstates))
 
         hs = xp.stack(ys) if ys else xp.empty((0, *h.shape), h.dtype)

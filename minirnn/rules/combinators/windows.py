@@ -22,7 +22,11 @@ from minirnn.rules.combinators.form import (
 )
 
 COLUMNS = 800  # of a run: its pre-activations, and what is made of them, stay in the cache until they are used again
-CUTS = ("truncate", "truncate_randomly", "clip_through_time")  # what changes the gradient at borders
+CUTS = {  # what changes the gradient at borders, and how
+    "truncate": "ends the gradient where it has flowed back far enough",
+    "truncate_randomly": "cuts the gradient at random, or lets it grow",
+    "clip_through_time": "shortens the gradient on its way back",
+}
 
 
 def truncate(rule, window, back=None):
@@ -222,8 +226,8 @@ def _in_windows(rule, window, name, pull, again=False, probed=True, **settings):
     puts gradients into ``gathered``, and returns those of the first states. With ``again`` a window is run again for
     its pullback, else the forward pass saved it. ``probed`` says whether every pullback runs once.
     """
-    inner = CUTS if name in ("checkpoint", "clip_through_time", "in_runs") else CUTS[:2]  # truncation may be clipped
-    borders = dict.fromkeys(inner, "borders would be counted anew in every window")
+    inner = set(CUTS) if name in ("checkpoint", "clip_through_time", "in_runs") else set(CUTS) - {"clip_through_time"}
+    borders = dict.fromkeys(inner, "borders would be counted anew in every window")  # truncation may be clipped
     refuse_inside(name, rule, reverse="a reversed rule begins at the last step and cannot be cut there", **borders)
     rule, form = selective(rule), form_of(rule)
     takes_first = "first" in signature(rule).parameters

@@ -148,3 +148,86 @@ def test_a_step_may_have_inputs_besides_the_first():
 def test_what_is_no_step_is_refused(step):
     with pytest.raises(TypeError, match=rf"{step.__name__} must take .* named \.\.\._prev"):
         scan(step)
+
+
+def tanh_step(a_x, h_prev, U):
+    h = np.tanh(a_x + U @ h_prev)
+
+    def tanh_step_pullback(dh):
+        da = dh * (1 - h * h)
+        return da, U.T @ da, da @ h_prev.T
+
+    return h, tanh_step_pullback
+
+
+ANSWERS = {  # how a step answers, and what is said of it
+    "no pullback": (lambda h, pull: h, "my_step must return (output, pullback), got an array of shape (3, 4)"),
+    "a list": (lambda h, pull: [h, pull], "my_step must return (output, pullback), got list"),
+    "one in a tuple": (
+        lambda h, pull: ((h,), pull),
+        "my_step takes h_prev and must return its new state, an array, for output, got a tuple of 1",
+    ),
+    "a number": (
+        lambda h, pull: (1.0, pull),
+        "my_step takes h_prev and must return its new state, an array, for output, got float",
+    ),
+    "another shape": (
+        lambda h, pull: (h[:2], pull),
+        "my_step: the new state has shape (2, 4), h_prev before it (3, 4)",
+    ),
+}
+PULLBACKS = {  # the same of what its pullback answers
+    "too few": (
+        lambda da, dh, dU: (da, dh),
+        "the pullback of my_step must return a tuple of 3 gradients, one for each of a_x, h_prev, U, got a tuple of 2",
+    ),
+    "an array": (
+        lambda da, dh, dU: da,
+        "the pullback of my_step must return a tuple of 3 gradients, one for each of a_x, h_prev, U, "
+        "got an array of shape (3, 4)",
+    ),
+    "none": (
+        lambda da, dh, dU: (da, None, dU),
+        "the pullback of my_step: the gradient of h_prev must be an array, got None",
+    ),
+    "another order": (
+        lambda da, dh, dU: (dU, dh, da),
+        "the pullback of my_step: the gradient of a_x has shape (3, 3), the argument (3, 4)",
+    ),
+}
+
+
+def own_step(answer=lambda h, pull: (h, pull), gradients=lambda *gradients: gradients):
+    def my_step(a_x, h_prev, U):
+        h, pull = tanh_step(a_x, h_prev, U)
+        return answer(h, lambda dh: gradients(*pull(dh)))
+
+    return my_step
+
+
+@pytest.mark.parametrize("what", ANSWERS)
+def test_a_step_that_answers_otherwise_is_told_what_it_must_return(what):
+    answer, words = ANSWERS[what]
+    with pytest.raises((TypeError, ValueError)) as caught:
+        scan(own_step(answer))(*arguments(CELLS["rnn"]))
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize("what", PULLBACKS)
+def test_a_pullback_that_answers_otherwise_is_told_what_it_must_return(what):
+    gradients, words = PULLBACKS[what]
+    outputs, pullback = scan(own_step(gradients=gradients))(*arguments(CELLS["rnn"]))
+    with pytest.raises((TypeError, ValueError)) as caught:
+        pullback(*outputs)
+    assert str(caught.value) == words
+
+
+def test_a_step_with_two_states_must_return_both():
+    def lost_step(a_x, h_prev, c_prev, W_hh):
+        (h, _), pull = rules.lstm_step(a_x, h_prev, c_prev, W_hh)
+        return h, pull
+
+    with pytest.raises(
+        TypeError, match="takes h_prev, c_prev and must return a tuple of its 2 new states for output, got"
+    ):
+        scan(lost_step)(*arguments(CELLS["lstm"]))
