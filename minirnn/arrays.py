@@ -220,6 +220,11 @@ def float_dtype(dtype: Any) -> np.dtype:
     return found
 
 
+def joint_dtype(*arrays: Array | None) -> np.dtype:
+    """The dtype that holds them all, complex if any of them is; optional arguments may be missing."""
+    return xp_of(*arrays).result_type(*(x for x in arrays if x is not None))
+
+
 def not_negative(**integers: Any) -> None:
     """Refuses what is not an integer from 0 on, naming the first.
 

@@ -1,6 +1,7 @@
 """What the architecture tests ask of source files, as functions of a folder that answer in words."""
 
 import ast
+import re
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 
@@ -23,6 +24,7 @@ SIDE_DOORS = {  # on one floor, but open
     ("workers", "arrays"),
     *(("kernels", door) for door in ("arrays", "memory", "workers")),
 }
+UNREAD = {"__init__", "__main__", "starting", "version"}  # names, numbers and first words: nothing to read
 CLOSED = {("checking", "tape"), ("checking", "ops")}  # a rule can be checked before the tape exists
 BANNED_MODULES = {
     *("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml"),  # their files can run code
@@ -123,6 +125,33 @@ def broken_floors(house):
     except CycleError as error:
         found.append(f"imports go in a circle: {' -> '.join(reversed(error.args[1]))}")
     return found
+
+
+def against_the_order(house, readme):
+    """Imports from further down in the README's reading order, and files that it leaves out, in words."""
+    rows = [re.findall(r"`([\w/]+(?:\.py|/))`", line.split("|")[1]) for line in readme.splitlines() if "| `" in line]
+    places = {}
+    for row, (first, *others) in enumerate(row for row in rows if row and row[0].startswith("minirnn/")):
+        beside = [f"{first.rpartition('/')[0]}/{other}" for other in others]
+        for path in (first, *beside):
+            places[path.removeprefix("minirnn/").removesuffix(".py").rstrip("/").replace("/", ".")] = row
+
+    def place(name):
+        above = [name, *(name.rsplit(".", k)[0] for k in range(1, name.count(".") + 1))]
+        return next((places[part] for part in above if part in places), None)
+
+    trees = dict(modules(house))
+    names = dict.fromkeys(trees, "file")
+    names |= {name.removesuffix(".__init__"): "package" for name in trees if name.endswith(".__init__")}
+    for name, tree in trees.items():
+        if place(name) is None:
+            if name not in UNREAD:
+                yield f"{name} is missing from the reading order"
+        elif name != "rules.__init__":
+            for target in sorted({*imports(name, tree, names)} - UNREAD):
+                kernel = name.startswith("rules.") and target.startswith("kernels.")
+                if not kernel and (place(target) is None or place(target) > place(name)):
+                    yield f"{name} is read before {target}, which it imports"
 
 
 def banned_constructs(house):

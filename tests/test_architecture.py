@@ -3,7 +3,14 @@
 from pathlib import Path
 
 import pytest
-from floors import badly_formed_rules, banned_constructs, broken_floors, named_in_rules, rules_defined
+from floors import (
+    against_the_order,
+    badly_formed_rules,
+    banned_constructs,
+    broken_floors,
+    named_in_rules,
+    rules_defined,
+)
 
 import minirnn
 from minirnn import ops, rules
@@ -13,6 +20,15 @@ HOUSE = Path(minirnn.__file__).parent
 
 def test_floors():
     assert broken_floors(HOUSE) == []
+
+
+def test_the_reading_order_of_the_readme():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert list(against_the_order(HOUSE, readme)) == []
+    tape = next(line for line in readme.splitlines(keepends=True) if line.startswith("| `minirnn/tape.py`"))
+    without = readme.replace(tape, "")
+    assert "tape is missing from the reading order" in against_the_order(HOUSE, without)
+    assert "ops is read before tape, which it imports" in against_the_order(HOUSE, f"{without}\n{tape}")
 
 
 def test_no_star_imports_pickles_evaluated_strings_other_programs_or_network():

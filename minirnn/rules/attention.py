@@ -53,9 +53,8 @@ from __future__ import annotations
 
 import math
 
-from minirnn.arrays import xp_of
+from minirnn.arrays import joint_dtype, xp_of
 from minirnn.kernels import kernels_of
-from minirnn.rules.recurrence import joint_dtype
 
 OPERATIONS = 10  # of a hidden unit of additive scores, about: one of them is a tanh
 

@@ -55,10 +55,10 @@ gates they keep, and in the slopes.
 
 from __future__ import annotations
 
-from minirnn.arrays import xp_of
+from minirnn.arrays import joint_dtype, xp_of
 from minirnn.kernels import kernels_of
 from minirnn.rules.linear import sum_of_columns, sum_of_products
-from minirnn.rules.recurrence import joint_dtype, show, steps_back
+from minirnn.rules.recurrence import show, steps_back
 
 # --- reset_after=True, the first equations above ----------------------------------------------------------------------
 

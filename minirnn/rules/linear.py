@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from minirnn.arrays import xp_of
+from minirnn.arrays import joint_dtype, xp_of
 from minirnn.kernels import kernels_of
 from minirnn.rules.elementwise import sum_to
-from minirnn.rules.recurrence import joint_dtype
 
 
 def matmul(x, y, *, wanted=(True, True)):

@@ -8,9 +8,8 @@ from operator import iadd
 
 from numpy.lib.array_utils import normalize_axis_index
 
-from minirnn.arrays import xp_of
+from minirnn.arrays import joint_dtype, xp_of
 from minirnn.kernels import kernels_of
-from minirnn.rules.recurrence import joint_dtype
 
 OPERATIONS = 30  # of a softmax with each number, about: one of them is an exponential
 PIECE = 2**22  # scores held at a time, 16 MB in float32: enough for products at full speed

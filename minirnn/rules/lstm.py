@@ -52,10 +52,10 @@ f of the highway f + p_i s_i + p_f s_f. Peepholes change what is known beforehan
 
 from __future__ import annotations
 
-from minirnn.arrays import xp_of
+from minirnn.arrays import joint_dtype, xp_of
 from minirnn.kernels import kernels_of
 from minirnn.rules.linear import sum_of_columns, sum_of_products
-from minirnn.rules.recurrence import joint_dtype, show, steps_back
+from minirnn.rules.recurrence import show, steps_back
 
 FORWARD = "i", "f", "g", "o", "c", "h"  # what a probe is shown of every step, there
 BACKWARD = "dh", "dc", "da_i", "da_f", "da_g", "da_o"  # and back

@@ -1,4 +1,4 @@
-"""What the loops of all recurrent rules share apart from mathematics: the order of steps, a look inside, a dtype.
+"""What the loops of all recurrent rules share apart from mathematics: the order of steps, and a look inside.
 
 They also share two kernels. ``kernels.empty`` is ``numpy.empty`` from memory that was used before: what the system
 hands out first costs more than what is computed in it (``memory.py``). ``kernels.product(W, B)`` makes the function
@@ -6,8 +6,6 @@ hands out first costs more than what is computed in it (``memory.py``). ``kernel
 """
 
 from __future__ import annotations
-
-from minirnn.arrays import xp_of
 
 
 def steps_back(T, run, prepare):
@@ -33,8 +31,3 @@ def show(probe, t, names, arrays):
     """Shows the probe each array of step ``t`` under its name."""
     for name, array in zip(names, arrays, strict=True):
         probe(name, t, array)
-
-
-def joint_dtype(*arrays):
-    """The dtype that holds them all, complex if any of them is; optional arguments may be missing."""
-    return xp_of(*arrays).result_type(*(x for x in arrays if x is not None))

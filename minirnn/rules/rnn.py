@@ -38,10 +38,10 @@ the loop is left with a sum, a product of numbers and a matrix product per step.
 
 from __future__ import annotations
 
-from minirnn.arrays import xp_of
+from minirnn.arrays import joint_dtype, xp_of
 from minirnn.kernels import kernels_of
 from minirnn.rules.linear import sum_of_products
-from minirnn.rules.recurrence import joint_dtype, show, steps_back
+from minirnn.rules.recurrence import show, steps_back
 
 
 def rnn_step(

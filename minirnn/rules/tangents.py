@@ -10,10 +10,9 @@ other. So that part is never made as an array, but added where it belongs, gate 
 
 from __future__ import annotations
 
-from minirnn.arrays import xp_of
+from minirnn.arrays import joint_dtype, xp_of
 from minirnn.rules.gru import check_arguments as check_gru
 from minirnn.rules.lstm import check_shapes as check_lstm
-from minirnn.rules.recurrence import joint_dtype
 from minirnn.rules.rnn import check_arguments as check_rnn
 
 

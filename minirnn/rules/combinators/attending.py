@@ -34,7 +34,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any, NamedTuple
 
-from minirnn.arrays import xp_of
+from minirnn.arrays import joint_dtype, xp_of
 from minirnn.kernels import kernels_of
 from minirnn.rules.at_once import at_once, back_at_once, kept_by
 from minirnn.rules.attention import (
@@ -47,7 +47,6 @@ from minirnn.rules.attention import (
 )
 from minirnn.rules.combinators.form import Gradients, form_of, named, outline, positional, selective
 from minirnn.rules.linear import sum_of_products
-from minirnn.rules.recurrence import joint_dtype
 
 
 def attentive(step):

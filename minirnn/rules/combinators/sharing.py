@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from threading import Lock
 
+from minirnn.arrays import joint_dtype
 from minirnn.kernels import kernels_of
 from minirnn.rules.combinators.form import add_to, checked_lengths, form_of, memory_of, named, positional, selective
-from minirnn.rules.recurrence import joint_dtype
 from minirnn.workers import spread
 
 
