@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -72,8 +73,8 @@ class Console:
 
     @contextmanager
     def progress(self, total: float) -> Iterator[Any]:
-        """A progress bar for ``total`` units, or None where there is no terminal or no tqdm: then lines must do."""
-        tqdm = _tqdm() if self.first and is_terminal(sys.stderr) else None
+        """A progress bar for ``total`` units; None where no terminal has room for one, or no tqdm: then lines do."""
+        tqdm = _tqdm() if self.first and is_terminal(sys.stderr) and _has_columns(sys.stderr) else None
         if tqdm is None:
             yield None
             return
@@ -99,6 +100,14 @@ def is_terminal(stream: Any) -> bool:
         return bool(stream.isatty())
     except (AttributeError, ValueError):  # replaced by something else, or closed
         return False
+
+
+def _has_columns(stream: Any) -> bool:
+    """False of a terminal that says it is no columns wide, as some pretended ones do."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns > 0
+    except (OSError, ValueError):  # it does not say
+        return True
 
 
 def for_stdout(text: str) -> str:

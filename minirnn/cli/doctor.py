@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         "gradients": _gradients(broken),
         "matmul": _matmul(),
         "disk": _disk(broken),
-        "terminal": "yes" if is_terminal(sys.stdout) else "no: output is redirected, control characters go through",
+        "terminal": "yes" if is_terminal(sys.stdout) else "no: output is redirected, and texts go there as they are",
     }
     console.record(**findings, ok=not broken)
     console.say(table(list(findings.items())))

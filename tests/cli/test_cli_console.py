@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import sys
 import warnings
 
@@ -78,6 +79,17 @@ def test_lines_on_a_terminal_if_tqdm_is_not(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     with Console().progress(2) as bar:
         assert bar is None
+
+
+def test_lines_on_a_terminal_of_no_columns(monkeypatch):
+    pytest.importorskip("tqdm")
+    stream = Terminal()
+    stream.fileno = lambda: 2
+    monkeypatch.setattr(sys, "stderr", stream)
+    for columns in (0, 80):
+        monkeypatch.setattr(os, "get_terminal_size", lambda fd, columns=columns: os.terminal_size((columns, 24)))
+        with Console().progress(2) as bar:
+            assert (bar is None) == (columns == 0)
 
 
 def test_durations():
