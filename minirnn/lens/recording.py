@@ -237,6 +237,8 @@ def stack_of(model: Module) -> tuple[str, Recurrent]:
             "through_time must be None in a recording: it may cut the gradient, and the lens shows all of it; "
             "lens.truncation says what cutting costs"
         )
+    if stack.zoneout or stack.layer_norm:
+        raise ValueError("zoneout must be 0 and layer_norm False in a recording: with either the steps show no gates")
     return f"{name}." if name else "", stack
 
 

@@ -111,9 +111,9 @@ class Recurrent(RecurrentWeights):
             ``(B,)``: how many steps of each sequence are real, at least 1. What comes after them is never read.
         probe : callable, optional
             Called as ``probe(place, name, t, array)`` with every gate, state and, once ``backward`` passes, gradient of
-            every step. The place is ``"l0"``, ``"l0_reverse"``, ``"l1"``, ... as in the names of the parameters, the
-            array ``(features, B)``, valid only during the call. A `minirnn.rules.combinators.Record` keeps those of
-            one place.
+            every step (with zoneout or layer norm, states and gradients only). The place is ``"l0"``,
+            ``"l0_reverse"``, ``"l1"``, ... as in the names of the parameters, the array ``(features, B)``, valid only
+            during the call. A `minirnn.rules.combinators.Record` keeps those of one place.
 
         Returns
         -------
@@ -125,8 +125,8 @@ class Recurrent(RecurrentWeights):
         Raises
         ------
         ValueError
-            If a shape does not fit, ``x`` has no step, or a length does not lie in 1..T; or if a probe is given to a
-            layer with zoneout or layer norm, which show nothing.
+            If a shape does not fit, ``x`` has no step, or a length does not lie in 1..T; or if a probe is given and
+            ``through_time`` made a rule that takes none.
         TypeError
             If a dtype is not that of the weights, something lives on another backend, lengths are not integers, or the
             probe is no function.
@@ -231,7 +231,7 @@ class Recurrent(RecurrentWeights):
             raise TypeError(f"probe must be None or a function of (place, name, t, array), got {probe!r}")
         if not self._takes_probe:
             rule = self._projecting[0].__name__
-            raise ValueError(f"probe must be None for {rule}: with zoneout and layer_norm a layer shows nothing")
+            raise ValueError(f"probe must be None for {rule}, which takes none")
 
     def _layer(
         self,

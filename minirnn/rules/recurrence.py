@@ -28,6 +28,7 @@ def steps_back(T, run, prepare):
 
 
 def show(probe, t, names, arrays):
-    """Shows the probe each array of step ``t`` under its name."""
+    """Shows the probe each array of step ``t`` under its name; what is ``None`` was not asked for."""
     for name, array in zip(names, arrays, strict=True):
-        probe(name, t, array)
+        if array is not None:
+            probe(name, t, array)

@@ -128,22 +128,24 @@ def probes_see_the_truth(rule: Callable, inputs: Sequence, static: Static | None
     refuse(bits(shown) != bits(outputs), name, rule, "with a probe the outputs have other bits")
     refuse(bits(probed_pullback(*cotangents)) != bits(gradients), name, rule, "with a probe a gradient has other bits")
 
-    a_xs, dhs, da_xs = inputs[0], cotangents[0], gradients[0]
-    states = [p for p in argument_names(rule, len(inputs)) if p.endswith("_0")]
+    dhs, da_xs, names = cotangents[0], gradients[0], argument_names(rule, len(inputs))
+    states = [p for p in names if p.endswith("_0")]
+    first = names.index(states[0])
+    xs, weights = inputs[:first], inputs[first + len(states) :]
     parts = [what for what in seen if what.startswith("da")]
     missing = {f"d{states[k][0]}" for k in range(len(states))} - set(seen)
     refuse(bool(missing) or not parts, name, rule, f"the probe was not shown {sorted(missing) or 'da'}")
-    for t in range(len(a_xs)):
+    for t in range(len(da_xs)):
         da = np.concatenate([to_numpy(seen[part][t]) for part in parts])
         refuse_different(name, rule, [da], [to_numpy(da_xs[t])], f"is not what was shown as {', '.join(parts)}")
         entering = [seen[state[0]][t] for state in states]
-        _, rest_pullback = call_rule(rule, [a_xs[t + 1 :], *entering, *inputs[1 + len(states) :]], static)
+        _, rest_pullback = call_rule(rule, [*(x[t + 1 :] for x in xs), *entering, *weights], static)
         asked = dict(gradients_with_names(rule, rest_pullback(dhs[t + 1 :], *cotangents[1:])))
         dh = to_numpy(asked[states[0]] + dhs[t])
         refuse_different(
             name, rule, [to_numpy(seen["dh"][t])], [dh], f"of step {t}, shown as dh, is wrong", of="output"
         )
-        if "dc" in seen:  # of the LSTM: da_g = dc * i * (1 - g**2)
+        if {"dc", "da_g"} <= set(seen):  # of the LSTM: da_g = dc * i * (1 - g**2)
             i, g, dc, da_g = (to_numpy(seen[what][t]) for what in ("i", "g", "dc", "da_g"))
             refuse_different(
                 name, rule, [dc * i * (1 - g * g)], [da_g], f"by dc as shown at step {t} is wrong", of="output"

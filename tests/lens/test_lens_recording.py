@@ -143,8 +143,13 @@ class Idle(Module):
         (layer_of("gru"), {}, ValueError, r"a loss, a tensor of one number, got shape \(6, 3, 4\); loss= makes one"),
         (layer_of("gru"), {"loss": lambda out: 3.0}, ValueError, "a loss, a tensor of one number, got float"),
         (layer_of("gru"), {"loss": lambda out: out.detach().sum()}, ValueError, "the loss has no history"),
-        (layer_of("gru", zoneout=0.1), {"loss": asking}, ValueError, "probe must be None .*zoneout"),
-        (layer_of("gru", layer_norm=True), {"loss": asking}, ValueError, "probe must be None .*layer_norm"),
+        (layer_of("gru", zoneout=0.1), {"loss": asking}, ValueError, "zoneout must be 0 and layer_norm False in a rec"),
+        (
+            layer_of("gru", layer_norm=True),
+            {"loss": asking},
+            ValueError,
+            "zoneout must be 0 and layer_norm False in a rec",
+        ),
         (
             layer_of("gru", through_time=lambda rule: checkpoint(rule, 2)),
             {"loss": asking},

@@ -1,6 +1,7 @@
 """A probe of a stack: every layer and direction under its own place, right numbers, and not a bit changed by it."""
 
 from collections import defaultdict
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -125,11 +126,30 @@ def test_the_probe_of_a_call_comes_before_one_that_is_bound():
     assert bound.names == [] and records["l0"].names == ["h"]
 
 
-@pytest.mark.parametrize(("options", "rule"), [({"zoneout": 0.5}, "zoneout"), ({"layer_norm": True}, "layer_norm")])
+@pytest.mark.parametrize("options", [{"zoneout": 0.5}, {"layer_norm": True}], ids=str)
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_layers_that_show_nothing_refuse_a_probe(cell, options, rule):
-    layer = layer_of(cell, **options)
-    with pytest.raises(ValueError, match=rf"probe must be None for shard.*scan\({rule}.*: with zoneout and "):
+def test_layers_that_go_step_by_step_show_states_and_their_gradients(cell, options):
+    layer, (records, probe) = layer_of(cell, **options), recording()
+    out, _ = layer(numbers(3, 2, 3), probe=probe)
+    asked = numbers(*out.shape, seed=1)
+    out.backward(asked)
+    record = records["l0"]
+    assert np.array_equal(record["h"].transpose(0, 2, 1), out.numpy())
+    assert np.array_equal(record["dh"][-1].T, asked[-1]) and record["dh"].shape == record["h"].shape
+    assert ("dc" in record.names) == (cell == "lstm")
+
+
+def test_a_rule_that_takes_no_probe_refuses_one():
+    def deaf(rule):
+        def without_probe(*arguments, **static):
+            return rule(*arguments, **static)
+
+        kept = [p for p in signature(rule).parameters.values() if p.name != "probe"]
+        without_probe.__signature__ = signature(rule).replace(parameters=kept)
+        return without_probe
+
+    layer = layer_of("gru", through_time=deaf)
+    with pytest.raises(ValueError, match=r"probe must be None for shard\(without_probe.*, which takes none"):
         layer(numbers(3, 2, 3), probe=print)
     assert layer.draws == 0  # the random stream stays where it was
 

@@ -18,7 +18,7 @@ def refuse_answer(rule: Callable, answer: Any) -> None:
         raise TypeError(f"{name_of(rule)} must return (output, pullback), got {_kind(answer)}")
 
 
-def refuse_states(step: Callable, answer: Any, names: Sequence[str], prevs: Sequence[Any]) -> None:
+def refuse_states(step: Callable, output: Any, names: Sequence[str], prevs: Sequence[Any]) -> None:
     """Raise unless the output of a step is the state that follows the one it had, or all of them in a tuple.
 
     Raises
@@ -28,45 +28,33 @@ def refuse_states(step: Callable, answer: Any, names: Sequence[str], prevs: Sequ
     ValueError
         If one has another shape than the state before it.
     """
-    refuse_answer(step, answer)
-    news = (answer[0],) if len(prevs) == 1 else answer[0]
-    how = "its new state, an array," if len(prevs) == 1 else f"a tuple of its {len(prevs)} new states"
+    news = (output,) if len(prevs) == 1 else output
     if not isinstance(news, tuple) or len(news) != len(prevs) or not all(hasattr(new, "shape") for new in news):
+        how = "its new state, an array," if len(prevs) == 1 else f"a tuple of its {len(prevs)} new states"
         raise TypeError(
-            f"{name_of(step)} takes {', '.join(names)} and must return {how} for output, got {_kind(answer[0])}"
+            f"{name_of(step)} takes {', '.join(names)} and must return {how} for output, got {_kind(output)}"
         )
     for name, prev, new in zip(names, prevs, news, strict=True):
         if new.shape != prev.shape:
             raise ValueError(f"{name_of(step)}: the new state has shape {new.shape}, {name} before it {prev.shape}")
 
 
-def refuse_gradients(rule: Callable, gradients: Any, names: Sequence[str], count: int) -> None:
-    """Raise unless a pullback answered with a tuple that has an entry for each of the ``count`` arguments.
+def refuse_gradients(rule: Callable, gradients: Any, names: Sequence[str], shapes: Sequence[tuple | None]) -> None:
+    """Raise unless a pullback answered with a tuple that has an entry for each argument, in its shape where wanted.
 
     Raises
     ------
     TypeError
-        Naming the arguments, and what was returned.
-    """
-    if not isinstance(gradients, tuple) or not count <= len(gradients):
-        raise TypeError(
-            f"the pullback of {name_of(rule)} must return a tuple of {count} gradients, one for each of "
-            f"{', '.join(names[:count])}, got {_kind(gradients)}"
-        )
-
-
-def refuse_shapes(rule: Callable, gradients: Any, names: Sequence[str], expected: Sequence[tuple | None]) -> None:
-    """Raise unless every gradient that is wanted is an array in the shape of its argument.
-
-    Raises
-    ------
-    TypeError
-        If one is no array.
+        If entries are missing, or one is no array.
     ValueError
         If one has another shape. Both name the argument.
     """
-    refuse_gradients(rule, gradients, names, len(expected))
-    for name, gradient, shape_dtype in zip(names, gradients, expected, strict=False):
+    if not isinstance(gradients, tuple) or len(gradients) < len(shapes):
+        raise TypeError(
+            f"the pullback of {name_of(rule)} must return a tuple of {len(shapes)} gradients, one for each of "
+            f"{', '.join(names[: len(shapes)])}, got {_kind(gradients)}"
+        )
+    for name, gradient, shape_dtype in zip(names, gradients, shapes, strict=False):
         if shape_dtype is None:
             continue
         of = f"the pullback of {name_of(rule)}: the gradient of {name}"

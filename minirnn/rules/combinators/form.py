@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from minirnn.arrays import Array, joint_dtype, xp_of
 from minirnn.kernels import kernels_of
 from minirnn.memory import is_sole
-from minirnn.rules.combinators.answers import name_of, refuse_answer, refuse_gradients
+from minirnn.rules.combinators.answers import name_of, refuse_answer, refuse_gradients, refuse_states
 
 # what a rule may look into besides: arguments that stand behind the states, a column for every sequence as they have
 MEMORY = ("keys", "values", "mask")
@@ -93,21 +93,26 @@ def memory_of(names: Sequence[str], form: Form) -> list[str]:
 
 
 def selective(rule: Callable) -> Callable:
-    """The rule itself if it takes ``wanted``, else one that does, and so can be told to save nothing."""
+    """The rule itself if it takes ``wanted``, else one that does, and so can be told to save nothing.
+
+    One that does not was most likely written by hand, so what it answers is looked at.
+    """
     if any(p.name == "wanted" for p in parameters_of(rule)):
         return rule
-
     names = positional(rule)
+    states = [k for k, name in enumerate(names) if name.endswith("_prev")]  # of a step
 
     def asked(*arguments: Any, wanted: Sequence[bool], **static: Any) -> tuple[Any, Callable]:
-        answer = rule(*arguments, **static)
+        answer, shapes = rule(*arguments, **static), outline(arguments, wanted)
         refuse_answer(rule, answer)
         output, pullback = answer
+        if states:
+            refuse_states(rule, output, [names[k] for k in states], [arguments[k] for k in states])
         pull = pullback if any(wanted) else lambda *cotangents: (None,) * len(wanted)
 
         def asked_pullback(*cotangents: Any) -> tuple:
             gradients = pull(*cotangents)
-            refuse_gradients(rule, gradients, names, len(wanted))
+            refuse_gradients(rule, gradients, names, shapes)
             flags = (*wanted, *(False,) * (len(gradients) - len(wanted)))
             return tuple(g if flag else None for g, flag in zip(gradients, flags, strict=True))
 

@@ -54,7 +54,8 @@ def observe(rule, probe):
     Parameters
     ----------
     rule : sequence rule
-        That takes the keyword ``probe``: those of this library, and whatever combinators make of them.
+        That takes the keyword ``probe``: those of this library, the ``scan`` of any step, and what combinators make of
+        them.
     probe : callable
         Such as a `Record`. The array is the rule's own, and valid only during the call.
 
@@ -65,7 +66,7 @@ def observe(rule, probe):
     """
     if "probe" not in signature(rule).parameters:
         raise TypeError(
-            f"{rule.__name__} takes no probe: only the sequence rules rnn, lstm, gru, and what wraps them, do"
+            f"{rule.__name__} takes no probe: the sequence rules rnn, lstm, gru, scan(step), and what wraps them, do"
         )
     rule = selective(rule)
 

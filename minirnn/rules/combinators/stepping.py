@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from minirnn.arrays import xp_of
-from minirnn.rules.combinators.answers import refuse_shapes, refuse_states
 from minirnn.rules.combinators.form import (
     Form,
     Gradients,
@@ -15,6 +14,7 @@ from minirnn.rules.combinators.form import (
     selective,
 )
 from minirnn.rules.linear import affine, embedding_columns
+from minirnn.rules.recurrence import show
 
 
 def scan(step):
@@ -32,13 +32,15 @@ def scan(step):
     Returns
     -------
     sequence rule
-        ``(*sequences, *states, *weights) -> (ys, *ends)``, ``ys`` the first state after every step.
+        ``(*sequences, *states, *weights) -> (ys, *ends)``, ``ys`` the first state after every step. A probe is shown
+        the states of every step, and on the way back what the loss and later steps ask of them, ``"dh"`` of ``h``, and
+        what the step then asks of its inputs, ``"da"`` of ``a``.
 
     Raises
     ------
     TypeError
-        When called: if the first step does not return as many new states as it has, and a pullback; or the pullback of
-        the last not one gradient for each argument.
+        When called: if the step does not return as many new states as it takes, and a pullback; or the pullback not one
+        gradient for each argument.
     ValueError
         If a new state has another shape than the one before it, or a gradient another than its argument.
 
@@ -52,38 +54,38 @@ def scan(step):
     True
     """
     step, form, names = selective(step), form_of(step, "_prev"), positional(step)
+    inputs, shown = names[: form.sequences], [name.removesuffix("_prev") for name in names[form.sequences : sum(form)]]
+    shown_back = [f"d{name}" for name in (*shown, *inputs)]
 
-    def scanned(*arguments, wanted, **static):
+    def scanned(*arguments, wanted, probe=None, **static):
         xs, states, weights = form.split(arguments)
         inside = form.with_states(wanted)
         ys, pullbacks = [], []
         for x in zip(*xs, strict=True):
-            answer = step(*x, *states, *weights, wanted=inside, **static)
-            if not ys:
-                refuse_states(step, answer, names[form.sequences : sum(form)], states)
-                of_step = outline((*x, *states, *weights), inside)
-            news, pullback = answer
-            states = (news,) if form.states == 1 else news
+            states, pullback = step(*x, *states, *weights, wanted=inside, **static)
+            states = (states,) if form.states == 1 else states
+            if probe is not None:
+                show(probe, len(ys), shown, states)
             ys.append(states[0])
             if any(wanted):
                 pullbacks.append(pullback)
-        xp, h, asked = xp_of(*arguments), states[0], outline(arguments, wanted)
+        xp, h, forms = xp_of(*arguments), states[0], outline(arguments, wanted)
 
         def scan_pullback(dys, dh, *dstates):
-            gathered = Gradients(form, asked, xp)
+            gathered = Gradients(form, forms, xp)
             for t in reversed(range(len(pullbacks))):  # the only place where time runs backward
-                gradients = pullbacks[t](dh + dys[t], *dstates)
-                if t == len(pullbacks) - 1:
-                    refuse_shapes(step, gradients, names, of_step)
+                asked = dh + dys[t], *dstates
+                gradients = pullbacks[t](*asked)
+                if probe is not None:
+                    show(probe, t, shown_back, (*asked, *gradients[: form.sequences]))
                 dh, *dstates = gathered.put(t, gradients)
             return gathered.entries((dh, *dstates))
 
         hs = xp.stack(ys) if ys else xp.empty((0, *h.shape), h.dtype)
         return (hs, *states), scan_pullback
 
-    inputs = [f"{name}_xs" for name in names[: form.sequences]]
-    states = [name.removesuffix("_prev") + "_0" for name in names[form.sequences : sum(form)]]
-    return named("scan", scanned, [*inputs, *states, *names[sum(form) :]], step)
+    parameters = [*(f"{name}_xs" for name in inputs), *(f"{name}_0" for name in shown), *names[sum(form) :]]
+    return named("scan", scanned, parameters, step, probe=None)
 
 
 def zoneout(step):

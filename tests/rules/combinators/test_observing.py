@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cells import CELLS, B, H, T, arguments, run
+from cells import CELLS, B, H, T, arguments, cotangents, run
 
 from minirnn import rules
 from minirnn.arrays import to_numpy, xp_of
@@ -90,8 +90,27 @@ def gru_rest():
 
 
 def test_what_takes_no_probe_is_refused():
-    with pytest.raises(TypeError, match=r"scan\(lstm_step\) takes no probe: only the sequence rules rnn, lstm, gru"):
-        observe(scan(rules.lstm_step), Record())
+    with pytest.raises(TypeError, match="lstm_step takes no probe: the sequence rules rnn, lstm, gru, scan"):
+        observe(rules.lstm_step, Record())
+
+
+@every_cell
+def test_a_scan_shows_the_states_of_any_cell_and_what_is_asked_of_them(name):
+    cell = CELLS[name]
+    found = {}
+    for rule in (cell.rule, scan(cell.step)):
+        found[rule] = Record()
+        outputs, pullback = observe(rule, found[rule])(*arguments(cell))
+        pullback(*cotangents(outputs))
+    whole, steps = found.values()
+    assert steps.names == sorted({"h", "dh", "c", "dc", "da"} if cell.states == 2 else {"h", "dh", "da"})
+    parts = [whole[key] for key in ORDER if key in whole.names]
+    np.testing.assert_allclose(steps["da"], np.concatenate(parts, axis=1), rtol=1e-12)
+    for shown in ("h", "dh", "c")[: 1 + cell.states]:
+        np.testing.assert_allclose(steps[shown], whole[shown], rtol=1e-12)
+    if name == "lstm":  # which shows with dc what h_t asks of c_t, too
+        through_h = whole["dh"] * whole["o"] * (1 - np.tanh(whole["c"]) ** 2)
+        np.testing.assert_allclose(steps["dc"], whole["dc"] - through_h, rtol=1e-9)
 
 
 def test_a_record_holds_one_pass():
