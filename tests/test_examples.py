@@ -271,6 +271,16 @@ def test_no_forecast_sees_its_own_hour(lesson):
     assert {len(forecast) for forecast in seen["forecasts"].values()} == {len(series) - split}
 
 
+def test_a_cell_of_ones_own(lesson):
+    seen = lesson("16")
+    assert seen["report"].verdict == "wrong"
+    assert seen["report"].guesses[0].text.startswith("all is right down to step 5; then the gradient of a_xs at step 4")
+    assert len(seen["asked"]) == seen["T"] == len(seen["record"]["h"])
+    assert np.mean(seen["losses"][:50]) > 0.1 and np.mean(seen["losses"][-20:]) < 1 / 6 / 20
+    _, sums = seen["problems"](np.random.default_rng(1), many=20000)
+    assert np.mean((sums - 1) ** 2) == pytest.approx(1 / 6, rel=0.05)
+
+
 def test_attention(lesson):
     seen = lesson("14")
     assert seen["shares"]["with"]["sequences"] > 0.97 and seen["shares"]["without"]["sequences"] < 0.1
