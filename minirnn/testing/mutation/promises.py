@@ -44,7 +44,7 @@ SIGNATURES: tuple[tuple[Callable, str], ...] = (
     (
         lambda c: c.scan(c.zoneout(rules.lstm_step)),
         "scan(zoneout(lstm_step))"
-        "(a_xs, keep_h_xs, keep_c_xs, h_0, c_0, W_hh, W_hr=None, peepholes=None, *, wanted=None)",
+        "(a_xs, keep_h_xs, keep_c_xs, h_0, c_0, W_hh, W_hr=None, peepholes=None, *, wanted=None, probe=None)",
     ),
     (
         lambda c: c.reverse(c.checkpoint(c.ragged(c.projected(rules.gru)), 2)),
