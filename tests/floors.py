@@ -38,8 +38,6 @@ BANNED_IN = {
     "os": {"system", "popen", "fork", "forkpty", "startfile", "posix_spawn", "posix_spawnp"}
     | {f"{verb}{how}" for verb in ("exec", "spawn") for how in ("l", "le", "lp", "lpe", "v", "ve", "vp", "vpe")},
 }
-# The mutator runs the library's own source with one place changed; nothing else reaches it, and only tests call it.
-MAY_CALL = {"testing.mutation.mutants": {"exec", "compile"}}
 # Of the banned modules, by file. The emulator has g++ compile the library's own CUDA sources, and calls what comes of
 # it: nothing but the fake device and tests reaches it.
 MAY_IMPORT = {"testing.cuda_emulator.__init__": {"subprocess", "ctypes"}}
@@ -173,7 +171,7 @@ def bans(name, node):
     if isinstance(node, ast.Attribute) and node.attr in BANNED_IN.get(getattr(node.value, "id", None), set()):
         yield f"names {node.value.id}.{node.attr}"
     if isinstance(node, ast.Call):
-        if getattr(node.func, "id", None) in BANNED_CALLS - MAY_CALL.get(name, set()):
+        if getattr(node.func, "id", None) in BANNED_CALLS:
             yield f"calls {node.func.id}"
         if (
             called(node) == "import_module"

@@ -79,6 +79,9 @@ def test_a_broken_floor_is_seen(tmp_path, file, text, complaint):
         ("def f():\n    import pickle", "arrays imports pickle"),
         ("from pickle import loads", "arrays imports pickle"),
         ("x = eval('1')", "arrays calls eval"),
+        ("exec('1')", "arrays calls exec"),
+        ("compile('1', '', 'exec')", "arrays calls compile"),
+        ("__import__('re')", "arrays calls __import__"),
         ("import numpy\nnumpy.load('f', allow_pickle=True)", "arrays allows pickles"),
         ("import builtins\nbuiltins.exec('1')", "arrays names builtins.exec"),
         ("from builtins import eval as e", "arrays names builtins.eval"),
@@ -96,18 +99,6 @@ def test_a_broken_floor_is_seen(tmp_path, file, text, complaint):
 def test_a_banned_construct_is_seen(tmp_path, text, complaint):
     plant(tmp_path, "arrays.py", text)
     assert banned_constructs(tmp_path) == [complaint]
-
-
-def test_only_the_mutator_compiles_and_only_that(tmp_path):
-    calls = "exec('1')\ncompile('1', '', 'exec')\neval('1')\n__import__('re')"
-    for file in ("testing/mutation/mutants.py", "testing/mutation/score.py", "arrays.py"):
-        plant(tmp_path, file, calls)
-    allowed, others = {"exec", "compile"}, {"eval", "exec", "compile", "__import__"}
-    assert sorted(banned_constructs(tmp_path)) == sorted(
-        [f"arrays calls {name}" for name in others]
-        + [f"testing.mutation.mutants calls {name}" for name in others - allowed]
-        + [f"testing.mutation.score calls {name}" for name in others]
-    )
 
 
 def test_only_the_emulator_starts_a_compiler_and_it_opens_no_network(tmp_path):

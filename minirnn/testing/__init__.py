@@ -1,7 +1,7 @@
 """What the tests of minirnn, and of code built on it, are made with.
 
 `minirnn.testing.strategies` draws arguments of rules; it is imported by name, because it needs ``hypothesis``.
-`minirnn.testing.bug_zoo` holds rules that are wrong on purpose; `minirnn.testing.mutation` breaks the right ones.
+`minirnn.testing.bug_zoo` holds rules that are wrong on purpose.
 `minirnn.testing.oracles` makes the gradients of a cell in up to six ways and sets them side by side.
 """
 

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Sequence
 from inspect import signature
 
 import numpy as np
+from promises import CLOSE, PROMISES, Tools
+from trials import Trial, trials
 
 from minirnn.arrays import asarray, to_numpy
 from minirnn.checking import GradcheckError
@@ -18,8 +20,6 @@ from minirnn.explaining import argument_names
 from minirnn.testing.captured import saved_bytes
 from minirnn.testing.inner_laws import passes_complex_numbers
 from minirnn.testing.laws import any_memory_layout, float32_stays_float32
-from minirnn.testing.mutation.promises import CLOSE, PROMISES, Tools
-from minirnn.testing.mutation.trials import Trial, trials
 
 NOT_ANALYTIC = ("clip_through_time",)  # it compares
 

@@ -1,22 +1,22 @@
-"""``python -m minirnn.testing.mutation``: breaks every backward pass in every way it knows, and prints what noticed."""
+"""The table of what became of every mutant, and what is wrong with it."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 
+from equivalent import EQUIVALENT
+from score import Score, listed_but_dead, scores
+
 from minirnn.arrays import BackendError
-from minirnn.testing.mutation.equivalent import EQUIVALENT
-from minirnn.testing.mutation.score import Score, listed_but_dead, scores
 
 COLUMNS = ("mutants", "by check", "by law", "by error", "equivalent", "survivors")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; 1 if a mutant lives that is not known to be equivalent, or a known one does not."""
-    parser = argparse.ArgumentParser(prog="python -m minirnn.testing.mutation", description=__doc__.partition(": ")[2])
+    parser = argparse.ArgumentParser(prog="python tests/mutation", description=__doc__.partition(".")[0])
     parser.add_argument("--rule", metavar="NAME", help="only what this rule goes back through, or this combinator")
     parser.add_argument("--list", action="store_true", help="every mutant, and what became of it")
     options = parser.parse_args(arguments)
@@ -55,7 +55,3 @@ def describe(score: Score) -> None:
             print(f"    {what}: {mutant}")
     for mutant in score.equivalent:
         print(f"    equivalent ({EQUIVALENT[mutant.key]}): {mutant}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from around_rules import check_around_rules
+from equivalent import EQUIVALENT, Key
+from hand_written import with_workers
+from mutants import Mutant, load, load_around, mutants_of
+from subjects import AROUND_RULES, NAMES, WRONG_ALIKE, Subject, subjects
 
 from minirnn import rules
 from minirnn.checking import GradcheckError, check_rule
 from minirnn.testing.example_inputs import examples
 from minirnn.testing.inner_laws import complex_arguments
 from minirnn.testing.laws import check_laws
-from minirnn.testing.mutation.around_rules import check_around_rules
-from minirnn.testing.mutation.equivalent import EQUIVALENT, Key
-from minirnn.testing.mutation.hand_written import with_workers
-from minirnn.testing.mutation.mutants import Mutant, load, load_around, mutants_of
-from minirnn.testing.mutation.subjects import AROUND_RULES, NAMES, WRONG_ALIKE, Subject, subjects
 from minirnn.testing.pieces import PIECES
 from minirnn.testing.strict_cupy import strict_cupy
 from minirnn.workers import use_workers

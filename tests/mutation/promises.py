@@ -13,13 +13,13 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
+from hand_written import forgetful_step, leaky_sum, leaky_sum_shown, with_workers
+from subjects import AROUND_RULES
+from trials import FULL_LSTM, GRU, LENGTHS, LSTM, RNN, B, H, T, attending_inputs, drawn
 
 from minirnn import rules
 from minirnn.explaining import argument_names
 from minirnn.testing.captured import saved_bytes
-from minirnn.testing.mutation.hand_written import forgetful_step, leaky_sum, leaky_sum_shown, with_workers
-from minirnn.testing.mutation.subjects import AROUND_RULES
-from minirnn.testing.mutation.trials import FULL_LSTM, GRU, LENGTHS, LSTM, RNN, B, H, T, attending_inputs, drawn
 from minirnn.testing.variants import cotangents_like
 from minirnn.workers import use_workers
 

@@ -11,12 +11,13 @@ from functools import cache, cached_property
 from types import CodeType, FunctionType, SimpleNamespace
 from typing import Any
 
+from operators import OPERATORS
+from subjects import AROUND_RULES, Subject, definition, reached_by, source_of
+
 from minirnn import rules
 from minirnn.arrays import home_of
 from minirnn.kernels import cupy, numpy
 from minirnn.testing import sequence_laws
-from minirnn.testing.mutation.operators import OPERATORS
-from minirnn.testing.mutation.subjects import AROUND_RULES, Subject, definition, reached_by, source_of
 
 LEFT_ALONE = ast.Raise | ast.ExceptHandler | ast.JoinedStr  # what is said of bad input has tests of its own
 
@@ -29,7 +30,7 @@ class Mutant:
     ----------
     subject : Subject
     operator : str
-        A key of `minirnn.testing.mutation.operators.OPERATORS`.
+        A key of `operators.OPERATORS`.
     start, end : int
         The bytes of the module's source that are replaced.
     new : str

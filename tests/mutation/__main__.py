@@ -6,10 +6,17 @@ sign, a term, a gate, an index, a transpose, a statement), and every such *mutan
 the laws. One that lives is either another way to write the same thing, and listed in ``equivalent.py`` with the reason,
 or a hole in the checks.
 
-    python -m minirnn.testing.mutation --rule lstm
+    python tests/mutation --rule lstm
 
 prints what became of them; without ``--rule`` it takes in the whole library. The pieces: ``subjects.py`` finds what to
 change, ``operators.py`` says into what, ``mutants.py`` makes and loads the changed rule, ``score.py`` kills it and
 counts. Combinators and RTRL are judged by ``around_rules.py`` and ``promises.py``, on the ``trials.py``, against what
 ``references.py`` and ``hand_written.py`` say in other words.
 """
+
+import sys
+
+from command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

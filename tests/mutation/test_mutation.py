@@ -2,25 +2,26 @@
 
 import ast
 
+import command
+import equivalent
 import numpy as np
 import pytest
+import score
+from around_rules import check_around_rules
+from equivalent import EQUIVALENT
+from hand_written import with_workers
+from mutants import Mutant, load, load_around, mutants_of
+from operators import OPERATORS
+from promises import PROMISES
+from score import Score, listed_but_dead
+from subjects import AROUND_RULES, NAMES, WHOLE, reached_by, source_of, subjects
+from trials import trials
 
 from minirnn import rules
 from minirnn.arrays import BackendError
 from minirnn.checking import check_rule
 from minirnn.testing import laws
 from minirnn.testing.example_inputs import EXAMPLES, examples
-from minirnn.testing.mutation import __main__ as command
-from minirnn.testing.mutation import equivalent, score
-from minirnn.testing.mutation.around_rules import check_around_rules
-from minirnn.testing.mutation.equivalent import EQUIVALENT
-from minirnn.testing.mutation.hand_written import with_workers
-from minirnn.testing.mutation.mutants import Mutant, load, load_around, mutants_of
-from minirnn.testing.mutation.operators import OPERATORS
-from minirnn.testing.mutation.promises import PROMISES
-from minirnn.testing.mutation.score import Score, listed_but_dead
-from minirnn.testing.mutation.subjects import AROUND_RULES, NAMES, WHOLE, reached_by, source_of, subjects
-from minirnn.testing.mutation.trials import trials
 from minirnn.testing.pieces import PIECES
 from minirnn.testing.strict_cupy import strict_cupy
 

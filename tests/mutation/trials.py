@@ -13,11 +13,8 @@ from types import FrameType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-
-from minirnn import rules
-from minirnn.arrays import random_generator
-from minirnn.testing.mutation import references as ref
-from minirnn.testing.mutation.hand_written import (
+import references as ref
+from hand_written import (
     counting,
     leaky_step,
     leaky_sum,
@@ -26,8 +23,11 @@ from minirnn.testing.mutation.hand_written import (
     learner,
     with_workers,
 )
-from minirnn.testing.mutation.references import Run
-from minirnn.testing.mutation.subjects import AROUND_RULES, HOMES
+from references import Run
+from subjects import AROUND_RULES, HOMES
+
+from minirnn import rules
+from minirnn.arrays import random_generator
 from minirnn.testing.variants import cotangents_like
 
 T, B, D, H, P, V = 5, 4, 2, 3, 2, 6
