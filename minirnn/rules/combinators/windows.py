@@ -226,7 +226,7 @@ def _in_windows(rule, window, name, pull, again=False, probed=True, **settings):
     puts gradients into ``gathered``, and returns those of the first states. With ``again`` a window is run again for
     its pullback, else the forward pass saved it. ``probed`` says whether every pullback runs once.
     """
-    inner = set(CUTS) if name in ("checkpoint", "clip_through_time", "in_runs") else set(CUTS) - {"clip_through_time"}
+    inner = CUTS if name in ("checkpoint", "clip_through_time", "in_runs") else CUTS.keys() - {"clip_through_time"}
     borders = dict.fromkeys(inner, "borders would be counted anew in every window")  # truncation may be clipped
     refuse_inside(name, rule, reverse="a reversed rule begins at the last step and cannot be cut there", **borders)
     rule, form = selective(rule), form_of(rule)
