@@ -16,6 +16,7 @@ import numpy as np
 from minirnn.arrays import Array, asarray, home_of, xp_of
 from minirnn.kernels import kernels_of
 from minirnn.nn.inputs import at_least_0
+from minirnn.nn.module import Parameter
 from minirnn.tape import Tensor, no_grad
 from minirnn.training.clipping import distinct
 
@@ -31,14 +32,23 @@ class Optimizer:
     Parameters
     ----------
     parameters : iterable of Tensor
-        What to change; at least one, and each is changed once, however often it is named.
+        What to change; at least one, and each is changed once, however often it is named. One that is frozen
+        (``requires_grad = False`` of a layer's parameter) stays as it is until it no longer is.
     lr : float
-        Learning rate; may be assigned at any time, as schedules do.
+        Learning rate; may be assigned at any time.
     weight_decay : float
         Adds ``weight_decay * w`` to the gradient of ``w`` (an L2 penalty).
+
+    Raises
+    ------
+    TypeError
+        If a parameter is no tensor, is the result of a computation, or could never have a gradient.
+    ValueError
+        If there is none, one is a view with gaps, or a setting is out of range.
     """
 
     moments: tuple[str, ...] = ()  # arrays kept between steps, one of each per parameter, zero at first
+    decays_gradient = True  # whether weight decay is a part of the gradient, or left to ``update``
     allowed: Array | None = None  # of the step under way: one number on a device, and none where the host has looked
     at_rates: Any = ()  # of the step under way, what ``rates`` returned
 
@@ -47,8 +57,13 @@ class Optimizer:
         if not self.parameters:
             raise ValueError("parameters must hold at least one tensor, got none")
         for p in self.parameters:
-            if not p.requires_grad:
+            if not p.requires_grad and not isinstance(p, Parameter):
                 raise TypeError("parameters must be tensors that require a gradient, got one that does not")
+            if p.node is not None:
+                raise TypeError(
+                    f"parameters must be tensors that nothing has computed, got one that {p.node.name} made; "
+                    "no gradient would be left in it"
+                )
             if not p.array.flags.c_contiguous:  # a piece of it would be a piece of a copy
                 raise ValueError(
                     f"parameters must be contiguous, got a view of shape {p.shape}; Tensor(t.data) copies it"
@@ -60,6 +75,7 @@ class Optimizer:
         ]
 
     def zero_grad(self) -> None:
+        """Forgets the gradients."""
         for p in self.parameters:
             p.grad = None
 
@@ -77,6 +93,7 @@ class Optimizer:
         self.allowed, self.at_rates = allowed, self.rates() if rates is None else rates
         distinct(self.parameters)  # the gradients fit, or nothing is changed
         flat = self._vectors()
+        decay = self.weight_decay if self.decays_gradient else 0
 
         def update(part: slice) -> None:
             """Changes a part of all numbers, which are counted from the first parameter to the last."""
@@ -87,7 +104,7 @@ class Optimizer:
                 stop = min(part.stop - before, size)
                 for start in range(max(0, part.start - before), stop, length):
                     w, g, *m = (a[start : min(start + length, stop)] for a in arrays)
-                    self.update(w, g + self.weight_decay * w if self.weight_decay else g, *m)
+                    self.update(w, g + decay * w if decay else g, *m)
                 before += size
 
         if flat:
@@ -271,6 +288,8 @@ class AdamW(Adam):
     w = w - lr * weight_decay * w,   then Adam's step
     """
 
+    decays_gradient = False
+
     def __init__(
         self,
         parameters: Iterable[Tensor],
@@ -279,11 +298,9 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 0.01,
     ):
-        super().__init__(parameters, lr, betas, eps)
-        at_least_0(weight_decay=weight_decay)
-        self.decoupled_decay = weight_decay
+        super().__init__(parameters, lr, betas, eps, weight_decay)
 
     def rates(self) -> tuple[float, ...]:
         """As Adam's; of the weight there is kept what has not decayed."""
         lr, growth, _ = super().rates()
-        return lr, growth, 1 - self.lr * self.decoupled_decay
+        return lr, growth, 1 - self.lr * self.weight_decay

@@ -44,7 +44,7 @@ class Recorded(Alone):
         if any(home_of(p.array) != "cupy" for p in self.parameters):
             raise ValueError("graph=True needs a model on a device, got one on the CPU; model.to('cupy') moves it")
         self._graded: list[Tensor] = []  # those that get a gradient
-        self._ways = captured(self._way, lambda: [p.array for p in self.parameters])
+        self._ways = captured(self._way, self._read)
         self._settings: Any = None  # that recorded steps hold for ever
         self._steps: captured
 
@@ -122,9 +122,13 @@ class Recorded(Alone):
         outcome, state = finished(self.optimizer, loss, as_state(after), max_norm, rates)
         return outcome, [p.grad for p in self.parameters], _parts(state)
 
-    def _changed(self) -> list[Array]:
-        """Weights and moments."""
-        return [p.array for p in self.parameters] + [a for own in self.optimizer.state for a in own.values()]
+    def _read(self) -> list[Any]:
+        """Weights, and which of them are not frozen."""
+        return [p.array for p in self.parameters] + [p.requires_grad for p in self.parameters]
+
+    def _changed(self) -> list[Any]:
+        """What is read, and the moments."""
+        return self._read() + [a for own in self.optimizer.state for a in own.values()]
 
 
 def _begins(trainer: Any, state: State | None) -> bool:

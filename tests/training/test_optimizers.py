@@ -1,13 +1,16 @@
 """Optimizers against ten-line references in float64, against PyTorch, and in what they leave alone."""
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_runs import bits
 
-from minirnn import SGD, Adam, AdamW, RMSprop, Tensor, clip_grad_norm_
+from minirnn import SGD, Adam, AdamW, RMSprop, Tensor, clip_grad_norm_, ops
 from minirnn.arrays import asarray
+from minirnn.nn import Linear
 from minirnn.testing.strategies import generators, shapes
 from minirnn.training import optimizers
 
@@ -115,7 +118,7 @@ def test_the_defaults_are_those_of_pytorch():
     for kind, (_, strategies) in CASES.items():
         lr = {"lr": 0.1} if kind is SGD else {}
         theirs = getattr(torch.optim, kind.__name__)([torch.zeros(1)], **lr).defaults
-        ours = vars(kind([leaf([1.0])], **lr)) | ({"weight_decay": 0.01} if kind is AdamW else {})
+        ours = vars(kind([leaf([1.0])], **lr))
         assert {name: ours[name] for name in strategies} == {name: theirs[name] for name in strategies}
 
 
@@ -152,6 +155,57 @@ def test_a_parameter_without_gradient_is_untouched(backend, make):
     optimizer.step()
     assert still.numpy().tolist() == [1, 2] and moving.numpy().tolist() != [1, 2]
     assert not any(Tensor.around(m).numpy().any() for m in optimizer.state[0].values())
+
+
+@every_optimizer
+def test_a_frozen_parameter_waits_until_it_is_no_longer(backend, make):
+    layer = Linear(3, 2, dtype="float64")
+    layer.weight.requires_grad = False
+    before, optimizer = layer.weight.numpy(), make(layer.parameters())
+
+    def step():
+        optimizer.zero_grad()
+        ops.sum(layer(Tensor(np.ones((4, 3))))).backward()
+        optimizer.step()
+
+    bias = layer.bias.numpy()
+    step()
+    assert layer.weight.numpy().tobytes() == before.tobytes() and (layer.bias.numpy() != bias).all()
+    layer.weight.requires_grad = True
+    step()
+    assert (layer.weight.numpy() != before).all()
+
+
+@every_optimizer
+def test_the_decay_can_be_changed_between_steps(make):
+    """By the one name that it has for all."""
+    ends = []
+    for decay in (0.0, 0.5):
+        w = leaf([1.0, -2.0])
+        optimizer = make([w])
+        optimizer.weight_decay = decay
+        walk(optimizer, gradients_for(w.shape, count=3))
+        ends.append(w.numpy())
+    assert (ends[0] != ends[1]).all()
+
+
+@every_optimizer
+def test_copied_together_model_and_optimizer_go_on_by_themselves(make):
+    def step(optimizer, k):
+        for p in optimizer.parameters:
+            p.grad = k + p.data
+        optimizer.step()
+
+    layer = Linear(3, 2, dtype="float64")
+    optimizer = make(layer.parameters())
+    step(optimizer, 1)
+    twin, its_own = copy.deepcopy((layer, optimizer))
+    assert all(p is q for p, q in zip(twin.parameters(), its_own.parameters, strict=True))
+    before = bits(layer) | bits(optimizer)
+    step(its_own, 2)
+    assert bits(layer) | bits(optimizer) == before != bits(twin) | bits(its_own)
+    step(optimizer, 2)
+    assert bits(layer) | bits(optimizer) == bits(twin) | bits(its_own)
 
 
 @every_optimizer
@@ -257,6 +311,7 @@ def test_zero_grad_drops_gradients():
         (lambda p: Adam(p[0]), "must be a list of tensors, got one tensor"),
         (lambda p: SGD(np.zeros(3), lr=0.1), "must be tensors, got float64"),
         (lambda p: SGD([*p, Tensor([1.0])], lr=0.1), "require a gradient, got one that does not"),
+        (lambda p: SGD([*p, 2 * p[0]], lr=0.1), "that nothing has computed, got one that multiply made"),
     ],
 )
 def test_bad_arguments_are_explained(make, message):

@@ -101,10 +101,28 @@ def test_settings_that_change_between_steps_hold_from_then_on():
         trainer.clip_norm, trainer.optimizer.betas = 1e-3, (0.5, 0.9)
         trainer.train_step()
         trainer.train_step()
-        trainer.optimizer.decoupled_decay, trainer.clip_norm = 0.5, None
+        trainer.optimizer.weight_decay, trainer.clip_norm = 0.5, None
         for _ in range(3):
             trainer.train_step()
         return everything(trainer)
+
+    with on_backend("strict_cupy"):
+        assert run(False) == run(True)
+
+
+@pytest.mark.parametrize("clipping", [{}, {"clip_norm": None, "clip_value": 0.01}])  # in the recording, and after it
+def test_a_parameter_may_be_frozen_and_set_free_between_steps(clipping):
+    def run(graph):
+        trainer, _ = trained(graph, steps=4)
+        vars(trainer).update(clipping)
+        weights = []
+        for frozen in (True, False):
+            trainer.model.embedding.weight.requires_grad = not frozen
+            trainer.train_step()
+            trainer.train_step()
+            weights.append(trainer.model.embedding.weight.numpy().tobytes())
+        assert weights[0] != weights[1]
+        return everything(trainer), weights
 
     with on_backend("strict_cupy"):
         assert run(False) == run(True)
