@@ -27,6 +27,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
@@ -163,7 +164,7 @@ class DataParallel(Alone):
         Raises
         ------
         ValueError
-            If a rank trains on something else, or with another learning rate, clipping or schedule.
+            If a rank trains on something else, or with other settings of model, optimizer, clipping or schedules.
         """
         if self.rank == 0:
             more = {"stopping": trainer.stopping, "settings": _settings(trainer, end)}
@@ -302,15 +303,27 @@ class Buffer:
         )
 
 
-def _settings(trainer: Any, end: float) -> dict[str, float | None]:
-    """What decides on the steps and stands in no checkpoint; further ahead, the parameters will have been compared."""
-    settings = {"clip_norm": trainer.clip_norm, "clip_value": trainer.clip_value}
+def _settings(trainer: Any, end: float) -> dict[str, Any]:
+    """What decides on the steps, in plain values; further ahead, the parameters will have been compared."""
+    settings = getattr(trainer.model, "config", {}) | trainer.optimizer.settings()
+    settings |= {"clip_norm": trainer.clip_norm, "clip_value": trainer.clip_value}
+    frozen = [name for name, p in trainer.model.named_parameters() if not p.requires_grad]
+    settings["list of frozen parameters"] = frozen
     with suppress(Exception):  # a schedule need not know steps that are never taken
         for step in range(trainer.step, int(min(end, trainer.step + COMPARED_EVERY))):
             settings[f"lr at step {step + 1}"] = trainer.lr_at(step)
             if trainer.teacher_forcing is not None:
                 settings[f"teacher_forcing at step {step + 1}"] = trainer.teacher_forcing(step)
-    return {name: None if value is None else float(value) for name, value in settings.items()}
+    return {name: _plain(value) for name, value in settings.items()}
+
+
+def _plain(value: Any) -> Any:
+    """As JSON brings it to the other ranks; what it cannot say is not compared."""
+    if isinstance(value, (tuple, list)):
+        return [_plain(part) for part in value]
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return float(value)
+    return value if isinstance(value, (bool, str)) else None
 
 
 def _columns_of(state: State | None, place: slice) -> State | None:

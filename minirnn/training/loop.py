@@ -15,8 +15,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,9 @@ class Trainer:
     schedule : callable, optional
         Factor of the learning rate as a function of the step, from ``minirnn.training.schedules``.
     teacher_forcing : callable, optional
-        ``model.teacher_forcing`` as a function of the step, from ``minirnn.training.schedules``.
+        ``model.teacher_forcing`` as a function of the step, from ``minirnn.training.schedules``. What either schedule
+        says holds while a step is taken; between steps, and after the run, the optimizer's ``lr`` and the model's share
+        are what you have set.
     val_split : float
         The share that is kept for validation after every epoch: the end of a text, or pairs drawn at random.
     validation : TextStream or PairStream, optional
@@ -141,11 +143,12 @@ class Trainer:
         self.model, self.stream = model, stream
         self.training, self.validation = (stream, validation) if validation is not None else stream.split(val_split)
         self.optimizer = Adam(model.parameters(), 2e-3 if lr is None else lr) if optimizer is None else optimizer
-        self.base_lr = self.optimizer.lr
         self.clip_norm, self.clip_value, self.schedule, self.log_every = clip_norm, clip_value, schedule, log_every
         self.teacher_forcing = teacher_forcing
         if graph and (parallel is not None or teacher_forcing is not None):
             raise ValueError("graph=True records one way through the model: give neither parallel nor teacher_forcing")
+        if teacher_forcing is not None and not hasattr(model, "teacher_forcing"):
+            raise TypeError(f"teacher_forcing is for models that have such a share, {type(model).__name__} has none")
         self.parallel = Recorded(model, self.optimizer) if graph else Alone() if parallel is None else parallel
         self.callbacks: list[Callback] = []
         self.step = 0
@@ -179,7 +182,21 @@ class Trainer:
 
     def lr_at(self, step: int) -> float:
         """Learning rate of the step that is taken after so many others."""
-        return self.base_lr * (self.schedule(step) if self.schedule else 1.0)
+        return self.optimizer.lr * (self.schedule(step) if self.schedule else 1.0)
+
+    @contextmanager
+    def _scheduled(self) -> Iterator[None]:
+        """A block for the length of a step, in which rate and share of truth are what the schedules say."""
+        lr = self.lr_at(self.step)
+        if not 0 <= lr < math.inf:
+            raise DivergenceError(f"the schedule made the learning rate {lr} at step {self.step}")
+        with ExitStack() as after:
+            after.callback(setattr, self.optimizer, "lr", self.optimizer.lr)
+            self.optimizer.lr = lr
+            if self.teacher_forcing is not None:
+                after.callback(setattr, self.model, "teacher_forcing", self.model.teacher_forcing)
+                self.model.teacher_forcing = self.teacher_forcing(self.step)
+            yield
 
     def stop(self, reason: str, for_good: bool = False) -> None:
         """Asks the run to stop after the step under way; ``for_good`` holds when it is resumed, too."""
@@ -210,12 +227,10 @@ class Trainer:
         DivergenceError
             After many refused steps in a row.
         """
-        lr = self.lr_at(self.step)
-        if not 0 <= lr < math.inf:
-            raise DivergenceError(f"the schedule made the learning rate {lr} at step {self.step}")
-        if self.teacher_forcing is not None:
-            self.model.teacher_forcing = self.teacher_forcing(self.step)
-        self.optimizer.lr = lr
+        with self._scheduled():
+            self._take()
+
+    def _take(self) -> None:
         epoch, k = divmod(self.step, self.training.batches_per_epoch)
         inputs, targets = self.training.batch(epoch, k)
         state = self.state if self.training.carries_state and k > 0 else None
@@ -309,7 +324,7 @@ class Trainer:
         why = f"{error}; the first that is not finite: {first}" if first else str(error)
         if in_a_row >= MOST_REFUSED:
             raise DivergenceError(f"{MOST_REFUSED} steps in a row were refused; the last: {why}")
-        warnings.warn(f"step {step}: {why}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"step {step}: {why}", RuntimeWarning, stacklevel=4)
 
     def _record(self) -> None:
         loss, norm, clips, steps = self.since_record

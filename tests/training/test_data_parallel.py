@@ -1,5 +1,6 @@
 """Several ranks with a share of every batch each: the same training as one process with all of it."""
 
+import re
 import sys
 
 import numpy as np
@@ -163,7 +164,7 @@ def test_who_is_asked_to_stop_before_the_first_step_stops_all():
 def test_no_improvement_stops_all_at_once():
     def task(parallel):
         trainer = characters(parallel)
-        trainer.base_lr = 0.0
+        trainer.optimizer.lr = 0.0
         return _trained(trainer, 50, [EarlyStopping(1)])
 
     alone = task(None)
@@ -217,7 +218,6 @@ def test_a_rank_with_another_text_is_found():
         ({"clip_norm": 1}, r"its clip_norm is 1\.0, that of rank 0 5\.0"),
         ({"clip_norm": None, "clip_value": 1.0}, r"its clip_norm is None, that of rank 0 5\.0"),
         ({"schedule": step_decay(3, 0.5)}, r"its lr at step 4 is 0\.001, that of rank 0 0\.002"),
-        ({"teacher_forcing": lambda step: 0.5}, r"its teacher_forcing at step 1 is 0\.5, that of rank 0 None"),
     ],
 )
 def test_a_rank_with_other_settings_is_found(settings, told):
@@ -228,6 +228,46 @@ def test_a_rank_with_other_settings_is_found(settings, told):
 
     with pytest.raises(ValueError, match=f"^rank 1 does not train as rank 0 does: {told}$"):
         on_ranks(2, task)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda t: vars(t).update(teacher_forcing=lambda step: 0.5), "teacher_forcing at step 1 is 0.5, {} None"),
+        (lambda t: vars(t.optimizer).update(lr=0.5), "lr at step 1 is 0.5, {} 0.02"),
+        (lambda t: vars(t.optimizer).update(betas=(0.5, 0.999)), "betas is [0.5, 0.999], {} [0.9, 0.999]"),
+        (lambda t: vars(t.optimizer).update(weight_decay=0.1), "weight_decay is 0.1, {} 0.0"),
+        (lambda t: t.model.config.update(dropout=0.5), "dropout is 0.5, {} 0.0"),
+        (
+            lambda t: setattr(t.model.head.bias, "requires_grad", False),
+            "list of frozen parameters is ['head.bias'], {} []",
+        ),
+    ],
+)
+def test_a_rank_whose_model_or_optimizer_is_set_otherwise_is_found(change, told):
+    def task(parallel):
+        trainer = pairs(parallel)
+        if parallel.rank:
+            change(trainer)
+        return _trained(trainer, 2)
+
+    told = "rank 1 does not train as rank 0 does: its " + told.format("that of rank 0")
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+        on_ranks(2, task)
+
+
+@pytest.mark.parametrize("make", [characters, pairs])
+def test_ranks_leave_what_is_frozen(make):
+    def task(parallel=None):
+        trainer = make(parallel)
+        trainer.model.head.bias.requires_grad = False
+        return _trained(trainer, 3)
+
+    alone = task()
+    assert not np.allclose(weights(alone), weights(make()))
+    for trainer in on_ranks(2, task):
+        np.testing.assert_allclose(weights(trainer), weights(alone), rtol=1e-12, atol=1e-12)
+        assert trainer.model.head.bias.numpy().tobytes() == make().model.head.bias.numpy().tobytes()
 
 
 def test_settings_are_not_compared_beyond_the_end_of_a_run():

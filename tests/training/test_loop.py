@@ -4,8 +4,21 @@ import numpy as np
 import pytest
 from tiny_runs import TEXT, bits, tiny_model, tiny_stream
 
-from minirnn import SGD, Adam, CharLM, EarlyStopping, TextStream, Trainer, Vocabulary, evaluate, fit, generate
-from minirnn.training import Callback, DivergenceError, PrintProgress, clip_grad_norm_, cosine, loop
+from minirnn import (
+    SGD,
+    Adam,
+    CharLM,
+    Checkpoint,
+    EarlyStopping,
+    TextStream,
+    Trainer,
+    Vocabulary,
+    evaluate,
+    fit,
+    generate,
+    load,
+)
+from minirnn.training import Callback, DivergenceError, PrintProgress, clip_grad_norm_, cosine, exponential, loop
 
 STEPS = 12  # two epochs and two steps
 
@@ -256,6 +269,39 @@ def test_a_schedule_that_leaves_the_numbers_ends_the_run_with_good_parameters():
     with pytest.raises(DivergenceError, match="learning rate nan at step 2"):
         fit(model, stream, steps=5, lr=0.01, schedule=lambda step: 1.0 if step < 2 else float("nan"))
     assert all(np.isfinite(p.numpy()).all() for p in model.parameters())
+
+
+def test_a_schedule_leaves_the_optimizer_its_own_rate():
+    """So that a second run, a callback and the user find what they have set."""
+    stream = tiny_stream()
+    model = tiny_model(stream)
+    optimizer = SGD(model.parameters(), 0.5)
+
+    class Halve(Callback):
+        def on_step(self, trainer):
+            if trainer.step == 2:
+                trainer.optimizer.lr /= 2
+
+    settings = {"optimizer": optimizer, "schedule": exponential(0.5), "log_every": 1}
+    rates = [r["lr"] for r in fit(model, stream, steps=4, callbacks=[Halve()], **settings) if "lr" in r]
+    assert (rates, optimizer.lr) == ([0.5, 0.25, 0.0625, 0.03125], 0.25)
+    assert fit(model, stream, steps=1, **settings)[0]["lr"] == 0.25
+    model.loss = None  # a step that fails
+    with pytest.raises(TypeError):
+        fit(model, stream, steps=1, **settings)
+    assert optimizer.lr == 0.25
+
+
+@pytest.mark.parametrize("optimizer", [None, SGD], ids=["its own", "SGD"])
+def test_a_frozen_layer_is_not_trained_and_the_rest_is(backend, tmp_path, optimizer):
+    stream = tiny_stream()
+    model = tiny_model(stream)
+    model.embedding.weight.requires_grad = False
+    before = bits(model)
+    made = {} if optimizer is None else {"optimizer": optimizer(model.parameters(), 0.5)}
+    fit(model, stream, steps=3, val_split=0.2, callbacks=[Checkpoint(tmp_path)], **made)
+    assert [name for name, found in bits(model).items() if found == before[name]] == ["embedding.weight"]
+    assert bits(load(tmp_path / "last.npz")) == bits(model)
 
 
 def test_steps_clipped_by_value_are_counted():

@@ -89,11 +89,16 @@ def test_fit_gives_a_model_of_sizes_the_vocabularies_of_the_stream():
 
 def test_the_share_of_truth_follows_its_schedule():
     trainer = trainer_of(teacher_forcing=lambda step: 1 - step / 10)
-    seen = []
+    model, seen, loss = trainer.model, [], trainer.model.loss
+    model.loss = lambda *given: (seen.append(model.teacher_forcing), loss(*given))[1]
+    model.teacher_forcing = 0.25
     for _ in range(3):
         trainer.train_step()
-        seen.append(trainer.model.teacher_forcing)
-    assert seen == [1.0, 0.9, 0.8]
+    assert (seen, model.teacher_forcing) == ([1.0, 0.9, 0.8], 0.25)  # and then again as it was
+    with pytest.raises(ValueError, match=r"teacher_forcing must be a number from 0 to 1, got -0\.1"):
+        trainer_of(teacher_forcing=lambda step: -0.1).train_step()
+    with pytest.raises(TypeError, match="teacher_forcing is for models that have such a share, CharLM has none"):
+        Trainer(tiny_model(tiny_stream()), tiny_stream(), teacher_forcing=lambda step: 0.5)
 
 
 # --- saved and loaded ------------------------------------------------------------------------------------------------
