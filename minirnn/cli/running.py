@@ -24,6 +24,7 @@ from minirnn.lens import learning_curve
 from minirnn.training import Callback, Checkpoint, EarlyStopping, Trainer, evaluate
 from minirnn.training.atomic import write_atomically
 
+FILES = ("config.toml", "last.npz", "best.npz", "log.jsonl", "samples.txt", "loss.png")
 NO_MATPLOTLIB = "no learning curve was drawn: that needs matplotlib (pip install matplotlib)"
 
 
@@ -56,6 +57,7 @@ def run(
         np.errstate(all="ignore"),
     ):  # the trainer refuses what is not finite
         progress, ending = Progress(console, bar, end, minutes), _Ending(checkpoint, signals)
+        curve = _Curve(directory / "loss.png", settings, task, console)
         callbacks: list[Callback] = [
             *([EarlyStopping(settings["patience"])] if settings["patience"] else []),
             Samples(directory / "samples.txt", task, settings["seed"], settings["sample_every"]),
@@ -64,15 +66,16 @@ def run(
             progress,
             StopWhenAsked(signals, console),
             ending,
+            curve,
         ]
         trainer.run(epochs=settings["epochs"], steps=settings["steps"], max_minutes=minutes, callbacks=callbacks)
     if trainer.parallel.rank:  # the first sums up
         return {}, signals.signum
     val_loss, best = ending.losses
-    summary = _summary(trainer, task, progress.seconds, trainer.step - progress.first)
+    summary = _summary(trainer, progress.seconds, trainer.step - progress.first)
+    summary |= {"entropy": curve.entropy, "files": [name for name in FILES if (directory / name).exists()]}
     summary |= {"val_bits": val_loss and bits(val_loss), "best_bits": best and bits(best)}
     summary |= {"saved_step": checkpoint.saved_at, "directory": os.fspath(directory)}
-    summary |= {"files": _draw(trainer, directory, summary, settings, task, console)}
     return summary, signals.signum
 
 
@@ -121,6 +124,28 @@ class _Ending(Callback):
             self.checkpoint.keep_as_best(trainer)
 
 
+class _Curve(Callback):
+    """Draws ``loss.png`` where that is possible; like all that writes, before another run may begin there."""
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], task: Task, console: Console):
+        self.path, self.task, self.console = path, task, console
+        data = settings[task.table.data.name] or settings["generated"]
+        self.title = f"{Path(data).name}: {model_in_words(settings)}"
+        self.entropy = math.nan
+
+    def on_end(self, trainer: Trainer) -> None:
+        self.entropy = self.task.entropy(trainer)
+        words = {"unit": trainer.training.unit, "title": self.title}
+        try:
+            picture = io.BytesIO()
+            learning_curve(_history(trainer), picture, baseline=self.entropy, **words)
+            write_atomically(self.path, picture.getbuffer())
+        except ImportError:
+            self.console.note(NO_MATPLOTLIB)
+        except OSError as error:
+            warnings.warn(f"could not write {self.path} ({error.strerror})", RuntimeWarning, stacklevel=1)
+
+
 def _losses(trainer: Trainer, at_its_end: bool) -> tuple[float | None, float | None]:
     """The latest loss in validation, and the best there was of what decides on ``best.npz``."""
     last_epoch: dict[str, Any] = next((r for r in reversed(trainer.history) if "epoch" in r), {})
@@ -134,7 +159,7 @@ def _losses(trainer: Trainer, at_its_end: bool) -> tuple[float | None, float | N
     return val_loss, now if best is None or now < best else best
 
 
-def _summary(trainer: Trainer, task: Task, seconds: float, steps: int) -> dict[str, Any]:
+def _summary(trainer: Trainer, seconds: float, steps: int) -> dict[str, Any]:
     """Where the run stands, in bits per target."""
     training = trainer.training
     epochs = steps / training.batches_per_epoch
@@ -147,7 +172,6 @@ def _summary(trainer: Trainer, task: Task, seconds: float, steps: int) -> dict[s
         "unit": training.unit,
         "targets_per_second": epochs * training.targets_per_epoch / seconds if steps else None,
         "train_bits": None if recent is None else bits(recent),
-        "entropy": task.entropy(trainer),
         "stopped": trainer.stopping,
     }
 
@@ -158,30 +182,6 @@ def _history(trainer: Trainer) -> list[dict[str, Any]]:
     if not count or any("loss" in record for record in trainer.history):
         return trainer.history
     return [{"step": trainer.step, "loss": total / count, "clipped": clips / count}, *trainer.history]
-
-
-def _draw(
-    trainer: Trainer,
-    directory: Path,
-    summary: dict[str, Any],
-    settings: Mapping[str, Any],
-    task: Task,
-    console: Console,
-) -> list[str]:
-    """Draws ``loss.png`` where that is possible, and returns the names of the files that there are."""
-    path = directory / "loss.png"
-    data = settings[task.table.data.name] or settings["generated"]
-    title = f"{Path(data).name}: {model_in_words(settings)}"
-    try:
-        picture = io.BytesIO()
-        learning_curve(_history(trainer), picture, baseline=summary["entropy"], unit=summary["unit"], title=title)
-        write_atomically(path, picture.getbuffer())
-    except ImportError:
-        console.note(NO_MATPLOTLIB)
-    except OSError as error:
-        warnings.warn(f"could not write {path} ({error.strerror})", RuntimeWarning, stacklevel=1)
-    names = ("config.toml", "last.npz", "best.npz", "log.jsonl", "samples.txt", "loss.png")
-    return [name for name in names if (directory / name).exists()]
 
 
 def complain_if_not_saved(summary: Mapping[str, Any], console: Console) -> bool:

@@ -165,18 +165,22 @@ def test_a_run_that_ends_better_within_an_epoch_than_after_any_keeps_that_model(
     assert json.loads(cli("inspect", run, "--json").out)["training"]["best"] > validated * math.log(2)
 
 
-def test_the_best_within_an_epoch_is_written_while_no_other_run_can_begin_there(cli, text, tmp_path, monkeypatch):
-    refused = []
+def test_the_last_files_are_written_while_no_other_run_can_begin_there(cli, text, tmp_path, monkeypatch):
+    """The best within an epoch, and the curve."""
+    refused, run = [], tmp_path / "run"
 
-    class Watched(Checkpoint):
-        def keep_as_best(self, trainer):
-            told = subprocess.run([sys.executable, "-c", CLAIM, self.directory], capture_output=True, text=True)
+    def watched(call):
+        def with_a_rival(*args, **options):
+            told = subprocess.run([sys.executable, "-c", CLAIM, run], capture_output=True, text=True)
             refused.append("BlockingIOError" in told.stderr)
-            super().keep_as_best(trainer)
+            return call(*args, **options)
 
-    monkeypatch.setattr("minirnn.cli.running.Checkpoint", Watched)
-    assert cli("train", text, "-o", tmp_path / "run", *SMALL, "--steps", 19 + 9).code == 0
-    assert refused == [True]
+        return with_a_rival
+
+    monkeypatch.setattr(Checkpoint, "keep_as_best", watched(Checkpoint.keep_as_best))
+    monkeypatch.setattr("minirnn.cli.running.learning_curve", watched(learning_curve))
+    assert cli("train", text, "-o", run, *SMALL, "--steps", 19 + 9).code == 0
+    assert refused == [True, True]
 
 
 CLAIM = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)"
