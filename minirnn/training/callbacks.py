@@ -11,7 +11,8 @@ from minirnn.nn.inputs import positive
 class Callback:
     """Something that looks on while a ``Trainer`` runs; a subclass overrides what it wants to hear of.
 
-    One that has a state which a resumed run needs also overrides ``state_dict`` and ``load_state_dict``.
+    One that has a state which a resumed run needs also overrides ``state_dict`` and ``load_state_dict``. A resumed run
+    must have as many of such a class as the saved one, in the same order, unless one of the two has none.
     """
 
     everywhere = False  # whether it looks on at every rank of a data-parallel run, not at the first alone

@@ -413,9 +413,17 @@ class Trainer:
         books["stream"] = self.training.identity
         books["validation"] = self._validated_on()
         books["optimizer"] = type(self.optimizer).__name__
-        books["callbacks"] = {type(c).__name__: c.state_dict() for c in self.callbacks if c.state_dict()}
+        books["callbacks"] = {name: callback.state_dict() for name, callback in self.remembering().items()}
         books["plateau"] = self.schedule.state_dict() if isinstance(self.schedule, Plateau) else None
         return books
+
+    def remembering(self) -> dict[str, Callback]:
+        """The callbacks that have a state, by class; where there are several of one, by class and number."""
+        found = [c for c in self.callbacks if type(c).state_dict is not Callback.state_dict]
+        kinds = [type(callback).__name__ for callback in found]
+        numbers = (f" {kinds[: k + 1].count(kind)} of {kinds.count(kind)}" for k, kind in enumerate(kinds))
+        names = [kind + number * (kinds.count(kind) > 1) for kind, number in zip(kinds, numbers, strict=True)]
+        return dict(zip(names, found, strict=True))
 
     def _validated_on(self) -> str | None:
         return None if self.validation is None else self.validation.digest
@@ -436,6 +444,11 @@ class Trainer:
                 raise ValueError(f"it was made with {name} {theirs!r}, this run has {own!r}")
         if books.get("validation", self._validated_on()) != self._validated_on():  # its best would be no rival
             raise ValueError("it was validated on other data")
+        callbacks, kept = self.remembering(), books["callbacks"]
+        for kind in {type(callback).__name__ for callback in callbacks.values()}:
+            theirs, own = ([name for name in names if name.split()[0] == kind] for names in (kept, callbacks))
+            if theirs and theirs != own:
+                raise ValueError(f"it was made with {len(theirs)} callbacks {kind}, this run has {len(own)}")
         of_optimizer = "optimizer/"
         self.optimizer.load_state_dict(
             {name.removeprefix(of_optimizer): a for name, a in arrays.items() if name.startswith(of_optimizer)}
@@ -446,9 +459,9 @@ class Trainer:
         for name in _BOOKS:
             setattr(self, name, books[name])
         self.stopping = self.finished
-        for callback in self.callbacks:
-            if type(callback).__name__ in books["callbacks"]:
-                callback.load_state_dict(books["callbacks"][type(callback).__name__])
+        for name, callback in callbacks.items():
+            if name in kept:
+                callback.load_state_dict(kept[name])
         if isinstance(self.schedule, Plateau) and books["plateau"]:
             self.schedule.load_state_dict(books["plateau"])
 

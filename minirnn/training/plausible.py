@@ -109,8 +109,8 @@ def check_state(trainer: Trainer, arrays: dict[str, np.ndarray], books: dict[str
     parts = len(trainer.model.rnn.STATES) if hasattr(trainer.model, "rnn") else 0
     if len(state) not in (0, parts) or any(a.shape != shape or a.dtype != config["dtype"] for a in state):
         raise ValueError(f"its state must be {parts} arrays of shape {shape} and dtype {config['dtype']}")
-    for callback in trainer.callbacks:
-        name, own = type(callback).__name__, callback.state_dict()
+    for name, callback in trainer.remembering().items():
+        own = callback.state_dict()
         theirs = books["callbacks"].get(name, own)
         for key, value in own.items():
             is_so = _is_count if _is_count(value) else _or_none(_is_number) if value is None else lambda value: True

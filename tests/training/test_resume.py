@@ -14,7 +14,7 @@ import pytest
 from tiny_runs import tiny_model, tiny_stream
 
 import minirnn
-from minirnn import SGD, Checkpoint, EarlyStopping, Trainer, load
+from minirnn import SGD, Callback, Checkpoint, CheckpointError, EarlyStopping, Trainer, fit, load
 from minirnn.training import Plateau
 
 
@@ -37,6 +37,38 @@ def test_a_run_that_stopped_for_good_stays_so_when_resumed(tmp_path, patience):
     assert first.step == again.step == 4 * (patience + 1)
     assert again.stopping == first.stopping == f"no improvement for {patience} epochs"
     assert files_of(tmp_path) == before
+
+
+class Count(Callback):
+    """Counts steps, from where it is told to; of a class of which a run may have several."""
+
+    def __init__(self, start=0):
+        self.count = start
+
+    def on_step(self, trainer):
+        self.count += 1
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+
+
+def test_callbacks_of_one_class_have_a_state_each(tmp_path):
+    def counted(steps, *starts):
+        counts, stream = [Count(start) for start in starts], tiny_stream()
+        fit(tiny_model(stream), stream, steps=steps, callbacks=[*counts, Checkpoint(tmp_path, resume=True)])
+        return [counter.count for counter in counts]
+
+    assert counted(3, 10, 20, 30) == [13, 23, 33]
+    assert counted(5, 0, 0, 0) == [15, 25, 35]
+    with pytest.raises(CheckpointError, match="of another run: it was made with 3 callbacks Count, this run has 2"):
+        counted(6, 0, 0)
+    with pytest.raises(CheckpointError, match="it was made with 3 callbacks Count, this run has 1"):
+        counted(6, 0)
+    assert counted(6) == []
+    assert counted(8, 40) == [42]  # nothing is known of it: it begins here
 
 
 def test_a_run_resumed_on_the_other_backend_goes_on(backend, tmp_path):
