@@ -15,7 +15,8 @@ from minirnn.models import CharLM, Seq2Seq
 from minirnn.text import PairStream, TextStream, TokenVocabulary
 from minirnn.text.showing import visible
 from minirnn.training import load
-from minirnn.training.checkpoint import checkpoint_file, read_run
+from minirnn.training.checkpoint import checkpoint_file, of_model, read_run
+from minirnn.training.kinds import MODULE
 
 UNITS = {CharLM.KIND: TextStream.unit, Seq2Seq.KIND: PairStream.unit}  # what a loss is per
 SHOWN = 20  # tokens of a vocabulary
@@ -38,15 +39,16 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace, console: Console) -> int:
     path = checkpoint_file(options.checkpoint)
     arrays, meta = read_run(path)
-    model = load(path)  # whether it can be built, too
+    model = None if meta["kind"] == MODULE else load(path)  # whether it can be built, too
+    own = {name: p.numpy() for name, p in model.named_parameters()} if model else of_model(arrays)
     parameters: dict[str, dict[str, Any]] = {
         name: {
-            "shape": list(p.shape),
-            "dtype": str(p.dtype),
-            "norm": float(np.linalg.norm(p.numpy().astype("float64"))),
-            "finite": bool(np.isfinite(p.numpy()).all()),
+            "shape": list(array.shape),
+            "dtype": str(array.dtype),
+            "norm": float(np.linalg.norm(array.astype("float64"))),
+            "finite": bool(np.isfinite(array).all()),
         }
-        for name, p in model.named_parameters()
+        for name, array in own.items()
     }
     training, size = meta["training"], os.path.getsize(path)
     last = Path(options.checkpoint, "last.npz")
@@ -63,8 +65,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
         ("versions", ", ".join(f"{name} {version}" for name, version in meta["versions"].items())),
         ("model", f"{meta['kind']}: {config}"),
         *_vocabulary_rows(meta["vocabulary"]),
-        *_training_rows(training, UNITS[meta["kind"]]),
-        ("parameters", f"{sum(p.size for p in model.parameters()):,}"),
+        *_training_rows(training, UNITS.get(meta["kind"], "")),
+        ("parameters", f"{sum(array.size for array in own.values()):,}"),
     ]
     console.say(table([(name, visible(value)) for name, value in rows]))
     width = max(map(len, parameters))
@@ -93,16 +95,18 @@ def _in_short(vocabulary: TokenVocabulary) -> str:
 def _training_rows(training: dict[str, Any] | None, unit: str) -> list[tuple[str, str]]:
     if training is None:
         return [("training", "none: this file holds a model and no run")]
-    best = "not known: no epoch is complete" if training["best"] is None else f"{bits(training['best']):.4f} bits"
-    stream = training["stream"]
-    size = f"{stream['batch_size']} pairs"
-    if "seq_len" in stream:
+    best, stream = training["best"], training["stream"]
+    shown = "not known: no epoch is complete"
+    if best is not None:
+        shown = (f"{bits(best):.4f} bits per {unit}" if unit else f"{best:.4g}") + ", at the end of an epoch"
+    size = f"{stream['batch_size']} pairs" if unit else ", ".join(f"{name} {x}" for name, x in stream.items())
+    if unit and "seq_len" in stream:
         size = f"{stream['batch_size']} x {stream['seq_len']}, {'lanes' if stream['lanes'] else 'random windows'}"
     return [
         ("step", f"{training['step']:,}, after {training['epoch']:,} whole epochs"),
-        ("best", best if training["best"] is None else f"{best} per {unit}, at the end of an epoch"),
+        ("best", shown),
         ("optimizer", training["optimizer"]),
-        ("batches", size),
+        *([("batches", size)] if size else []),
         *([("finished", training["finished"])] if training["finished"] else []),
     ]
 

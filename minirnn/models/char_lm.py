@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from minirnn import ops
-from minirnn.arrays import float_dtype
 from minirnn.nn import GRU, LSTM, RNN, Embedding, Linear, Module
 from minirnn.nn.inputs import booleans, ids_on, positive
 from minirnn.nn.recurrent import State
@@ -77,7 +76,7 @@ class CharLM(Module):
         self.rnn = CELLS[cell](embedding_size, hidden_size, num_layers, dropout=dropout, dtype=dtype, seed=seed)
         self.head = Linear(hidden_size, V, dtype=dtype, seed=seed)
         self.dropout, self.seed = self.rnn.dropout, int(seed)
-        self.config = {  # of Python's own types, for JSON knows no others
+        self._config = {  # of Python's own types, for JSON knows no others
             "vocab_size": int(V),
             "embedding_size": int(embedding_size),
             "hidden_size": int(hidden_size),
@@ -86,7 +85,6 @@ class CharLM(Module):
             "dropout": self.dropout,
             "tie_weights": bool(tie_weights),
             "seed": self.seed,
-            "dtype": str(float_dtype(dtype)),
         }
         if tie_weights:
             self.head.weight = self.embedding.weight
@@ -96,6 +94,11 @@ class CharLM(Module):
     @property
     def vocab_size(self) -> int:
         return self.embedding.weight.shape[0]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What builds such a model again, in plain values; its dtype is that of the parameters as they are now."""
+        return self._config | {"dtype": str(self.head.weight.dtype)}
 
     def vocabulary_to_plain(self) -> str | None:
         """The vocabulary as JSON can say it."""

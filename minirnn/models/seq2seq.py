@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minirnn import ops
-from minirnn.arrays import Array, asarray, float_dtype, random_generator, to_numpy, xp_of
+from minirnn.arrays import Array, asarray, random_generator, to_numpy, xp_of
 from minirnn.kernels import kernels_of
 from minirnn.models.char_lm import CELLS, check_cell
 from minirnn.models.tagger import rows_of
@@ -134,7 +134,7 @@ class Seq2Seq(Module):
             raise ValueError(f"tie_embeddings needs embedding_size == hidden_size, got {sizes}")
         self.source_embedding = Embedding(source_size, embedding_size, dtype=dtype, seed=seed)
         E, H, L, seed = int(embedding_size), int(hidden_size), int(num_layers), int(seed)
-        self.config = {  # of Python's own types, for JSON knows no others
+        self._config = {  # of Python's own types, for JSON knows no others
             "source_vocabulary": int(source_size),
             "target_vocabulary": int(target_size),
             "embedding_size": E,
@@ -149,7 +149,6 @@ class Seq2Seq(Module):
             "label_smoothing": float(label_smoothing),
             "tie_embeddings": bool(tie_embeddings),
             "seed": seed,
-            "dtype": str(float_dtype(dtype)),
         }
         self.attention, self.context, self.dropout = attention, context, float(dropout)
         self.label_smoothing, self.seed, self.teacher_forcing = float(label_smoothing), seed, 1.0
@@ -195,6 +194,11 @@ class Seq2Seq(Module):
     @property
     def target_size(self) -> int:
         return self.target_embedding.weight.shape[0]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What builds such a model again, in plain values; its dtype is that of the parameters as they are now."""
+        return self._config | {"dtype": str(self.head.weight.dtype)}
 
     def vocabulary_to_plain(self) -> dict[str, Any] | None:
         """Both vocabularies as JSON can say them; None unless both are known."""

@@ -47,6 +47,8 @@ class TextStream:
         The text in numbers, read-only.
     batches_per_epoch : int
         Whole batches that fit: an epoch has about as many targets as the text has characters.
+    carries_state : bool
+        Whether batch k + 1 goes on where batch k stopped, as in lanes.
 
     Raises
     ------
@@ -92,7 +94,7 @@ class TextStream:
         self.seed = integer_of("seed", seed, least=0)
         if not isinstance(lanes, bool):
             raise TypeError(f"lanes must be True or False, got {lanes!r}")
-        self.lanes = lanes
+        self.lanes = self.carries_state = lanes
         self.vocabulary = Vocabulary.from_text(text) if vocabulary is None else vocabulary
         self.ids = self.vocabulary.encode(text, unknown)
         self.ids.setflags(write=False)
@@ -115,11 +117,6 @@ class TextStream:
     def counted(targets: np.ndarray) -> int:
         """How many targets of a batch count: all of them."""
         return targets.size
-
-    @property
-    def carries_state(self) -> bool:
-        """Whether batch k + 1 goes on where batch k stopped; at k = 0 the state starts afresh all the same."""
-        return self.lanes
 
     def batch(self, epoch: int, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Batch ``k`` of an epoch.

@@ -7,6 +7,7 @@ from minirnn.training.data_parallel import DataParallel
 from minirnn.training.evaluating import evaluate
 from minirnn.training.loop import DivergenceError, Trainer, fit
 from minirnn.training.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from minirnn.training.protocol import Stream
 from minirnn.training.schedules import Plateau, cosine, exponential, inverse_sigmoid, linear, step_decay, warmup
 from minirnn.training.sealed import CheckpointError
 
@@ -26,6 +27,7 @@ __all__ = [
     "PrintProgress",
     "RMSprop",
     "RunDirectoryError",
+    "Stream",
     "Trainer",
     "clip_grad_norm_",
     "clip_grad_value_",

@@ -12,6 +12,7 @@ from minirnn.arrays import Array
 from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor
 from minirnn.training.callbacks import Callback
+from minirnn.training.protocol import loss_of
 from minirnn.training.unseen import finished
 
 
@@ -60,7 +61,7 @@ class Alone:
         self, trainer: Any, inputs: np.ndarray, targets: np.ndarray, state: State | None
     ) -> tuple[Tensor, State | None]:
         trainer.model.seek(trainer.step)
-        loss, state = trainer.model.loss(inputs, targets, state)
+        loss, state = loss_of(trainer.model, inputs, targets, state)
         trainer.optimizer.zero_grad()
         loss.backward()
         return loss, state

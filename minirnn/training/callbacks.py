@@ -48,9 +48,10 @@ class PrintProgress(Callback):
     def on_step(self, trainer: Any) -> None:
         for record in trainer.history[self.printed :]:
             losses = {"training": record.get("loss", record.get("train_loss")), "validation": record.get("val_loss")}
-            words = (f"{name} {loss / math.log(2):.3f}" for name, loss in losses.items() if loss is not None)
             place = f"epoch {record['epoch']}" if "epoch" in record else f"step {record['step']}"
-            print(f"{place}: {', '.join(words)} bits per {trainer.training.unit}", flush=True)
+            scale, unit = (math.log(2), f" bits per {trainer.training.unit}") if trainer.training.unit else (1, "")
+            words = (f"{name} {loss / scale:.3f}" for name, loss in losses.items() if loss is not None)
+            print(f"{place}: {', '.join(words)}{unit}", flush=True)
         self.printed = len(trainer.history)
 
 

@@ -12,18 +12,17 @@ from typing import Any
 import numpy as np
 
 from minirnn.arrays import not_negative
-from minirnn.models import CharLM, Seq2Seq
+from minirnn.nn import Module
 from minirnn.nn.inputs import booleans, positive
 from minirnn.training.atomic import previous_path, write_atomically
 from minirnn.training.callbacks import Callback
 from minirnn.training.claiming import claim, release
+from minirnn.training.kinds import KINDS, MODULE, check_loadable, config_of, kind_of
 from minirnn.training.loop import DivergenceError, Trainer
 from minirnn.training.plausible import check_meta, check_state, read_log
 from minirnn.training.sealed import CheckpointError, PathLike, read_sealed, write_sealed
 from minirnn.version import __version__
 
-Model = CharLM | Seq2Seq
-KINDS: dict[str, type] = {kind.KIND: kind for kind in (CharLM, Seq2Seq)}
 SIZES = {  # for each kind: which sizes of its configuration stand in which axis of which array; then whose layers count
     "char_lm": ({"vocab_size": ("embedding", 0), "embedding_size": ("embedding", 1)}, "rnn", "vocab_size"),
     "seq2seq": (
@@ -46,52 +45,74 @@ class RunDirectoryError(ValueError):
     """A directory holds a run already, and nobody said what to do with it."""
 
 
-def save(model: Model, path: PathLike) -> None:
-    """Writes a model to a file of its own: parameters, configuration and vocabulary.
+def save(model: Module, path: PathLike) -> None:
+    """Writes a model to a file of its own: a `CharLM` or a `Seq2Seq` whole, of any other module the parameters.
 
-    The file appears whole or not at all, and under a seal that every later change of it breaks.
+    The file appears whole or not at all, and under a seal that every later change of it breaks. The whole is
+    parameters, configuration and vocabulary; a class derived from one of the two comes back as that one.
 
     Raises
     ------
     TypeError
-        If it is not a `CharLM` or a `Seq2Seq`.
+        If it is no module.
+    ValueError
+        If ``load`` would not give the model back, since layers were put into it, taken out, or made others.
     OSError
-        If it cannot be written; a former file of that name is unchanged.
+        If it cannot be written. Whatever is raised, a former file of that name is unchanged.
     """
-    if getattr(model, "KIND", None) not in KINDS:
-        raise TypeError(f"model must be a CharLM or a Seq2Seq, got {type(model).__name__}")
+    check_loadable(model)
     if not Path(path).parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(Path(path).parent))
     write_sealed(path, _model_arrays(model), _model_meta(model))
 
 
-def load(path: PathLike, kind: str | None = None) -> Any:
-    """Reads a model back, in evaluation mode and on the current backend.
+def load(path: PathLike, kind: str | None = None, into: Module | None = None) -> Any:
+    """Reads a model back, in evaluation mode and, unless it was there before, on the current backend.
 
     Parameters
     ----------
     path : path
         A file that ``save`` or a run has written, or the directory of a run, which stands for its best model:
         ``best.npz``, and ``last.npz`` as long as there is none.
-    kind : {"char_lm", "seq2seq"}, optional
-        What it has to be: a `CharLM` or a `Seq2Seq`. Without it, either.
+    kind : {"char_lm", "seq2seq", "module"}, optional
+        What it has to be: a `CharLM`, a `Seq2Seq`, or another module. Without it, any.
+    into : Module, optional
+        Takes the parameters of a module that was neither: nothing builds that but your own code.
 
     Returns
     -------
-    CharLM or Seq2Seq
+    CharLM, Seq2Seq or ``into``
 
     Raises
     ------
     CheckpointError
-        If there is no such file, or it is damaged, foreign or of another kind.
+        If there is no such file, or it is damaged, foreign or of another kind; or if it does not fit ``into``, which
+        is then unchanged, or says itself what to build, or does not and there is no ``into``.
+    TypeError
+        If ``into`` is no module.
     """
+    if into is not None and not isinstance(into, Module):
+        raise TypeError(f"into must be a Module, got {type(into).__name__}")
     arrays, meta = read_run(path, kind)
     path = checkpoint_file(path)
+    if meta["kind"] == MODULE:
+        name = meta["model"].get("class")
+        if into is None:
+            reason = f"holds the parameters of a {name}, and not how it is built"
+            raise CheckpointError(path, reason, f"give into={name}(...)")
+        try:
+            into.load_state_dict(of_model(arrays))
+        except (KeyError, ValueError) as error:
+            hint = f"build it as the {name} was that was saved"
+            raise CheckpointError(path, f"does not fit into this {type(into).__name__} ({error})", hint) from error
+        return into.eval()
+    if into is not None:
+        raise CheckpointError(path, f"holds a whole {KINDS[meta['kind']].__name__}", "leave into away: load builds it")
     try:
         _check_sizes(arrays, meta)
         model = KINDS[meta["kind"]](**meta["model"])
         model.vocabulary_from_plain(meta["vocabulary"])
-        model.load_state_dict(_of_model(arrays))
+        model.load_state_dict(of_model(arrays))
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(path, f"its model cannot be built ({error})", "load only what minirnn wrote") from error
     return model.eval()
@@ -109,7 +130,7 @@ def checkpoint_file(path: PathLike) -> Path:
 def read_run(path: PathLike, kind: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and meta of what a path stands for: the seal holds, and the meta says what it should."""
     path = checkpoint_file(path)
-    arrays, meta = read_sealed(path, kind=tuple(KINDS) if kind is None else kind)
+    arrays, meta = read_sealed(path, kind=(*KINDS, MODULE) if kind is None else kind)
     try:
         check_meta(arrays, meta)
     except ValueError as error:
@@ -117,19 +138,21 @@ def read_run(path: PathLike, kind: str | None = None) -> tuple[dict[str, np.ndar
     return arrays, meta
 
 
-def _model_arrays(model: Model) -> dict[str, np.ndarray]:
+def _model_arrays(model: Module) -> dict[str, np.ndarray]:
     return {f"model/{name}": array for name, array in model.state_dict().items()}
 
 
-def _of_model(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def of_model(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The parameters among the arrays of a checkpoint, by name."""
     return {name.removeprefix("model/"): a for name, a in arrays.items() if name.startswith("model/")}
 
 
-def _model_meta(model: Model) -> dict[str, Any]:
+def _model_meta(model: Any) -> dict[str, Any]:
+    kind = kind_of(model)
     return {
-        "kind": model.KIND,
-        "model": model.config,
-        "vocabulary": model.vocabulary_to_plain(),
+        "kind": kind,
+        "model": config_of(model),
+        "vocabulary": None if kind == MODULE else model.vocabulary_to_plain(),
         "versions": {"minirnn": __version__, "numpy": np.__version__},
         "training": None,
     }
@@ -212,6 +235,7 @@ class Checkpoint(Callback):
         self.epoch_ended = False
 
     def on_start(self, trainer: Trainer) -> None:
+        check_loadable(trainer.model)
         self.others()
         self.logged, self.log_bytes, self.saved_at, self.epoch_ended = 0, 0, None, False  # of a run before this one
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -265,7 +289,7 @@ class Checkpoint(Callback):
         self.epoch_ended = True
         self._refuse_lost(trainer)
         if trainer.improved:
-            self._guarded(lambda: save(trainer.model, self.directory / "best.npz"))
+            self._guarded(lambda: self._write_best(trainer.model))
 
     def on_step(self, trainer: Trainer) -> None:
         if len(trainer.history) > self.logged:
@@ -288,8 +312,11 @@ class Checkpoint(Callback):
 
         A run that never stopped would not have looked at it here, so one that is gone on with has its former best back.
         """
-        model, path = trainer.model, self.directory / "best.npz"
-        self._guarded(lambda: write_sealed(path, _model_arrays(model), _model_meta(model), keep_previous=True))
+        self._guarded(lambda: self._write_best(trainer.model, keep_previous=True))
+
+    def _write_best(self, model: Module, keep_previous: bool = False) -> None:
+        path = self.directory / "best.npz"
+        write_sealed(path, _model_arrays(model), _model_meta(model), keep_previous=keep_previous)
 
     def _save(self, trainer: Trainer, keep_previous: bool = True) -> None:
         self.epoch_ended = False
@@ -309,7 +336,7 @@ class Checkpoint(Callback):
         best = self.directory / "best.npz"
         # not one epoch is complete: the last is the best there is, and not one of a run that ended before
         if trainer.epoch == 0 or not best.exists():
-            save(trainer.model, best)
+            self._write_best(trainer.model)
 
     def _refuse_lost(self, trainer: Trainer) -> None:
         """Ends a run whose last step left the numbers' range: what is saved stays finite."""
@@ -358,10 +385,10 @@ class Checkpoint(Callback):
     def read_into(self, trainer: Trainer) -> None:
         """Sets ``trainer`` to where the run in the directory stands; no file is changed."""
         path = self.directory / "last.npz"
-        arrays, meta = read_run(path, trainer.model.KIND)
+        arrays, meta = read_run(path, kind_of(trainer.model))
         other = [
             f"{n} {meta['model'].get(n)!r}, not {v!r}"
-            for n, v in trainer.model.config.items()
+            for n, v in config_of(trainer.model).items()
             if meta["model"].get(n) != v
         ]
         if other or meta["training"] is None:
@@ -370,7 +397,7 @@ class Checkpoint(Callback):
                 path, reason, "resume with the settings it was started with, or use another directory"
             )
         shapes = {name: array.shape for name, array in trainer.model.state_dict().items()}
-        if {name: array.shape for name, array in _of_model(arrays).items()} != shapes:
+        if {name: array.shape for name, array in of_model(arrays).items()} != shapes:
             raise CheckpointError(path, "its arrays are not those of its model", "load only what minirnn wrote")
         log = self.directory / "log.jsonl"
         lines = log.read_bytes()[: meta["training"]["log_bytes"]] if log.exists() else b""
@@ -380,7 +407,7 @@ class Checkpoint(Callback):
         try:
             check_state(trainer, arrays, meta["training"])
             trainer.resume(arrays, meta["training"])
-            trainer.model.load_state_dict(_of_model(arrays))
+            trainer.model.load_state_dict(of_model(arrays))
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             trainer.resume(*before)  # a callback may have refused what it found, after all else was changed
             raise CheckpointError(path, f"of another run: {error}", "use another directory") from error

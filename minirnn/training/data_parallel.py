@@ -39,6 +39,8 @@ from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor
 from minirnn.training.alone import Alone, Piece
 from minirnn.training.callbacks import Callback
+from minirnn.training.kinds import config_of
+from minirnn.training.protocol import loss_of
 from minirnn.workers import cores, limited_to, use_workers
 
 PIECES = 8  # of a batch of a deterministic run
@@ -267,7 +269,7 @@ class Buffer:
         trainer.optimizer.zero_grad()
         loss, count, new = 0.0, trainer.training.counted(piece.targets), None
         if len(piece.inputs):
-            mean, new = trainer.model.loss(piece.inputs, piece.targets, piece.state)
+            mean, new = loss_of(trainer.model, piece.inputs, piece.targets, piece.state)
             mean.backward()
             loss = mean.item()
         self.state = new if trainer.training.carries_state else None
@@ -305,7 +307,7 @@ class Buffer:
 
 def _settings(trainer: Any, end: float) -> dict[str, Any]:
     """What decides on the steps, in plain values; further ahead, the parameters will have been compared."""
-    settings = getattr(trainer.model, "config", {}) | trainer.optimizer.settings()
+    settings = config_of(trainer.model) | trainer.optimizer.settings()
     settings |= {"clip_norm": trainer.clip_norm, "clip_value": trainer.clip_value}
     frozen = [name for name, p in trainer.model.named_parameters() if not p.requires_grad]
     settings["list of frozen parameters"] = frozen

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from minirnn.tape import no_grad
+from minirnn.training.protocol import Stream, check_model, check_stream, loss_of
 
 VOCABULARIES = {"vocabulary": "vocab_size", "source_vocabulary": "source_size", "target_vocabulary": "target_size"}
 
 
-def evaluate(model: Any, stream: Any) -> float:
+def evaluate(model: Any, stream: Stream) -> float:
     """Mean loss in nats per target over a stream, the state carried along; changes nothing in the model.
 
     Raises
     ------
+    TypeError
+        If the model has no ``loss``, or the stream lacks what a `Stream` has.
     ValueError
         If the ids of the stream mean something else to the model.
 
@@ -27,12 +30,14 @@ def evaluate(model: Any, stream: Any) -> float:
     >>> 2 < bits < 4  # untrained: close to log2(7)
     True
     """
+    check_model(model)
+    check_stream(stream)
     check_vocabularies(model, stream)
     total, count, state = 0.0, 0, None
     with model.evaluating(), no_grad():
         for k in range(stream.batches_per_epoch):
             inputs, targets = stream.batch(0, k)
-            loss, state = model.loss(inputs, targets, state if stream.carries_state else None)
+            loss, state = loss_of(model, inputs, targets, state if stream.carries_state else None)
             total += loss.item() * stream.counted(targets)
             count += stream.counted(targets)
     return total / count

@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import count, takewhile
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from minirnn.training.clipping import (
 from minirnn.training.evaluating import adopt_vocabularies, check_vocabularies, evaluate
 from minirnn.training.first_bad import first_not_finite
 from minirnn.training.optimizers import Adam, Optimizer
+from minirnn.training.protocol import Stream, check_model, check_stream
 from minirnn.training.recorded import Recorded
 from minirnn.training.schedules import Plateau, Schedule, check_functions
 from minirnn.training.unseen import Unseen
@@ -55,10 +57,11 @@ class Trainer:
 
     Parameters
     ----------
-    model : CharLM or Seq2Seq
-        Or anything with their ``loss(inputs, targets, state) -> (loss, state)``.
-    stream : TextStream or PairStream
-        The text, or the pairs, cut into batches.
+    model : Module
+        A `CharLM`, a `Seq2Seq`, or any other with a ``loss(inputs, targets, state) -> (loss, state)``.
+    stream : Stream
+        A text or pairs cut into batches, `TextStream` or `PairStream`; or one of your own: see
+        `minirnn.training.Stream`, and the example there.
     optimizer : Optimizer, optional
         ``Adam(model.parameters(), lr)`` without it.
     lr : float, optional
@@ -73,7 +76,7 @@ class Trainer:
         are what you have set.
     val_split : float
         The share that is kept for validation after every epoch: the end of a text, or pairs drawn at random.
-    validation : TextStream or PairStream, optional
+    validation : Stream, optional
         What to validate on in place of such a share.
     log_every : int
         Steps per record in ``history``.
@@ -107,7 +110,7 @@ class Trainer:
     def __init__(
         self,
         model: Any,
-        stream: Any,
+        stream: Stream,
         *,
         optimizer: Optimizer | None = None,
         lr: float | None = None,
@@ -116,7 +119,7 @@ class Trainer:
         schedule: Schedule | None = None,
         teacher_forcing: Schedule | None = None,
         val_split: float = 0.0,
-        validation: Any = None,
+        validation: Stream | None = None,
         log_every: int = 50,
         parallel: Alone | None = None,
         graph: bool = False,
@@ -132,15 +135,17 @@ class Trainer:
         check_functions(schedule=schedule, teacher_forcing=teacher_forcing)
         if validation is not None and val_split:
             raise ValueError(f"give val_split or validation, not both; got val_split {val_split}")
-        for one in (stream, *([] if validation is None else [validation])):
+        check_model(model)
+        for name, one in {"stream": stream, "validation": stream if validation is None else validation}.items():
+            check_stream(one, name)
             check_vocabularies(model, one)
-        for name, thing, what in (("model", model, "loss"), ("stream", stream, "batch")):
-            if not hasattr(thing, what):
-                raise TypeError(f"{name} must have a method {what}, got {type(thing).__name__}")
         own = {id(p) for p in model.parameters()}
         if optimizer is not None and not any(id(p) in own for p in optimizer.parameters):
             raise ValueError("optimizer must have been made of the parameters of model, it has none of them")
-        self.model, self.stream = model, stream
+        self.model = model
+        self.stream: Any = stream
+        self.training: Any
+        self.validation: Any
         self.training, self.validation = (stream, validation) if validation is not None else stream.split(val_split)
         self.optimizer = Adam(model.parameters(), 2e-3 if lr is None else lr) if optimizer is None else optimizer
         self.clip_norm, self.clip_value, self.schedule, self.log_every = clip_norm, clip_value, schedule, log_every
@@ -426,7 +431,7 @@ class Trainer:
         return dict(zip(names, found, strict=True))
 
     def _validated_on(self) -> str | None:
-        return None if self.validation is None else self.validation.digest
+        return None if self.validation is None else self.validation.identity.get("text")
 
     def resume(self, arrays: dict[str, np.ndarray], books: dict[str, Any]) -> None:
         """Goes back to where ``arrays()`` and ``books()`` were taken.
@@ -454,7 +459,8 @@ class Trainer:
             {name.removeprefix(of_optimizer): a for name, a in arrays.items() if name.startswith(of_optimizer)}
         )
         backend = self.optimizer.parameters[0].backend
-        parts = [Tensor(arrays[name]).to(backend) for name in ("state/0", "state/1") if name in arrays]
+        state = takewhile(arrays.__contains__, (f"state/{k}" for k in count()))
+        parts = [Tensor(arrays[name]).to(backend) for name in state]
         self.state = parts[0] if len(parts) == 1 else tuple(parts) or None
         for name in _BOOKS:
             setattr(self, name, books[name])
@@ -477,7 +483,7 @@ def _checked(callbacks: Iterable[Callback]) -> list[Callback]:
 
 def fit(
     model: Any,
-    stream: Any,
+    stream: Stream,
     *,
     epochs: int | None = None,
     steps: int | None = None,
@@ -489,10 +495,11 @@ def fit(
 
     Parameters
     ----------
-    model : CharLM or Seq2Seq
-        Changed in place. If it has no vocabulary yet, it takes that of the stream.
-    stream : TextStream or PairStream
-        The text, or the pairs, cut into batches.
+    model : Module
+        A `CharLM`, a `Seq2Seq`, or any other with a ``loss(inputs, targets, state) -> (loss, state)``. Changed in
+        place. If it has no vocabulary yet, it takes that of the stream.
+    stream : Stream
+        A text or pairs cut into batches, `TextStream` or `PairStream`; or a `minirnn.training.Stream` of your own.
     epochs, steps, max_minutes
         When to stop: whichever comes first; at least one must be given.
     callbacks : iterable of Callback

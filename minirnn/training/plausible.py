@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minirnn.training.kinds import MODULE, kind_of
 from minirnn.training.loop import Trainer
 from minirnn.training.sealed import CheckpointError
 
@@ -66,6 +67,7 @@ _STREAM: dict[str, dict[str, Check]] = {
         "text": _is_text, "batch_size": _is_count, "max_length": _or_none(_is_count),
         "seed": lambda value: type(value) is int and value >= 0,
     },
+    "module": {},
 }  # fmt: skip
 _TRAINING: dict[str, Check] = {
     "step": _is_count, "epoch": _is_count, "refused": _is_count, "log_bytes": _is_count, "improved": _is_flag,
@@ -103,12 +105,8 @@ def _check_keys(where: str, values: dict[str, Any], checks: dict[str, Check]) ->
 
 def check_state(trainer: Trainer, arrays: dict[str, np.ndarray], books: dict[str, Any]) -> None:
     """Raises ``ValueError`` unless the carried state and those of the callbacks look as this run's would."""
-    config = trainer.model.config
-    shape = (config["num_layers"], books["stream"]["batch_size"], config["hidden_size"])
-    state = [arrays[name] for name in ("state/0", "state/1") if name in arrays]
-    parts = len(trainer.model.rnn.STATES) if hasattr(trainer.model, "rnn") else 0
-    if len(state) not in (0, parts) or any(a.shape != shape or a.dtype != config["dtype"] for a in state):
-        raise ValueError(f"its state must be {parts} arrays of shape {shape} and dtype {config['dtype']}")
+    if kind_of(trainer.model) != MODULE:
+        _check_carried(trainer.model, arrays, books["stream"]["batch_size"])
     for name, callback in trainer.remembering().items():
         own = callback.state_dict()
         theirs = books["callbacks"].get(name, own)
@@ -116,6 +114,15 @@ def check_state(trainer: Trainer, arrays: dict[str, np.ndarray], books: dict[str
             is_so = _is_count if _is_count(value) else _or_none(_is_number) if value is None else lambda value: True
             if key not in theirs or not is_so(theirs[key]):
                 raise ValueError(f"{key} of {name} is {reprlib.repr(theirs.get(key))}")
+
+
+def _check_carried(model: Any, arrays: dict[str, np.ndarray], batch_size: int) -> None:
+    shape = (model.config["num_layers"], batch_size, model.config["hidden_size"])
+    dtype = model.config["dtype"]
+    state = [arrays[name] for name in ("state/0", "state/1") if name in arrays]
+    parts = len(model.rnn.STATES) if hasattr(model, "rnn") else 0
+    if len(state) not in (0, parts) or any(a.shape != shape or a.dtype != dtype for a in state):
+        raise ValueError(f"its state must be {parts} arrays of shape {shape} and dtype {dtype}")
 
 
 def read_log(path: Path, lines: bytes) -> list[dict[str, Any]]:

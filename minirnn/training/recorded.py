@@ -15,6 +15,7 @@ from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor
 from minirnn.training.alone import Alone
 from minirnn.training.optimizers import Optimizer
+from minirnn.training.protocol import loss_of
 from minirnn.training.unseen import as_state, finished
 
 
@@ -105,7 +106,7 @@ class Recorded(Alone):
         """Loss, gradients, and the state that is carried on."""
         self.model.seek(0)  # the step comes in by itself
         with drawing_at(step):
-            loss, after = self.model.loss(inputs, targets, as_state(parts))
+            loss, after = loss_of(self.model, inputs, targets, as_state(parts))
         for p in self.parameters:
             p.grad = None
         loss.backward()

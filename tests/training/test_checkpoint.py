@@ -22,6 +22,7 @@ from minirnn import (
     load,
     save,
 )
+from minirnn.nn import Linear, Parameter
 from minirnn.training import Callback, DivergenceError, RunDirectoryError
 from minirnn.training.checkpoint import KINDS
 from minirnn.training.sealed import read_sealed, write_sealed
@@ -74,6 +75,73 @@ def test_load_takes_a_file_or_the_directory_of_a_run(tmp_path):
     assert bits(load(tmp_path / "a")) == bits(trainer.model)
     with pytest.raises(CheckpointError, match=r"last\.npz: cannot be read"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_model_comes_back_in_the_dtype_that_it_has_now(tmp_path, dtype):
+    stream = tiny_stream()
+    lm = tiny_model(stream, dtype="float32" if dtype == "float64" else "float64").to(dtype=dtype)
+    lm.head.bias.data = lm.head.bias.data + 1e-7
+    save(lm, tmp_path / "lm.npz")
+    assert bits(load(tmp_path / "lm.npz")) == bits(lm) and lm.config["dtype"] == dtype
+    for folder, stops in {"whole": [7], "parts": [3, 7]}.items():
+        for steps in stops:
+            model = tiny_model(stream).to(dtype=dtype)
+            train(tmp_path / folder, steps, model=model, resume=True)
+    assert contents(tmp_path / "parts")["last.npz"] == contents(tmp_path / "whole")["last.npz"]
+    assert load(tmp_path / "parts").config["dtype"] == dtype
+
+
+def untied(lm):
+    lm.head.weight = Parameter(lm.head.weight.numpy())
+
+
+UNLOADABLE = {
+    "a layer more": (
+        lambda lm: setattr(lm, "extra", Linear(2, 2)),
+        r"its extra.weight is float32 \(2, 2\), .* missing",
+    ),
+    "a layer of another size": (
+        lambda lm: setattr(lm, "head", Linear(8, 2)),
+        r"its head.bias is float32 \(2,\), .*15",
+    ),
+    "no bias": (lambda lm: setattr(lm.head, "bias", None), "its head.bias is missing, that of a CharLM .* float32"),
+    "two dtypes": (lambda lm: lm.rnn.to(dtype="float64"), "its rnn.weight_ih_l0 is float64 .* with its config float32"),
+    "no longer tied": (untied, "its head.weight is float32 .* with its config missing"),
+    "another vocabulary": (
+        lambda lm: setattr(lm, "vocabulary", Vocabulary("ab")),
+        "a vocabulary of 15 cannot be one of 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNLOADABLE)
+def test_what_load_would_refuse_is_not_saved(tmp_path, name):
+    change, told = UNLOADABLE[name]
+    lm = tiny_model(tiny_stream(), embedding_size=8, hidden_size=8, tie_weights=True)
+    save(lm, tmp_path / "lm.npz")
+    before = contents(tmp_path)
+    change(lm)
+    with pytest.raises(ValueError, match=f"^model cannot be saved, for load would .*{told}"):
+        save(lm, tmp_path / "lm.npz")
+    assert contents(tmp_path) == before
+    with pytest.raises(ValueError, match=r"^(model cannot be saved|model has another vocabulary)"):
+        train(tmp_path / "run", 1, model=lm)
+    assert contents(tmp_path) == before
+
+
+class Deeper(CharLM):
+    KIND = "module"
+
+    def __init__(self, *sizes, **settings):
+        super().__init__(*sizes, **settings)
+        self.extra = Linear(2, 2, seed=3)
+
+
+def test_a_class_of_ones_own_can_be_saved_by_its_parameters(tmp_path):
+    lm = Deeper(15, 3, 4)
+    save(lm, tmp_path / "lm.npz")
+    assert bits(load(tmp_path / "lm.npz", into=Deeper(15, 3, 4, seed=9))) == bits(lm)
 
 
 LIES = {

@@ -323,7 +323,7 @@ def test_progress_is_printed_line_by_line(capsys):
 def test_what_is_given_in_the_wrong_place_is_named():
     stream = tiny_stream()
     model = tiny_model(stream)
-    with pytest.raises(TypeError, match="model must have a method loss, got TextStream"):
+    with pytest.raises(TypeError, match="model must be a Module with a method loss, got TextStream"):
         Trainer(stream, model)
     with pytest.raises(ValueError, match=r"give lr or optimizer, .* not both; got lr 0\.1"):
         Trainer(model, stream, lr=0.1, optimizer=SGD(model.parameters(), 0.5))

@@ -1,0 +1,231 @@
+"""Models and streams of one's own: trained, shared out, saved and gone on with like those of the library."""
+
+import re
+
+import numpy as np
+import pytest
+from rank_threads import on_ranks
+from tiny_runs import bits, tiny_model, tiny_stream
+
+from minirnn import (
+    CharLM,
+    Checkpoint,
+    CheckpointError,
+    DataParallel,
+    PrintProgress,
+    Tagger,
+    Tensor,
+    Trainer,
+    evaluate,
+    fit,
+    load,
+    ops,
+    save,
+)
+from minirnn.nn import LSTM, Linear, Module
+from minirnn.training import Stream
+from minirnn.training.data_parallel import OneRank
+
+
+class Waves(Stream):
+    """Sines of which every row goes on from batch to batch of an epoch, six batches long."""
+
+    batches_per_epoch, batch_size, carries_state = 6, 8, True
+
+    def __init__(self, seed=0):
+        self.seed = seed
+
+    @property
+    def identity(self):
+        return {"seed": self.seed}
+
+    def batch(self, epoch, k):
+        phase = np.random.default_rng([self.seed, epoch]).uniform(0, 6, size=(self.batch_size, 1, 1))
+        xs = np.sin(phase + 0.3 * (5 * k + np.arange(6)[:, None]))
+        return xs[:, :-1], xs[:, 1:]
+
+
+class Forecast(Module):
+    def __init__(self, seed=0):
+        self.lstm = LSTM(1, 5, batch_first=True, dtype="float64", seed=seed)
+        self.head = Linear(5, 1, dtype="float64", seed=seed)
+
+    def forward(self, xs, state=None):
+        hs, state = self.lstm(Tensor(xs), state)
+        return self.head(hs), state
+
+    def loss(self, xs, targets, state=None):
+        ys, state = self(xs, state)
+        return ops.mean((ys - Tensor(targets)) ** 2), state  # with its history, which the loop cuts
+
+
+class Enough:
+    """A stream by what it has, derived from nothing."""
+
+    batches_per_epoch, carries_state, unit, identity = 2, False, "", {}
+
+    def batch(self, epoch, k):
+        return Waves().batch(epoch, k)
+
+    def counted(self, targets):
+        return len(targets)
+
+    def split(self, val_split):
+        return self, None
+
+
+def trained(folder, steps, model=None, **settings):
+    trainer = Trainer(model or Forecast(), Waves(), lr=0.02, validation=Waves(1), log_every=2, **settings)
+    trainer.run(steps=steps, callbacks=[Checkpoint(folder, resume=True)])
+    return trainer
+
+
+def test_a_model_of_ones_own_learns_with_its_state_carried_on(capsys):
+    model = Forecast()
+    history = fit(model, Waves(), epochs=10, lr=0.02, validation=Waves(1), callbacks=[PrintProgress()])
+    losses = [record["val_loss"] for record in history if "val_loss" in record]
+    assert losses[-1] < losses[0] / 2
+    lines = capsys.readouterr().out.splitlines()
+    first = next(record for record in history if "epoch" in record)
+    assert lines[0] == f"epoch 1: training {first['train_loss']:.3f}, validation {first['val_loss']:.3f}"  # no bits
+
+
+def test_the_state_reaches_the_next_batch():
+    seen = []
+
+    class Seen(Forecast):
+        def loss(self, xs, targets, state=None):
+            seen.append(state)
+            return super().loss(xs, targets, state)
+
+    fit(Seen(), Waves(), steps=8)
+    assert [state is None for state in seen] == [k % 6 == 0 for k in range(8)]
+    assert all(part.node is None for state in seen if state for part in state)
+
+
+def test_a_stream_need_not_derive_from_anything():
+    assert len(fit(Forecast(), Enough(), epochs=2, log_every=1)) == 6
+
+
+@pytest.mark.parametrize("stops", [[3, 14], [6, 7, 14], [14]])
+def test_stopped_and_gone_on_with_it_ends_with_the_same_bytes(tmp_path, stops):
+    trained(tmp_path / "whole", 14)
+    for steps in stops:
+        trained(tmp_path / "parts", steps)
+    for name in ("last.npz", "best.npz", "log.jsonl"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_state_of_more_than_two_parts_is_gone_on_with(tmp_path):
+    class Twice(Forecast):
+        def __init__(self):
+            super().__init__()
+            self.second = LSTM(5, 5, batch_first=True, dtype="float64", seed=1)
+
+        def forward(self, xs, state=None):
+            hs, below = self.lstm(Tensor(xs), state[:2] if state else None)
+            hs, above = self.second(hs, state[2:] if state else None)
+            return self.head(hs), (*below, *above)
+
+    for name, stops in {"whole": [9], "parts": [3, 4, 9]}.items():
+        for steps in stops:
+            trained(tmp_path / name, steps, Twice())
+    assert (tmp_path / "parts" / "last.npz").read_bytes() == (tmp_path / "whole" / "last.npz").read_bytes()
+
+
+def test_shares_of_a_batch_train_as_the_whole_does(tmp_path):
+    alone = trained(tmp_path / "alone", 8)
+    for name, size, deterministic in (("two", 2, False), ("three", 3, False), ("eight", 2, True)):
+        ranks = on_ranks(
+            size, lambda parallel, name=name: trained(tmp_path / name, 8, parallel=parallel), deterministic
+        )
+        for rank in ranks:
+            for own, theirs in zip(rank.model.parameters(), alone.model.parameters(), strict=True):
+                np.testing.assert_allclose(own.numpy(), theirs.numpy(), rtol=1e-9, atol=1e-12)
+    one = trained(tmp_path / "one", 8, parallel=DataParallel(True, OneRank()))
+    assert bits(one.model) == bits(ranks[0].model)
+
+
+@pytest.mark.parametrize("make", [Forecast, lambda seed=0: Tagger(9, 3, 4, 5, seed=seed)], ids=["own", "Tagger"])
+def test_any_module_is_saved_by_its_parameters(tmp_path, make):
+    model, other = make(), make(seed=1)
+    save(model, tmp_path / "m.npz")
+    assert load(tmp_path / "m.npz", into=other) is other and not other.training
+    assert bits(other) == bits(model) != bits(make(seed=1))
+
+
+def test_what_cannot_be_loaded_into_a_module_is_told_and_changes_nothing(tmp_path):
+    save(Forecast(), tmp_path / "own.npz")
+    save(tiny_model(tiny_stream()), tmp_path / "lm.npz")
+    linear = Linear(2, 3)
+    before = bits(linear)
+    with pytest.raises(
+        CheckpointError, match="the parameters of a Forecast, and not how it is built; give into=Forecast"
+    ):
+        load(tmp_path / "own.npz")
+    with pytest.raises(CheckpointError, match=r"does not fit into this Linear .*; build it as the Forecast was"):
+        load(tmp_path / "own.npz", into=linear)
+    with pytest.raises(CheckpointError, match="holds a whole CharLM; leave into away: load builds it"):
+        load(tmp_path / "lm.npz", into=linear)
+    with pytest.raises(TypeError, match="into must be a Module, got type"):
+        load(tmp_path / "own.npz", into=Forecast)
+    with pytest.raises(CheckpointError, match="of kind 'module', where 'char_lm' is wanted"):
+        load(tmp_path / "own.npz", "char_lm")
+    with pytest.raises(TypeError, match="model must be a Module, such as a CharLM or a Seq2Seq, got dict"):
+        save({}, tmp_path / "m.npz")
+    assert bits(linear) == before and not (tmp_path / "m.npz").exists()
+
+
+def test_a_run_of_another_class_or_stream_is_not_gone_on_with(tmp_path):
+    class Other(Forecast):
+        pass
+
+    trained(tmp_path, 3)
+    with pytest.raises(CheckpointError, match="of a run with class 'Forecast', not 'Other'"):
+        trained(tmp_path, 6, Other())
+    with pytest.raises(CheckpointError, match="it was made with seed 0, this run has 5"):
+        fit(Forecast(), Waves(5), steps=6, validation=Waves(1), callbacks=[Checkpoint(tmp_path, resume=True)])
+
+
+def returning(answer):
+    model = Forecast()
+    model.loss = lambda xs, targets, state: answer(*Forecast.loss(model, xs, targets, state))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "stream", "settings", "told"),
+    [
+        (returning(lambda loss, state: loss), Waves(), {}, "loss of Forecast must return (loss, state), got Tensor"),
+        (
+            returning(lambda loss, state: (loss, [state])),
+            Waves(),
+            {},
+            "the state of Forecast must be None, a tensor or a tuple of several, got ((Tensor, Tensor))",
+        ),
+        (
+            returning(lambda loss, state: (loss, (state, state))),
+            Waves(),
+            {},
+            "the state of Forecast must be None, a tensor or a tuple of several, got "
+            "((Tensor, Tensor), (Tensor, Tensor))",
+        ),
+        (returning(lambda loss, state: (1.0, state)), Waves(), {}, "must return (loss, state), got (float, (Tensor,"),
+        (Forecast(), [1, 2], {}, "stream must be a TextStream, a PairStream, or derive from minirnn.training.Stream; "),
+        (Forecast(), Waves(), {"validation": 3}, "validation must be a TextStream, a PairStream, or derive from"),
+        (Forecast(), Waves(), {"val_split": 0.1}, "val_split must be 0 for a Waves, which has no split; give"),
+        (Linear(1, 1), Waves(), {}, "model must be a Module with a method loss, got Linear"),
+    ],
+)  # fmt: skip
+def test_what_is_not_as_training_asks_for_is_explained(model, stream, settings, told):
+    before = bits(model)
+    with pytest.raises((TypeError, ValueError), match=re.escape(told)):
+        fit(model, stream, steps=1, **settings)
+    assert bits(model) == before
+
+
+def test_evaluate_asks_for_the_same():
+    with pytest.raises(TypeError, match="model must be a Module with a method loss, got Linear"):
+        evaluate(Linear(1, 1), Waves())
+    with pytest.raises(TypeError, match="list has no batch, batches_per_epoch, carries_state, counted, split, unit"):
+        evaluate(CharLM(3, 2, 2), [])
