@@ -143,9 +143,13 @@ class DataParallel(Alone):
 
         Raises
         ------
+        TypeError
+            If the stream does not say how many rows a batch has.
         ValueError
             If the batches are too small to be shared out.
         """
+        if not hasattr(trainer.training, "batch_size"):
+            raise TypeError(f"{type(trainer.training).__name__} needs a batch_size: the rows that are shared out")
         least = self.pieces if trainer.training.carries_state else self.size
         if trainer.training.batch_size < least:
             raise ValueError(

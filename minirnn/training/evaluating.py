@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minirnn.tape import no_grad
-from minirnn.training.protocol import Stream, check_model, check_stream, loss_of
+from minirnn.training.protocol import Stream, batch_of, check_model, check_stream, loss_of
 
 VOCABULARIES = {"vocabulary": "vocab_size", "source_vocabulary": "source_size", "target_vocabulary": "target_size"}
 
@@ -36,7 +36,7 @@ def evaluate(model: Any, stream: Stream) -> float:
     total, count, state = 0.0, 0, None
     with model.evaluating(), no_grad():
         for k in range(stream.batches_per_epoch):
-            inputs, targets = stream.batch(0, k)
+            inputs, targets = batch_of(stream, 0, k)
             loss, state = loss_of(model, inputs, targets, state if stream.carries_state else None)
             total += loss.item() * stream.counted(targets)
             count += stream.counted(targets)

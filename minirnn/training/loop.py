@@ -38,7 +38,7 @@ from minirnn.training.clipping import (
 from minirnn.training.evaluating import adopt_vocabularies, check_vocabularies, evaluate
 from minirnn.training.first_bad import first_not_finite
 from minirnn.training.optimizers import Adam, Optimizer
-from minirnn.training.protocol import Stream, check_model, check_stream
+from minirnn.training.protocol import Stream, batch_of, check_model, check_stream
 from minirnn.training.recorded import Recorded
 from minirnn.training.schedules import Plateau, Schedule, check_functions
 from minirnn.training.unseen import Unseen
@@ -237,7 +237,7 @@ class Trainer:
 
     def _take(self) -> None:
         epoch, k = divmod(self.step, self.training.batches_per_epoch)
-        inputs, targets = self.training.batch(epoch, k)
+        inputs, targets = batch_of(self.training, epoch, k)
         state = self.state if self.training.carries_state and k > 0 else None
         self.model.train()
         sizes = f"inputs {inputs.shape}, {sum(p.size for p in self.optimizer.parameters):,} parameters"

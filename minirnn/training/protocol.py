@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from minirnn.nn import Module
+from minirnn.nn.inputs import positive
 from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor
 
@@ -105,6 +106,8 @@ def check_stream(stream: Any, name: str = "stream") -> None:
     Raises
     ------
     TypeError
+    ValueError
+        If it has no batches.
     """
     lacking = [asked for asked in ASKED_OF_STREAMS if not hasattr(stream, asked)]
     if lacking:
@@ -112,6 +115,7 @@ def check_stream(stream: Any, name: str = "stream") -> None:
             f"{name} must be a TextStream, a PairStream, or derive from minirnn.training.Stream; "
             f"{type(stream).__name__} has no {', '.join(lacking)}"
         )
+    positive(batches_per_epoch=stream.batches_per_epoch)
 
 
 def check_model(model: Any) -> None:
@@ -123,6 +127,20 @@ def check_model(model: Any) -> None:
     """
     if not isinstance(model, Module) or not callable(getattr(model, "loss", None)):
         raise TypeError(f"model must be a Module with a method loss, got {type(model).__name__}")
+
+
+def batch_of(stream: Stream, epoch: int, k: int) -> tuple[Any, Any]:
+    """What ``stream.batch`` returns.
+
+    Raises
+    ------
+    TypeError
+        If it is not inputs and targets.
+    """
+    found = stream.batch(epoch, k)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise TypeError(f"batch of {type(stream).__name__} must return (inputs, targets), got {_shown(found)}")
+    return found
 
 
 def loss_of(model: Any, inputs: Any, targets: Any, state: State | None) -> tuple[Tensor, State | None]:

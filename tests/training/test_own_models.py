@@ -193,6 +193,12 @@ def returning(answer):
     return model
 
 
+def varied(**attributes):
+    stream = Waves()
+    vars(stream).update(attributes)
+    return stream
+
+
 @pytest.mark.parametrize(
     ("model", "stream", "settings", "told"),
     [
@@ -214,6 +220,14 @@ def returning(answer):
         (Forecast(), [1, 2], {}, "stream must be a TextStream, a PairStream, or derive from minirnn.training.Stream; "),
         (Forecast(), Waves(), {"validation": 3}, "validation must be a TextStream, a PairStream, or derive from"),
         (Forecast(), Waves(), {"val_split": 0.1}, "val_split must be 0 for a Waves, which has no split; give"),
+        (Forecast(), varied(batches_per_epoch=0), {}, "batches_per_epoch must be a positive integer, got 0"),
+        (
+            Forecast(),
+            varied(batch=lambda epoch, k: np.zeros((2, 5, 1))),
+            {},
+            "batch of Waves must return (inputs, targets), got ndarray",
+        ),
+        (Forecast(), Enough(), {"parallel": DataParallel(True, OneRank())}, "Enough needs a batch_size: the rows that"),
         (Linear(1, 1), Waves(), {}, "model must be a Module with a method loss, got Linear"),
     ],
 )  # fmt: skip
