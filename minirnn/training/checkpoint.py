@@ -205,6 +205,8 @@ class Checkpoint(Callback):
         another process trains there.
     CheckpointError
         At the start of the run, if what is to be resumed cannot be loaded, or is of other data or another model.
+    ValueError
+        At the start of the run, if ``load`` would not give the model back, as ``save`` says.
 
     Notes
     -----

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count, takewhile
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,12 @@ class Trainer:
         if validation is not None and val_split:
             raise ValueError(f"give val_split or validation, not both; got val_split {val_split}")
         check_model(model)
+        for name, given, kind, such_as in (
+            ("optimizer", optimizer, Optimizer, "Adam(model.parameters())"),
+            ("parallel", parallel, Alone, "DataParallel()"),
+        ):
+            if given is not None and not isinstance(given, kind):
+                raise TypeError(f"{name} must be an object such as {such_as}, got {given!r}")
         for name, one in {"stream": stream, "validation": stream if validation is None else validation}.items():
             check_stream(one, name)
             check_vocabularies(model, one)
@@ -187,7 +194,10 @@ class Trainer:
 
     def lr_at(self, step: int) -> float:
         """Learning rate of the step that is taken after so many others."""
-        return self.optimizer.lr * (self.schedule(step) if self.schedule else 1.0)
+        factor = self.schedule(step) if self.schedule else 1.0
+        if not isinstance(factor, Real):
+            raise TypeError(f"schedule must return a number, got {factor!r} at step {step}")
+        return self.optimizer.lr * float(factor)
 
     @contextmanager
     def _scheduled(self) -> Iterator[None]:

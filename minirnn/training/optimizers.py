@@ -145,10 +145,14 @@ class Optimizer:
     def lay_out(self, parameters: Iterable[Tensor]) -> list[list[Array]]:
         """The arrays of these parameters and each of their moments: on a device in one memory from now on.
 
-        Counts as a write into the parameters.
+        Moments go where their parameter has gone, and take its dtype. Counts as a write into the parameters.
         """
         own = {id(p): moments for p, moments in zip(self.parameters, self.state, strict=True)}
         found = [(p, own[id(p)]) for p in parameters]
+        for p, state in found:
+            for name, array in state.items():
+                if (array.dtype, home_of(array)) != (p.dtype, p.backend):
+                    state[name] = asarray(array, p.dtype, p.backend)
         kernels = kernels_of(found[0][0].array)
         weights = kernels.laid_out([p.array for p, _ in found])
         moments = [kernels.laid_out([state[name] for _, state in found]) for name in self.moments]

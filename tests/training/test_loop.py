@@ -327,6 +327,14 @@ def test_what_is_given_in_the_wrong_place_is_named():
         Trainer(stream, model)
     with pytest.raises(ValueError, match=r"give lr or optimizer, .* not both; got lr 0\.1"):
         Trainer(model, stream, lr=0.1, optimizer=SGD(model.parameters(), 0.5))
+    for wrong in (SGD, "sgd"):
+        with pytest.raises(TypeError, match=r"optimizer must be an object such as Adam\(model"):
+            Trainer(model, stream, optimizer=wrong)
+    with pytest.raises(TypeError, match=r"parallel must be an object such as DataParallel\(\), got True"):
+        Trainer(model, stream, parallel=True)
+    for wrong in (None, "x"):
+        with pytest.raises(TypeError, match=f"schedule must return a number, got {wrong!r} at step 0"):
+            Trainer(model, stream, schedule=lambda step, wrong=wrong: wrong).train_step()
     for callbacks in ([PrintProgress], PrintProgress, "x"):
         with pytest.raises(TypeError, match="callbacks must be a list of Callback objects"):
             Trainer(model, stream).run(steps=1, callbacks=callbacks)

@@ -11,6 +11,7 @@ from tiny_runs import bits
 from minirnn import SGD, Adam, AdamW, RMSprop, Tensor, clip_grad_norm_, ops
 from minirnn.arrays import asarray
 from minirnn.nn import Linear
+from minirnn.testing import on_backend
 from minirnn.testing.strategies import generators, shapes
 from minirnn.training import optimizers
 
@@ -174,6 +175,29 @@ def test_a_frozen_parameter_waits_until_it_is_no_longer(backend, make):
     layer.weight.requires_grad = True
     step()
     assert (layer.weight.numpy() != before).all()
+
+
+@every_optimizer
+@pytest.mark.parametrize("move", [{"dtype": "float64"}, {"backend": "cupy"}], ids=["dtype", "backend"])
+def test_moments_go_where_the_parameters_have_gone(make, move):
+    def step(optimizer):
+        for p in optimizer.parameters:
+            p.grad = p.data + 1
+        optimizer.step()
+
+    with on_backend("strict_cupy"):
+        layer = Linear(3, 2).to("numpy")
+        optimizer = make(layer.parameters())
+        step(optimizer)
+        layer.to(**move)
+        before, anew = layer.state_dict(), make(layer.parameters())
+        anew.load_state_dict(optimizer.state_dict())  # which converts
+        ends = []
+        for each in (optimizer, anew):
+            layer.load_state_dict(before)
+            step(each)
+            ends.append(bits(layer) | bits(each))
+    assert ends[0] == ends[1]
 
 
 @every_optimizer
