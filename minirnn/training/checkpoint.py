@@ -67,7 +67,7 @@ def save(model: Module, path: PathLike) -> None:
 
 
 def load(path: PathLike, kind: str | None = None, into: Module | None = None) -> Any:
-    """Reads a model back, in evaluation mode and, unless it was there before, on the current backend.
+    """Reads a model back, in evaluation mode and on the current backend.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def load(path: PathLike, kind: str | None = None, into: Module | None = None) ->
     kind : {"char_lm", "seq2seq", "module"}, optional
         What it has to be: a `CharLM`, a `Seq2Seq`, or another module. Without it, any.
     into : Module, optional
-        Takes the parameters of a module that was neither: nothing builds that but your own code.
+        Takes over the parameters of another module, which only your own code can build; it stays where it is.
 
     Returns
     -------
@@ -86,8 +86,8 @@ def load(path: PathLike, kind: str | None = None, into: Module | None = None) ->
     Raises
     ------
     CheckpointError
-        If there is no such file, or it is damaged, foreign or of another kind; or if it does not fit ``into``, which
-        is then unchanged, or says itself what to build, or does not and there is no ``into``.
+        If there is no such file, or it is damaged, foreign or of another kind; if it does not fit ``into``, which has
+        not changed then; if ``into`` is missing, or not needed.
     TypeError
         If ``into`` is no module.
     """
@@ -102,7 +102,7 @@ def load(path: PathLike, kind: str | None = None, into: Module | None = None) ->
             raise CheckpointError(path, reason, f"give into={name}(...)")
         try:
             into.load_state_dict(of_model(arrays))
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             hint = f"build it as the {name} was that was saved"
             raise CheckpointError(path, f"does not fit into this {type(into).__name__} ({error})", hint) from error
         return into.eval()
