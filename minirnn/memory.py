@@ -5,7 +5,8 @@ takes their pages back. To be handed pages again costs more than to compute what
 small step (two layers, H = 128) 6 went to page faults, of 165 of a larger one (H = 256, two threads) 30.
 
 The answer. Blocks are kept, and lent again once nobody but this module refers to them. No one has to give them back:
-whoever holds an array, a view of it, or a closure that saved it, holds its block, and Python counts that.
+whoever holds an array, a view of it, or a closure that saved it, holds its block, and Python counts that. A block that
+nobody has wanted for some steps goes back to the system, and with `release` all that nobody holds.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     try:
         _lent += 1
         if _lent - _looked_through >= KEPT_FOR:
-            _give_back_unwanted()
+            _give_back(_lent - KEPT_FOR)
             _looked_through = _lent
         held = _blocks[_rounded(size)]
         for k in reversed(range(max(0, len(held) - LOOKED_AT), len(held))):
@@ -64,6 +65,30 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         return entry[1][:size].view(dtype).reshape(shape)
     finally:
         _lock.release()
+
+
+def release() -> int:
+    """Gives the memory that is kept, and held by nobody, back to the system; returns how many bytes that was.
+
+    For a process that lives on after its training: the next step will have to ask the system again.
+
+    Examples
+    --------
+    >>> x = empty((200, 200), np.float64)
+    >>> del x
+    >>> release() >= 200 * 200 * 8
+    True
+    >>> release()
+    0
+    """
+    with _lock:
+        before = _kept()
+        _give_back(_lent)
+        return before - _kept()
+
+
+def _kept() -> int:
+    return sum(size * len(held) for size, held in _blocks.items())
 
 
 def is_sole(held: Sequence[Any], k: int) -> bool:
@@ -104,9 +129,10 @@ def _is_free(entry: list[Any]) -> bool:
     return getrefcount(entry[1]) == 2  # the entry, and the argument of this very call
 
 
-def _give_back_unwanted() -> None:
+def _give_back(until: int) -> None:
+    """Lets go of the blocks that nobody holds and that were lent as one of the first ``until`` arrays."""
     for held in _blocks.values():
-        held[:] = [entry for entry in held if entry[0] > _lent - KEPT_FOR or not _is_free(entry)]
+        held[:] = [entry for entry in held if entry[0] > until or not _is_free(entry)]
 
 
 def _unlock() -> None:

@@ -12,6 +12,8 @@ import inspect
 import itertools
 import math
 import operator
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -29,6 +31,7 @@ _recording: ContextVar[bool] = ContextVar("minirnn_recording", default=True)
 _inside_rule: ContextVar[bool] = ContextVar("minirnn_inside_rule", default=False)
 _watcher: ContextVar[Callable | None] = ContextVar("minirnn_watcher", default=None)
 _serials = itertools.count()
+_adding = threading.RLock()  # of gradients: two threads may bring theirs to one leaf, and neither is to be lost
 
 NUMBERS = (bool, int, float, complex)
 
@@ -395,6 +398,8 @@ class Tensor:
     def backward(self, cotangent: Any = None, retain_graph: bool = False) -> None:
         """Adds to the ``grad`` of every leaf what this tensor asks of it.
 
+        Several threads may do so at a time, each with a graph of its own above the same leaves.
+
         Parameters
         ----------
         cotangent : array_like, optional
@@ -432,13 +437,14 @@ class Tensor:
         for leaf in leaves:
             if leaf.grad is not None and getattr(leaf.grad, "shape", None) != leaf.shape:
                 raise ValueError(f"grad of {leaf.name or 'a leaf'} must be None or an array of shape {leaf.shape}")
-        for k, leaf in enumerate(leaves):
-            if leaf.grad is not None:  # an array again, though NumPy adds up arrays without axes to a scalar
-                leaf.grad = xp.asarray(leaf.grad + gradients[k])
-            elif is_sole(gradients, k):
-                leaf.grad = gradients[k]
-            else:
-                leaf.grad = xp.array(gradients[k], order="C")
+        with _adding:
+            for k, leaf in enumerate(leaves):
+                if leaf.grad is not None:  # an array again, though NumPy adds up arrays without axes to a scalar
+                    leaf.grad = xp.asarray(leaf.grad + gradients[k])
+                elif is_sole(gradients, k):
+                    leaf.grad = gradients[k]
+                else:
+                    leaf.grad = xp.array(gradients[k], order="C")
 
     def _like(self, name: str, value: Any) -> Array:
         """A value as a fresh array of this tensor's dtype."""
@@ -708,3 +714,12 @@ def rule_of(function: Callable) -> Callable:
 def inside_rule() -> bool:
     """Whether the call comes from a rule made by `rule_of`: only there complex numbers stand for real ones."""
     return _inside_rule.get()
+
+
+def _new_lock() -> None:
+    global _adding
+    _adding = threading.RLock()  # in a process that was forked while another thread held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)

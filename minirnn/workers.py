@@ -13,6 +13,7 @@ became 10). So wherever workers are used at all, every product is kept to one th
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -174,7 +175,9 @@ class _Blas:
 
     @property
     def is_set_to_one(self) -> bool:
-        return any(os.environ.get(f"{name}_NUM_THREADS") == "1" for name in ("OPENBLAS", "MKL", "OMP"))
+        """By the environment: a BLAS asks for its own variable, and for OMP_NUM_THREADS only if that says nothing."""
+        own = {_number_in(f"{name}_NUM_THREADS") for name in ("OPENBLAS", "MKL")} - {0}
+        return (own or {_number_in("OMP_NUM_THREADS")}) == {1}
 
     def libraries_found(self) -> list[Any]:
         if self.libraries is None:
@@ -206,6 +209,12 @@ class _Blas:
     def restore(self) -> None:
         for library, number in zip(self.libraries_found(), self.before, strict=True):
             library.set_num_threads(number)
+
+
+def _number_in(variable: str) -> int:
+    """The number that a variable of the environment begins with, as a BLAS reads it: of "4,1" it is 4, of "" 0."""
+    found = re.match(r"\s*\+?(\d+)", os.environ.get(variable, ""))
+    return int(found[1]) if found else 0
 
 
 _blas = _Blas()

@@ -195,6 +195,20 @@ def test_a_block_that_nobody_wanted_for_long_is_given_back(monkeypatch):
     assert (held == 3).all()  # not wanted either, but not for us to give back
 
 
+def test_what_nobody_holds_is_given_back_when_asked_for():
+    held, gone = empty((2 * SIZE,), "float64"), empty((4 * SIZE,), "float64")
+    view = gone[::2]
+    del gone
+    assert memory.release() == 0 and len(blocks()) == 2
+    view[...] = 5
+    del held
+    assert memory.release() == memory._rounded(2 * SIZE * 8)
+    assert [block.nbytes for block in blocks()] == [memory._rounded(4 * SIZE * 8)] and (view == 5).all()
+    x = empty((2 * SIZE,), "float64")
+    x[...] = 6
+    assert (view == 5).all() and len(blocks()) == 2
+
+
 def test_the_same_steps_again_and_again_take_no_more_blocks():
     def step():
         saved = [empty((SIZE + 50 * k,), "float32") for k in range(6)]

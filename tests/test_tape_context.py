@@ -122,3 +122,16 @@ def test_one_graph_can_be_built_by_several_threads():
     with ThreadPoolExecutor(8) as pool:
         sum(pool.map(part, range(8))).backward()
     assert np.allclose(x.grad, serial, rtol=1e-12)  # which thread comes first decides in which order x is summed up
+
+
+def test_no_gradient_is_lost_where_threads_share_leaves(restless_threads):
+    """Each has a graph of its own, and adds its gradients to the same weights; whole numbers add up in any order."""
+    shared = [Tensor(np.ones(1000), requires_grad=True), Tensor(1.0, requires_grad=True)]
+
+    def bring(k):
+        for _ in range(50):
+            sum((w * float(k)).sum() for w in shared).backward()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(bring, range(1, 5), timeout=60))
+    assert [np.unique(w.grad).tolist() for w in shared] == [[50 * (1 + 2 + 3 + 4)]] * 2

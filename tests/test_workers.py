@@ -107,6 +107,29 @@ def test_a_blas_set_to_one_thread_needs_no_limit(without_threadpoolctl, monkeypa
         assert spread(lambda x: x + 1, [1, 2]) == [2, 3]
 
 
+@pytest.mark.parametrize(
+    ("openblas", "mkl", "omp", "one"),
+    [
+        ("", "", "1", True),  # what says nothing leaves it to the one that all of them know
+        ("0", "", "1", True),
+        ("many", "-1", "1", True),
+        ("", "", "1,4", True),  # the threads at the outermost level
+        (" +1 ", "", "8", True),  # its own comes first
+        ("4", "", "1", False),
+        ("1", "4", "", False),  # and which of them is there, nobody knows
+        ("4,1", "", "", False),
+        ("10", "", "", False),
+        ("", "", "0", False),
+        ("", "", "", False),
+    ],
+)
+def test_how_the_variables_of_a_blas_are_read(without_threadpoolctl, monkeypatch, openblas, mkl, omp, one):
+    for name, value in zip(("OPENBLAS", "MKL", "OMP"), (openblas, mkl, omp), strict=True):
+        monkeypatch.setenv(f"{name}_NUM_THREADS", value)
+    with use_workers("auto"):
+        assert (workers.workers() > 1) == (one and workers.cores() > 1) and workers.blas_has_one_thread() == one
+
+
 def test_a_choice_lasts_until_the_next_or_until_its_block_ends():
     def steps():
         use_workers(2)
@@ -390,7 +413,7 @@ def test_a_forked_process_has_workers_and_memory_of_its_own():
     script = """
         import os, sys, threading
         import numpy as np
-        from minirnn import memory, workers
+        from minirnn import memory, tape, workers
         from minirnn.workers import spread, use_workers
 
         use_workers(2)
@@ -398,7 +421,7 @@ def test_a_forked_process_has_workers_and_memory_of_its_own():
         held, done = threading.Event(), threading.Event()
 
         def hold():
-            with memory._lock, workers._making, workers._blas.lock:
+            with memory._lock, workers._making, workers._blas.lock, tape._adding:
                 held.set()
                 done.wait(20)
 
@@ -409,6 +432,9 @@ def test_a_forked_process_has_workers_and_memory_of_its_own():
         if child == 0:
             threading.Timer(10, os._exit, [3]).start()  # a child that hangs is a failure
             right = spread(abs, [-3, -4]) == [3, 4] and memory.empty((100, 200), "float64").shape == (100, 200)
+            x = tape.Tensor(1.0, requires_grad=True)
+            (x * 3.0).backward()
+            right = right and x.grad == 3
             os._exit(0 if right else 4)
         _, status = os.waitpid(child, 0)
         done.set()
