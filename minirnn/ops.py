@@ -158,24 +158,22 @@ _METHODS = {
     "tanh": tanh,
     "sigmoid": sigmoid,
     "relu": relu,
-    "clip": lambda x, min=None, max=None: clip(x, min=min, max=max),
-    "astype": lambda x, dtype: astype(x, dtype=dtype),
-    "to": lambda x, backend: move(x, backend=backend),
-    "sum": lambda x, axis=None, keepdims=False: sum(x, axis=axis, keepdims=keepdims),
-    "mean": lambda x, axis=None, keepdims=False: mean(x, axis=axis, keepdims=keepdims),
-    "var": lambda x, axis=None, keepdims=False, ddof=0: var(x, axis=axis, keepdims=keepdims, ddof=ddof),
-    "max": lambda x, axis=None, keepdims=False: max(x, axis=axis, keepdims=keepdims),
-    "min": lambda x, axis=None, keepdims=False: min(x, axis=axis, keepdims=keepdims),
-    "logsumexp": lambda x, axis=None, keepdims=False: logsumexp(x, axis=axis, keepdims=keepdims),
-    "softmax": lambda x, axis=-1: softmax(x, axis=axis),
-    "log_softmax": lambda x, axis=-1: log_softmax(x, axis=axis),
+    "clip": clip,
+    "astype": astype,
+    "to": move,
+    "sum": sum,
+    "mean": mean,
+    "var": var,
+    "max": max,
+    "min": min,
+    "logsumexp": logsumexp,
+    "softmax": softmax,
+    "log_softmax": log_softmax,
     "reshape": _reshape,
     "transpose": _transpose,
     "T": property(transpose),
-    "swapaxes": lambda x, axis1, axis2: swapaxes(x, axis1=axis1, axis2=axis2),
-    "take": lambda x, ids, axis=0: take(x, ids, axis=axis),
+    "swapaxes": swapaxes,
+    "take": take,
 }
-for _name, _method in _METHODS.items():
-    if getattr(_method, "__name__", "") == "<lambda>":
-        _method.__qualname__ = f"Tensor.{_name}"  # what Python calls it when its arguments do not fit
-    setattr(Tensor, _name, _method)
+for _name in _METHODS:
+    setattr(Tensor, _name, _METHODS[_name])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import heapq
 import inspect
 import itertools
-import math
 import operator
 import os
 import threading
@@ -23,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minirnn.arrays import Array, asarray, home_of, to_numpy, xp_of
-from minirnn.explaining import REFUSALS, argument_names, explain, refuse_call, refuse_list
+from minirnn.calling import Form
+from minirnn.explaining import REFUSALS, argument_names, explain
 from minirnn.memory import is_sole
 from minirnn.workers import one_blas_thread
 
@@ -554,7 +554,8 @@ def differentiable(rule: Callable) -> Callable:
     Returns
     -------
     callable
-        Takes tensors, arrays or numbers where the rule takes arrays; the rule itself stays at hand as ``.rule``.
+        Takes tensors, arrays or numbers where the rule takes arrays, by position or by name, and what is static after
+        them (`minirnn.calling`); the rule itself stays at hand as ``.rule``.
 
     Examples
     --------
@@ -568,30 +569,24 @@ def differentiable(rule: Callable) -> Callable:
     >>> x.grad
     array(12.)
     """
-    name, parameters = rule.__name__, inspect.signature(rule).parameters
-    selective = "wanted" in parameters
-    kinds = [p.kind for p in parameters.values()]
-    any_number = inspect.Parameter.VAR_POSITIONAL in kinds
-    most = math.inf if any_number else len(kinds) - kinds.count(inspect.Parameter.KEYWORD_ONLY)
+    name, form = rule.__name__, Form(rule)
+    selective = "wanted" in inspect.signature(rule).parameters
 
     @wraps(rule)
     def op(*inputs: Any, **static: Any) -> Any:
-        if len(inputs) > most:
-            refuse_call(rule, inputs, static)
-        if any_number:
-            refuse_list(rule, inputs)
-        tensors = lift(rule, inputs)
+        arguments, options = form.sort(inputs, static)
+        tensors = lift(rule, arguments)
         wanted = tuple(t is not None and t.requires_grad and _recording.get() for t in tensors)
         arrays = [None if t is None else t.array for t in tensors]
         if len({type(a) for a in arrays if a is not None}) > 1:
             xp_of(*arrays)  # raises, naming the places
         try:
             with one_blas_thread():
-                answer = rule(*arrays, **static, wanted=wanted) if selective else rule(*arrays, **static)
+                answer = rule(*arrays, **options, wanted=wanted) if selective else rule(*arrays, **options)
         except REFUSALS as error:
-            refuse_call(rule, inputs, static)
+            form.check(inputs, static)
             names = argument_names(rule, len(arrays))
-            explain(error, name, {**dict(zip(names, arrays, strict=True)), **static})
+            explain(error, name, {**dict(zip(names, arrays, strict=True)), **options})
             raise
         if not (isinstance(answer, tuple) and len(answer) == 2 and callable(answer[1])):
             raise TypeError(f"a rule returns (output, pullback), but {name!r} returned {type(answer).__name__}")
@@ -612,7 +607,7 @@ def differentiable(rule: Callable) -> Callable:
                     t.requires_grad, t.node, t.index = True, node, k
         return tuple(outputs) if several else outputs[0]
 
-    op.rule = rule  # type: ignore[attr-defined]
+    op.rule, op.__signature__ = rule, form.signature  # type: ignore[attr-defined]
     return op
 
 

@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 parsed = cache(ast.parse)  # several questions are asked of one house
 
 FLOORS = (
-    {"version", "starting", "devices", "explaining", "arrays", "memory", "workers", "kernels", "text"},
+    {"version", "starting", "devices", "explaining", "calling", "arrays", "memory", "workers", "kernels", "text"},
     {"rules", "checking"},
     {"tape"},
     {"ops"},

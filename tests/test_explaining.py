@@ -18,44 +18,9 @@ def test_static_arguments_and_arrays_without_a_name_are_shown_too():
         ops.stack(np.array([1]), np.array([2]), axis=5)
 
 
-X = np.ones((2, 3))
-
-
-@pytest.mark.parametrize(
-    "call, message",
-    [
-        (lambda: ops.sum(X, 0), "sum takes x by position and axis, keepdims by name: sum(x, axis=0)"),
-        (lambda: ops.reshape(Tensor(X), (3, 2)), "reshape takes x by position and shape by name: reshape(x, shape=(3"),
-        (lambda: ops.astype(X, "float32"), ": astype(x, dtype='float32')"),
-        (lambda: ops.take(X, [0], 1), "take takes x, ids by position and axis by name: take(x, ids, axis=1)"),
-        (lambda: ops.multiply(X, X, X), "multiply takes x, y by position, got 3 by position"),
-        (lambda: ops.matmul(X), "matmul takes x, y by position, got 1 by position"),
-        (lambda: ops.sum(X, dim=0), "and axis, keepdims by name, got 1 by position and dim by name"),
-        (lambda: ops.sum(x=Tensor(X)), "and axis, keepdims by name, got x by name"),
-        (lambda: ops.stack(X, dim=0), "stack takes *xs by position and axis by name, got 1 by position and dim"),
-        (lambda: ops.concat(X, X, 1), "concat takes *xs by position and axis by name: concat(*xs, axis=1)"),
-        (lambda: Tensor(X).sum(dim=0), "Tensor.sum() got an unexpected keyword argument 'dim'"),
-        (lambda: ops.concat([X, X]), "concat takes arrays one by one, got a list: concat(*xs, axis=0) in place of"),
-        (lambda: ops.stack((Tensor(X), Tensor(X)), 1), "stack takes arrays one by one, got a tuple: stack(*xs"),
-    ],
-)
-def test_how_an_operation_is_called(call, message):
-    with pytest.raises(TypeError) as caught:
-        call()
-    assert message in str(caught.value)
-
-
 def test_functions_of_numpy_that_raise_in_python_are_no_explanation():
     with pytest.raises(ValueError, match=r"^split: array split does not .*; got x float64 \(3,\), sections 2$"):
         ops.split(np.ones(3), sections=2)
-
-
-def test_a_list_is_an_array_where_others_may_follow():
-    @differentiable
-    def first(x, *others):
-        return x * 1.0, lambda dy: (dy, *(None for _ in others))
-
-    assert first([1.0, 2.0]).numpy().tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("kind", [ValueError, TypeError, IndexError])

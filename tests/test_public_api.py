@@ -79,6 +79,7 @@ def test_importing_loads_few_modules_besides_its_own():
 AT_ONCE = {  # files and packages of the house: what a model is made of
     *(
         "arrays",
+        "calling",
         "devices",
         "explaining",
         "kernels",
