@@ -40,6 +40,7 @@ dropout = differentiable(rules.dropout)
 sum = differentiable(rules.sum)
 mean = differentiable(rules.mean)
 var = differentiable(rules.var)
+std = differentiable(rules.std)
 max = differentiable(rules.max)
 min = differentiable(rules.min)
 logsumexp = differentiable(rules.logsumexp)
@@ -51,10 +52,13 @@ layer_norm = differentiable(rules.layer_norm)
 reshape = differentiable(rules.reshape)
 transpose = differentiable(rules.transpose)
 swapaxes = differentiable(rules.swapaxes)
+expand_dims = differentiable(rules.expand_dims)
+squeeze = differentiable(rules.squeeze)
 broadcast_to = differentiable(rules.broadcast_to)
 concat = differentiable(rules.concat)
 stack = differentiable(rules.stack)
 split = differentiable(rules.split)
+unstack = differentiable(rules.unstack)
 take = differentiable(rules.take)
 pad = differentiable(rules.pad)
 flip = differentiable(rules.flip)
@@ -116,17 +120,30 @@ def _in_place(name: str, sign: str) -> Any:
     return write
 
 
-def _compare(name: str) -> Any:
-    def compare(self: Tensor, other: Any) -> Any:
-        other = self.beside(other)
-        try:
-            answer = getattr(self.array, name)(other)
-        except REFUSALS as error:
-            explain(error, name, {"the tensor": self.array, "value": other})
-            raise
-        return answer if answer is NotImplemented else Tensor.around(answer)
+def _rows(x: Tensor) -> Any:
+    """All rows by one rule: the graph of so many ``x[k]`` would go back through as many arrays as large as ``x``."""
+    return iter(unstack(x) if len(x) else ())
 
-    return compare
+
+def _ask(x: Tensor, name: str, **given: Any) -> Any:
+    """What has no derivative: the answer of the array's own method, without history."""
+    try:
+        answer = getattr(x.array, name)(*given.values())
+    except REFUSALS as error:
+        explain(error, name, {"the tensor": x.array, **given})
+        raise
+    return answer if answer is NotImplemented else Tensor.around(answer)
+
+
+def _compare(name: str) -> Any:
+    return lambda x, other: _ask(x, name, value=x.beside(other))
+
+
+def _reduce(name: str) -> Any:
+    def reduce(x: Tensor, axis: Any = None) -> Any:
+        return _ask(x, name, axis=axis)
+
+    return reduce
 
 
 _METHODS = {
@@ -145,12 +162,14 @@ _METHODS = {
     "__neg__": negative,
     "__abs__": abs,
     "__getitem__": _at,
+    "__iter__": _rows,
     "__iadd__": _in_place("__iadd__", "+="),
     "__isub__": _in_place("__isub__", "-="),
     "__imul__": _in_place("__imul__", "*="),
     "__itruediv__": _in_place("__itruediv__", "/="),
     **{name: _compare(name) for name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__")},
     "__hash__": object.__hash__,  # a tensor stands for itself, whatever its numbers
+    **{name: _reduce(name) for name in ("argmax", "argmin", "any", "all")},
     "abs": abs,
     "exp": exp,
     "log": log,
@@ -164,6 +183,7 @@ _METHODS = {
     "sum": sum,
     "mean": mean,
     "var": var,
+    "std": std,
     "max": max,
     "min": min,
     "logsumexp": logsumexp,
@@ -173,6 +193,7 @@ _METHODS = {
     "transpose": _transpose,
     "T": property(transpose),
     "swapaxes": swapaxes,
+    "squeeze": squeeze,
     "take": take,
 }
 for _name in _METHODS:

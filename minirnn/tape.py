@@ -189,6 +189,8 @@ class Tensor:
         __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __matmul__ = __rmatmul__ = lambda s, o: s
         __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __getitem__ = lambda s, o: s
 
+        def __iter__(self) -> Iterator[Tensor]: ...
+
         def __getattr__(self, method: str) -> Any: ...
 
     array: Array
@@ -345,6 +347,10 @@ class Tensor:
             raise ValueError(f"a number is in a tensor of one element, this one has shape {self.shape}")
         return self.array.item()
 
+    def tolist(self) -> Any:
+        """The numbers in lists, nested as the axes are; of a tensor without axes the number itself."""
+        return to_numpy(self.array).tolist()
+
     def detach(self) -> Tensor:
         """The same memory without the history."""
         tensor = Tensor.around(self.array)
@@ -360,13 +366,13 @@ class Tensor:
     def __bool__(self) -> bool:
         return bool(self.item())
 
+    def __format__(self, form: str) -> str:
+        return format(self.item(), form) if form else str(self)
+
     def __len__(self) -> int:
         if self.ndim == 0:
             raise TypeError("a tensor without axes, of shape (), has no length and no rows")
         return len(self.array)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[k] for k in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.requires_grad:
@@ -642,7 +648,7 @@ def share_counts(inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> 
     """Lets every output that is a view count its writes together with whatever it shares memory with."""
     for k, view in enumerate(outputs):
         shares = xp_of(view.array).may_share_memory if view.array.base is not None else operator.is_
-        for other in (*inputs, *outputs[:k]):
+        for other in itertools.chain(inputs, itertools.islice(outputs, k)):  # no list for each of many views
             if other is not None and shares(view.array, other.array):
                 view.writes = other.writes
                 break

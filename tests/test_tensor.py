@@ -136,9 +136,11 @@ def test_numbers_come_out(backend):
     t = Tensor([[2.5]])
     assert (t.item(), float(t), int(t), bool(t)) == (2.5, 2.5, 2, True)
     assert not bool(Tensor(0.0))
+    assert f"{t:.3f} {t.sum():6.1e}" == "2.500 2.5e+00" and f"{t}" == repr(t)
+    assert t.tolist() == [[2.5]] and t.sum().tolist() == 2.5
 
 
-@pytest.mark.parametrize("leave", [float, int, bool, Tensor.item])
+@pytest.mark.parametrize("leave", [float, int, bool, Tensor.item, "{:.3f}".format])
 def test_only_one_number_comes_out(backend, leave):
     with pytest.raises(ValueError, match="a tensor of one element"):
         leave(Tensor([1.0, 2.0]))

@@ -155,6 +155,7 @@ METHODS = {
     "sum all": lambda x: x.sum(),
     "mean": lambda x: x.mean(axis=1, keepdims=True),
     "var": lambda x: x.var(axis=-1, ddof=1),
+    "std": lambda x: x.std(1, ddof=1),
     "max": lambda x: x.max(axis=0),
     "min": lambda x: x.min(),
     "reshape": lambda x: x.reshape(3, -1),
@@ -164,6 +165,7 @@ METHODS = {
     "transpose tuple": lambda x: x.transpose((1, 0, 2)),
     "transpose all": lambda x: x.transpose(),
     "transpose back": lambda x: x.transpose(-1, 0, 1),
+    "squeeze": lambda x: x[:, :1].squeeze(1),
     "swapaxes": lambda x: x.swapaxes(0, -1),
     "take": lambda x: x.take([[0, 1], [1, 1]], axis=1),
     "astype": lambda x: x.astype("float32"),
@@ -192,6 +194,17 @@ def test_methods_that_numpy_lacks(backend):
     }
     for name, values in expected.items():
         assert np.allclose(getattr(Tensor(x), name)().numpy(), values, rtol=1e-13), name
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin", "any", "all"])
+def test_what_has_no_derivative_answers_without_history(backend, name):
+    x = np.array([[2.0, 0.0, 3.0], [5.0, 5.0, 1.0]])
+    for options in ({}, {"axis": 0}, {"axis": -1}):
+        answer = getattr(Tensor(x, requires_grad=True), name)(**options)
+        same(answer, getattr(x, name)(**options))
+        assert not answer.requires_grad and answer.backend == Tensor(x).backend
+    with pytest.raises(ValueError, match=rf"^{name}: axis 2 is out of bounds .*; got the tensor float64 .*, axis 2$"):
+        getattr(Tensor(x), name)(2)
 
 
 def test_asarray_on_the_right_of_a_tensor_is_copied(backend):

@@ -71,21 +71,24 @@ from minirnn.rules.gru import gru, gru_step
 from minirnn.rules.linear import affine, embedding, embedding_columns, matmul
 from minirnn.rules.losses import affine_cross_entropy, cross_entropy, mean_squared_error
 from minirnn.rules.lstm import lstm, lstm_step
-from minirnn.rules.reductions import layer_norm, log_softmax, logsumexp, max, mean, min, softmax, sum, var
+from minirnn.rules.reductions import layer_norm, log_softmax, logsumexp, max, mean, min, softmax, std, sum, var
 from minirnn.rules.rnn import rnn, rnn_step
 from minirnn.rules.shaping import (
     broadcast_to,
     concat,
+    expand_dims,
     flip,
     getitem,
     move,
     pad,
     reshape,
     split,
+    squeeze,
     stack,
     swapaxes,
     take,
     transpose,
+    unstack,
 )
 
 __all__ = [
@@ -107,6 +110,7 @@ __all__ = [
     "embedding",
     "embedding_columns",
     "exp",
+    "expand_dims",
     "flip",
     "getitem",
     "gru",
@@ -137,13 +141,16 @@ __all__ = [
     "softmax",
     "split",
     "sqrt",
+    "squeeze",
     "stack",
+    "std",
     "subtract",
     "sum",
     "swapaxes",
     "take",
     "tanh",
     "transpose",
+    "unstack",
     "var",
     "where",
 ]

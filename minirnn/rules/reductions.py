@@ -64,6 +64,18 @@ def var(x, *, axis=None, keepdims=False, ddof=0):
     return (centred * centred).sum(axis=axis, keepdims=keepdims) / n, var_pullback
 
 
+def std(x, *, axis=None, keepdims=False, ddof=0):
+    """Standard deviation, the root of `var`; with derivative 0 where all elements are equal."""
+    xp = xp_of(x)
+    variance, var_pullback = var(x, axis=axis, keepdims=keepdims, ddof=ddof)
+    y = xp.sqrt(variance)
+
+    def std_pullback(dy):
+        return var_pullback(dy / (2 * xp.where(y == 0, 1, y)))
+
+    return y, std_pullback
+
+
 def max(x, *, axis=None, keepdims=False):
     """The largest element; equal ones share the cotangent."""
     refuse_empty("max", x, axis)

@@ -42,6 +42,26 @@ def swapaxes(x, *, axis1, axis2):
     return x.swapaxes(axis1, axis2), swapaxes_pullback
 
 
+def expand_dims(x, *, axis):
+    """``x`` with a new axis of length 1 at ``axis``, or at each of a tuple."""
+    old = x.shape
+
+    def expand_dims_pullback(dy):
+        return (dy.reshape(old),)
+
+    return xp_of(x).expand_dims(x, axis), expand_dims_pullback
+
+
+def squeeze(x, *, axis=None):
+    """``x`` without ``axis``, of length 1, or each of a tuple; without all such axes if none is named."""
+    old = x.shape
+
+    def squeeze_pullback(dy):
+        return (dy.reshape(old),)
+
+    return x.squeeze(axis), squeeze_pullback
+
+
 def broadcast_to(x, *, shape):
     old = x.shape
 
@@ -81,6 +101,17 @@ def split(x, *, sections, axis=0):
         return (xp.concatenate(dys, axis=axis),)
 
     return tuple(xp.split(x, sections, axis=axis)), split_pullback
+
+
+def unstack(x, *, axis=0):
+    """The slices of ``x`` along ``axis``, each without that axis: ``stack`` undone."""
+    xp, axis = xp_of(x), normalize_axis_index(axis, x.ndim)
+    first = xp.moveaxis(x, axis, 0)
+
+    def unstack_pullback(*dys):
+        return (xp.stack(dys, axis=axis),)
+
+    return tuple(first[k, ...] for k in range(len(first))), unstack_pullback
 
 
 def getitem(x, *, index):

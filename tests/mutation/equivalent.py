@@ -258,6 +258,11 @@ REASONS = {
             winners = (x == y.reshape(kept)).astype(x.dtype)
                 names: x -> y (2)
     """,
+    "zero over two is zero as well": """
+        rules.reductions.std
+            return var_pullback(dy / (2 * xp.where(y == 0, 1, y)))
+                constants: 1 -> 2
+    """,
     "the name of a dtype does where the dtype is asked for": """
         rules.elementwise._of_its_kind
             return xp.result_type(xp.dtype(dtype), 1j) if x.dtype.kind == "c" else dtype

@@ -47,8 +47,8 @@ def reduction(draw, values=some.arrays, min_side=0, several=True, keepdims=True,
 
 
 @st.composite
-def var(draw):
-    x = draw(some.shapes(min_dims=1, min_side=2).flatmap(some.arrays))
+def var(draw, values=some.arrays):
+    x = draw(some.shapes(min_dims=1, min_side=2).flatmap(values))
     axis = draw(some.axes(x.ndim).filter(lambda axis: axis != ()))
     return (x,), {"axis": axis, "keepdims": draw(st.booleans()), "ddof": draw(st.integers(0, 1))}
 
@@ -85,6 +85,19 @@ def swapaxes(draw):
 
 
 @st.composite
+def expand_dims(draw):
+    x = draw(some.shapes().flatmap(some.arrays))
+    axis = draw(some.axes(x.ndim + 1, several=False))
+    return (x,), {"axis": draw(st.sampled_from([axis, (0, -1)]))}
+
+
+@st.composite
+def squeeze(draw):
+    (x,), static = draw(expand_dims())
+    return (np.expand_dims(x, **static),), draw(st.sampled_from([static, {}]))
+
+
+@st.composite
 def broadcast_to(draw):
     x_shape, y_shape = draw(some.broadcastable_shapes())
     return (draw(some.arrays(x_shape)),), {"shape": np.broadcast_shapes(x_shape, y_shape)}
@@ -114,6 +127,12 @@ def split(draw):
     shape[axis] *= sections
     cuts = sorted(draw(st.lists(st.integers(0, shape[axis]), min_size=1, max_size=2)))
     return (draw(some.arrays(tuple(shape))),), {"sections": draw(st.sampled_from([sections, cuts])), "axis": axis}
+
+
+@st.composite
+def unstack(draw):
+    x = draw(some.shapes(min_dims=1, min_side=1).flatmap(some.arrays))
+    return (x,), {"axis": draw(some.axes(x.ndim, several=False))}
 
 
 @st.composite
@@ -283,6 +302,7 @@ RULES = {
     "embedding": embedding(),
     "embedding_columns": embedding_columns(),
     "exp": of_values(some.arrays),
+    "expand_dims": expand_dims(),
     "flip": reduction(keepdims=False),
     "getitem": getitem(),
     "gru": gru(),
@@ -313,13 +333,16 @@ RULES = {
     "softmax": reduction(min_side=1, several=False, keepdims=False),
     "split": split(),
     "sqrt": of_values(some.positive_arrays),
+    "squeeze": squeeze(),
     "stack": stack(),
+    "std": var(some.distinct_arrays),
     "subtract": two_arrays(),
     "sum": reduction(),
     "swapaxes": swapaxes(),
     "take": take(),
     "tanh": of_values(some.arrays),
     "transpose": transpose(),
+    "unstack": unstack(),
     "var": var(),
     "where": three_for_where(),
 }

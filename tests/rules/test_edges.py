@@ -54,6 +54,11 @@ def test_equal_extremes_share_the_cotangent(backend, rule):
     np.testing.assert_array_equal(gradients(rule, x)[0], [0.25] * 4)
 
 
+def test_the_derivative_of_no_deviation_is_zero(backend):
+    dx = gradients(rules.std, np.array([[2.0, 2.0, 2.0], [1.0, 2.0, 3.0]]), axis=1)[0]
+    np.testing.assert_allclose(dx * np.sqrt(6), [[0, 0, 0], [-1, 0, 1]], atol=1e-15)
+
+
 @pytest.mark.parametrize("rule", [rules.maximum, rules.minimum])
 def test_equal_numbers_get_half_of_the_cotangent_each(backend, rule):
     dx, dy = gradients(rule, np.array([1.0, 1.0]), np.array([1.0, 3.0]))
