@@ -162,7 +162,8 @@ class Tensor:
     Attributes
     ----------
     grad : array or None
-        Sum of the gradients that ``backward`` brought here since it was last ``None``; same shape as the tensor.
+        Sum of the gradients that ``backward`` brought here since it was last ``None``: an array in the shape of the
+        tensor, in a leaf that requires a gradient, and nowhere else. Setting it to ``None`` begins anew.
 
     Raises
     ------
@@ -182,7 +183,7 @@ class Tensor:
     False
     """
 
-    __slots__ = ("__weakref__", "array", "grad", "index", "name", "node", "requires_grad", "writes")
+    __slots__ = ("__weakref__", "array", "asks", "grad", "index", "name", "node", "writes")
     __array_ufunc__ = None  # array + tensor asks the tensor
 
     if TYPE_CHECKING:  # ops.py binds these: it knows the rules
@@ -194,6 +195,7 @@ class Tensor:
         def __getattr__(self, method: str) -> Any: ...
 
     array: Array
+    asks: bool  # what ``requires_grad`` shows
     grad: Array | None
     node: Node | None  # the call that made it, ``None`` for a leaf
     index: int  # which of that call's outputs it is
@@ -210,8 +212,6 @@ class Tensor:
             )
         if holds_tensor(data):
             raise TypeError("data must be numbers, got a list of tensors; ops.stack(*tensors) keeps their history")
-        if not isinstance(requires_grad, (bool, np.bool_)):
-            raise TypeError(f"requires_grad must be True or False, got {requires_grad!r}")
         try:
             dtype = None if dtype is None else np.dtype(dtype)
         except TypeError:
@@ -223,12 +223,11 @@ class Tensor:
         if array.dtype.kind not in "biufc":
             of = f" of {type(data).__name__}" if array.dtype.kind == "O" else ""
             raise TypeError(f"data must be numbers, got dtype {array.dtype}{of}")
-        self._hold(array, requires_grad, name)
+        self._hold(array, name)
+        self.requires_grad = requires_grad
 
-    def _hold(self, array: Array, requires_grad: bool = False, name: str | None = None) -> None:
-        if requires_grad and array.dtype.kind != "f":
-            raise TypeError(f"only floating tensors can require a gradient, got dtype {array.dtype}")
-        self.array, self.requires_grad, self.name = array, requires_grad, name
+    def _hold(self, array: Array, name: str | None = None) -> None:
+        self.array, self.asks, self.name = array, False, name
         self.grad, self.node, self.index, self.writes = None, None, 0, [0]
 
     @classmethod
@@ -309,6 +308,29 @@ class Tensor:
         if hasattr(other, "dtype"):
             xp_of(self.array, other)
         return other
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether ``backward`` goes here, and leaves a gradient if it is a leaf. Of a leaf it can be changed.
+
+        Raises
+        ------
+        TypeError
+            If it is asked of integers, or neither True nor False.
+        RuntimeError
+            If the tensor was computed: what it was computed from says so, and ``detach()`` is without it.
+        """
+        return self.asks
+
+    @requires_grad.setter
+    def requires_grad(self, flag: bool) -> None:
+        if not isinstance(flag, (bool, np.bool_)):
+            raise TypeError(f"requires_grad must be True or False, got {flag!r}")
+        if flag and self.dtype.kind != "f":
+            raise TypeError(f"only floating tensors can require a gradient, got dtype {self.dtype}")
+        if self.node is not None and not flag:
+            raise RuntimeError(f"what {self.node.name} made requires a gradient; x.detach() is the same without")
+        self.asks = bool(flag)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -610,7 +632,7 @@ def differentiable(rule: Callable) -> Callable:
             for k, t in enumerate(outputs):
                 kind = t.dtype.kind
                 if kind == "f" or (kind == "c" and follows_complex(node)):
-                    t.requires_grad, t.node, t.index = True, node, k
+                    t.asks, t.node, t.index = True, node, k
         return tuple(outputs) if several else outputs[0]
 
     op.rule, op.__signature__ = rule, form.signature  # type: ignore[attr-defined]
@@ -670,7 +692,7 @@ def rule_of(function: Callable) -> Callable:
         inputs = [None if a is None else Tensor.around(a) for a in arrays]
         for t, flag in zip(inputs, wanted, strict=True):
             if t is not None:
-                t.requires_grad = flag and t.dtype.kind in "fc"
+                t.asks = flag and t.dtype.kind in "fc"
         recording, inside = _recording.set(any(wanted)), _inside_rule.set(True)
         try:
             output = function(*inputs)

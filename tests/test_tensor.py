@@ -57,6 +57,23 @@ def test_only_floats_can_require_a_gradient(data):
         Tensor(data, requires_grad=True)
 
 
+def test_requires_grad_is_asked_of_leaves(backend):
+    W, x = Tensor([1.0, 2.0], requires_grad=True), Tensor([3.0, 4.0])
+    W.requires_grad, x.requires_grad = False, True
+    (W * x).sum().backward()
+    assert W.grad is None and to_numpy(x.grad).tolist() == [1.0, 2.0]
+    for flag in ("yes", 1, None):
+        with pytest.raises(TypeError, match=rf"requires_grad must be True or False, got {flag!r}"):
+            x.requires_grad = flag
+    with pytest.raises(TypeError, match="only floating tensors can require a gradient, got dtype int64"):
+        Tensor([1, 2]).requires_grad = True
+    y = x * 2.0
+    with pytest.raises(RuntimeError, match=r"what multiply made requires a gradient; x\.detach\(\)"):
+        y.requires_grad = False
+    y.requires_grad = True
+    assert y.node is not None and x.requires_grad is True
+
+
 def test_replacing_the_data(backend):
     t = Tensor([1.0, 2.0], dtype="float32")
     t.data = [3, 4]
