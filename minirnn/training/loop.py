@@ -250,7 +250,8 @@ class Trainer:
         inputs, targets = batch_of(self.training, epoch, k)
         state = self.state if self.training.carries_state and k > 0 else None
         self.model.train()
-        sizes = f"inputs {inputs.shape}, {sum(p.size for p in self.optimizer.parameters):,} parameters"
+        given = getattr(inputs, "shape", type(inputs).__name__)  # a stream of somebody else's may give anything
+        sizes = f"inputs {given}, {sum(p.size for p in self.optimizer.parameters):,} parameters"
         refusal: NonFiniteGradientError | None = None
         with device_errors(f"step {self.step + 1} ({sizes})"):
             if later := self.looks_later:

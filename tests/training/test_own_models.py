@@ -243,3 +243,25 @@ def test_evaluate_asks_for_the_same():
         evaluate(Linear(1, 1), Waves())
     with pytest.raises(TypeError, match="list has no batch, batches_per_epoch, carries_state, counted, split, unit"):
         evaluate(CharLM(3, 2, 2), [])
+
+
+class Together(Stream):
+    """Sequences and their lengths, side by side: what a batch gives need not be one array."""
+
+    batches_per_epoch = 2
+
+    def batch(self, epoch, k):
+        xs, ys = Waves().batch(epoch, k)
+        return (xs, [5, 4, 3, 2, 1, 5, 5, 5]), ys[:, -1]
+
+
+class Summary(Forecast):
+    def loss(self, given, targets, state=None):
+        xs, lengths = given
+        _, (h_n, _) = self.lstm(Tensor(xs), lengths=lengths)
+        return ops.mean_squared_error(self.head(h_n[-1]), targets), None
+
+
+def test_inputs_may_be_a_tuple():
+    history = fit(Summary(), Together(), epochs=2)
+    assert len(history) == 2
