@@ -94,7 +94,7 @@ def gradcheck(
     }
     rule, arrays, own_names = _as_rule(fn, inputs)
     cuts = [f"{name} {how}" for name, how in CUTS.items() if name in combinators_of(rule)]
-    hint = f"on purpose: {', and '.join(cuts)}; check the rule without it" if cuts else ""
+    hint = f"maybe on purpose: {', and '.join(cuts)}; check the rule without it" if cuts else ""
     return check_rule(rule, arrays, names=names or own_names, caller="gradcheck", hint=hint, **options)
 
 

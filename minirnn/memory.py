@@ -110,8 +110,8 @@ def is_sole(held: Sequence[Any], k: int) -> bool:
         return False
     if held[k].base is None:
         return True
-    if not isinstance(held[k].base, np.ndarray):
-        return False
+    if not isinstance(held[k].base, np.ndarray) or held[k].base.base is not None:
+        return False  # memory of another library, or of whoever that one is a view of
     return getrefcount(held[k].base) <= 2 + _is_block(held[k].base)  # its view, the argument, and whoever lends it
 
 

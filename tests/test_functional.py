@@ -231,8 +231,7 @@ def test_a_gradient_that_is_another_on_purpose_is_told_from_a_mistake(inside, co
         fn, inputs = make(rules.lstm), LSTM_ARGUMENTS
     with pytest.raises(GradcheckError) as caught:
         gradcheck(fn, inputs)
-    assert str(caught.value).splitlines()[1] == f"on purpose: {words}; check the rule without it"
-    assert caught.value.report.guesses == ()
+    assert str(caught.value).splitlines()[1] == f"maybe on purpose: {words}; check the rule without it"
 
 
 def test_a_gradient_that_is_cut_off_is_rejected():

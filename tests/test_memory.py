@@ -296,3 +296,11 @@ def test_a_view_is_sole_only_without_the_whole():
 def test_what_must_be_copied_anyway_is_not_sole():
     held = [np.zeros((3, 4)).T, np.frombuffer(bytes(24)), np.broadcast_to(np.zeros(3), (2, 3)), 1.0]
     assert not any(is_sole(held, k) for k in range(len(held)))
+
+
+def test_memory_of_somebody_else_is_never_sole():
+    """Of bytes that are held elsewhere, seen through one view or two: to write there would be to write into them."""
+    owner = bytearray(32)
+    assert not is_sole([np.frombuffer(owner)], 0)
+    assert not is_sole([np.frombuffer(owner)[:]], 0)
+    assert not is_sole([np.frombuffer(owner).reshape(2, 2)[:]], 0)

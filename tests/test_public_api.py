@@ -96,6 +96,36 @@ AT_ONCE = {  # files and packages of the house: what a model is made of
 }
 
 
+IN_A_THREAD = "import threading as t; made = t.Thread(target=__import__, args=['minirnn']); made.start(); made.join()"
+
+
+@pytest.mark.parametrize(
+    ("how", "argv", "ends_at_once"),
+    [
+        ("import minirnn", ["minirnn", "train"], True),
+        ("import minirnn", ["program.py", "minirnn"], False),
+        (IN_A_THREAD, ["minirnn"], False),
+    ],
+    ids=["a command", "another program", "a thread"],
+)
+def test_a_signal_ends_at_once_only_the_command_that_is_being_imported(how, argv, ends_at_once):
+    told = python(
+        "-c",
+        f"import signal, sys; sys.argv = {argv}; {how}; "
+        "print(signal.getsignal(signal.SIGINT) is not signal.default_int_handler, 'minirnn' in sys.modules)",
+    )
+    assert told.split() == [str(ends_at_once), "True"]
+
+
+def test_another_module_that_is_given_this_name_as_an_argument_keeps_its_signals(tmp_path, monkeypatch):
+    package = tmp_path / "other"
+    package.mkdir()
+    (package / "__init__.py").write_text("import minirnn")
+    (package / "__main__.py").write_text("import signal; print(signal.getsignal(signal.SIGINT).__module__)")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{minirnn.__path__[0]}/..")
+    assert python("-m", "other", "--engine", "minirnn").strip() == "_signal"
+
+
 def test_importing_loads_what_a_model_is_made_of_and_the_rest_comes_with_its_first_use():
     told = python("-c", LOADED).splitlines()
     assert set(told[0].split()) == AT_ONCE

@@ -70,8 +70,7 @@ def check_rule(
     caller : str
         The function that the report names when it says how to repeat the check.
     hint : str
-        What is known of a gradient that is another than the output's on purpose. If it is wrong, the report says this
-        instead of guessing.
+        What may make a gradient another than the output's on purpose. If it is wrong, the report says so first.
 
     Returns
     -------
@@ -153,10 +152,9 @@ def check_rule(
         )
         verdict = gravest([argument.verdict for argument in arguments])
         report = replace(report, arguments=arguments, verdict=verdict)
-        if verdict == "wrong" and hint:
-            report = replace(report, hint=hint)
-        elif verdict == "wrong":
-            report = replace(report, guesses=_guesses([c for c in compared if c], COMPLETED * max_entries))
+        if verdict == "wrong":
+            guesses = _guesses([c for c in compared if c], COMPLETED * max_entries)
+            report = replace(report, hint=hint, guesses=guesses)
     if raises and not report.ok:
         raise GradcheckError(report.describe_failure(), report)
     return report

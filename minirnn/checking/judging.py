@@ -58,8 +58,8 @@ def examine(
             return Finding("kink", mean, 0.0, falls, f"{sides}; move the point")
         sides += ", and the gradient lies outside of them"
         if is_right_beside(number, k, direction, tolerance * size):
-            why = "as it may where several kinks meet: a step beside the point it is right; move the point"
-            return Finding("kink", mean, 0.0, falls, f"{sides}, {why}")
+            why = "though it is right a step beside: it is wrong at this very point, or several kinks meet there"
+            return Finding("kink", mean, 0.0, falls, f"{sides}, {why}; move the point to check the rest")
         return Finding("wrong", mean, 0.0, falls, sides)
     measured = sweep.measure(claim, rounding)
     if measured:

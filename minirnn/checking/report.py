@@ -104,9 +104,9 @@ class GradcheckReport:
     reason : str
         What a rule did that ended the check before anything was compared; empty if nothing did.
     hint : str
-        Of a gradient that is another than that of the output on purpose (truncated, clipped on its way): what made it.
+        What may make a gradient another than that of the output on purpose: it is truncated, or clipped on its way.
     guesses : tuple of Guess
-        Of any other wrong gradient: where it goes wrong and what may be the cause, most likely first.
+        Of a wrong gradient: where it goes wrong and what may be the cause, most likely first.
     """
 
     rule: str

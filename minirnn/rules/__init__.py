@@ -25,7 +25,7 @@ Words:
     memory      what attention looks into: keys to compare a query with, and values; a column of it for each sequence
     slope       the derivative inside one step, known before any cotangent is
     probe       a function that is shown what passes at every step, on the way there and on the way back
-    tape        the record of which rule made which tensor, which ``backward`` follows: ``tape.py``, not needed here
+    tape        the record of which rule made which tensor, which ``backward`` follows: ``tape/``, not needed here
     influence   the derivative of a state with respect to an argument, carried forward in time: ``rtrl.py``
 
 The contract:
@@ -35,8 +35,8 @@ The contract:
    with one entry per positional argument; ``None`` only where no derivative exists (integer ids, masks, an optional
    argument that was not given).
 3. The inner function is named ``<rule>_pullback``: tracebacks and profiles then speak.
-4. A pullback is pure: it writes into nothing that it was given or that forward saved; called twice it gives the same
-   bits. (Buffers of its own it may reuse.)
+4. A pullback is pure: it writes into nothing that it was given, that forward saved, or that it has returned; called
+   twice it gives the same bits.
 5. It captures what it needs and nothing more. What it captures is the memory that backpropagation keeps.
 6. dtype and device come from the arguments. No rule names a dtype, a device, or ``cupy``.
 7. Cotangents never arrive as ``None``; the tape supplies zeros.

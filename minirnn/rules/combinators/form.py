@@ -137,8 +137,18 @@ class Gradients:
         self.found: list[Array | None] = [None] * len(shapes)
 
     def put(self, where: Any, gradients: Sequence[Array | None]) -> tuple:
-        """Takes in what the part at index ``where`` asks of sequences and weights; returns what it asks of states."""
-        after = sum(self.form)
+        """Takes in what the part at index ``where`` asks of sequences and weights; returns what it asks of states.
+
+        Raises
+        ------
+        TypeError
+            If gradients are missing.
+        ValueError
+            If one has not the shape of its argument; of weights and states `entries` says so.
+        """
+        after, n = sum(self.form), len(self.shapes)
+        if len(gradients) < n:
+            raise TypeError(f"a pullback must return {n} gradients, one for each argument, got {len(gradients)}")
         for k, (shape_dtype, new) in enumerate(zip(self.shapes, gradients, strict=False)):
             if shape_dtype is None or new is None or self.form.sequences <= k < after:
                 continue
@@ -150,16 +160,24 @@ class Gradients:
                     held = kernels_of(new).empty(shape_dtype[0], new.dtype)
                     held.fill(0)
                 self.found[k] = held.astype(joint_dtype(held, new), copy=False)  # some parts may ask in complex numbers
+                if isinstance(where, int) and new.shape != held.shape[1:]:  # of one step, which NumPy would broadcast
+                    raise ValueError(self._of_another_shape(k, new.shape, held.shape[1:]))
                 self.found[k][where] = new  # type: ignore[index]
         return self.form.split(gradients)[1]
 
     def entries(self, dstates: Sequence[Array | None]) -> tuple[Array | None, ...]:
         """One entry per argument: zeros where no part asked for anything, ``None`` where nothing was wanted."""
         xs, _, weights = self.form.split(self.found)
-        return tuple(
-            None if shape_dtype is None else self.xp.zeros(*shape_dtype) if found is None else found
-            for shape_dtype, found in zip(self.shapes, (*xs, *dstates, *weights), strict=True)
-        )
+        entries: list[Array | None] = [None] * len(self.shapes)
+        for k, (shape_dtype, found) in enumerate(zip(self.shapes, (*xs, *dstates, *weights), strict=True)):
+            if shape_dtype is not None:
+                entries[k] = self.xp.zeros(*shape_dtype) if found is None else found
+                if entries[k].shape != shape_dtype[0]:  # type: ignore[union-attr]
+                    raise ValueError(self._of_another_shape(k, found.shape, shape_dtype[0]))
+        return tuple(entries)
+
+    def _of_another_shape(self, k: int, got: tuple, expected: tuple) -> str:
+        return f"the gradient of argument {k} that a pullback returned has shape {got}, its argument has {expected}"
 
 
 def add_to(totals: list[Any], k: int, part: Any) -> None:

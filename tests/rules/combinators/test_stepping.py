@@ -222,6 +222,24 @@ def test_a_pullback_that_answers_otherwise_is_told_what_it_must_return(what):
     assert str(caught.value) == words
 
 
+@pytest.mark.parametrize("what", ["too few", "another order", "another shape of a weight"])
+def test_so_is_that_of_a_step_that_listens_to_what_is_wanted(what):
+    """Which is handed what is wanted, and believed until the gradients are gathered."""
+    spoil = {
+        "too few": (lambda da, dh, dU: (da, dh), TypeError, "3 gradients, one for each argument, got 2"),
+        "another order": (lambda da, dh, dU: (dU, dh, da), ValueError, r"of argument 0 .* \(3, 3\), its .* \(3, 4\)"),
+        "another shape of a weight": (lambda da, dh, dU: (da, dh, dU[:1]), ValueError, r"of argument 2 .* \(1, 3\)"),
+    }
+    gradients, error, words = spoil[what]
+
+    def listening_step(a, h_prev, U, *, wanted=None):
+        return own_step(gradients=gradients)(a, h_prev, U)
+
+    outputs, pullback = scan(listening_step)(*arguments(CELLS["rnn"]))
+    with pytest.raises(error, match=words):
+        pullback(*outputs)
+
+
 def test_a_step_with_two_states_must_return_both():
     def lost_step(a_x, h_prev, c_prev, W_hh):
         (h, _), pull = rules.lstm_step(a_x, h_prev, c_prev, W_hh)
