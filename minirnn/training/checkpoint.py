@@ -49,7 +49,8 @@ def save(model: Module, path: PathLike) -> None:
     """Writes a model to a file of its own: a `CharLM` or a `Seq2Seq` whole, of any other module the parameters.
 
     The file appears whole or not at all, and under a seal that every later change of it breaks. The whole is
-    parameters, configuration and vocabulary; a class derived from one of the two comes back as that one.
+    parameters, configuration and vocabulary; a class derived from one of the two comes back as that one. Which
+    parameters are frozen is not kept.
 
     Raises
     ------
