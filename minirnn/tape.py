@@ -109,9 +109,7 @@ class Node:
         self.inputs = [None if t is None else Edge(t) for t in inputs]
         self.pullback: Callable | None = pullback
         self.outputs = [(t.shape, t.dtype) for t in outputs]
-        labelled = [(t.name or f"input {k}", t) for k, t in enumerate(inputs) if t is not None]
-        labelled += [("the output", t) for t in outputs]
-        self.saved = [(label, t.writes, t.writes[0]) for label, t in labelled]
+        self.saved = [([0], 0) if t is None else (t.writes, t.writes[0]) for t in (*inputs, *outputs)]
 
     def __lt__(self, other: Node) -> bool:
         return self.serial > other.serial  # a heap hands out the smallest, here the youngest
@@ -123,8 +121,10 @@ class Node:
                 f"an earlier backward() freed the graph behind {self.name!r}; "
                 "call that one as backward(retain_graph=True) to pass through the graph again"
             )
-        for label, writes, before in self.saved:
+        for k, (writes, before) in enumerate(self.saved):
             if writes[0] != before:
+                edge = self.inputs[k] if k < len(self.inputs) else None
+                label = "the output" if edge is None else edge.name or f"input {k}"
                 raise RuntimeError(
                     f"{label} of {self.name!r} was written into after the forward pass, so the gradient may be wrong; "
                     "write after backward(), or into a copy"
@@ -647,9 +647,10 @@ def follows_complex(node: Node) -> bool:
 def lift(rule: Callable, inputs: Sequence[Any]) -> list[Tensor | None]:
     """Tensors as they are, arrays copied into tensors, Python numbers in the dtype of the tensors beside them."""
     lifted: list[Any] = [
-        x if x is None or isinstance(x, (Tensor, *NUMBERS)) else as_tensor(rule, k, x) for k, x in enumerate(inputs)
+        x if isinstance(x, Tensor) or x is None or isinstance(x, NUMBERS) else as_tensor(rule, k, x)
+        for k, x in enumerate(inputs)
     ]
-    if not any(isinstance(x, NUMBERS) for x in lifted):
+    if not any(isinstance(x, NUMBERS) for x in lifted if not isinstance(x, Tensor)):
         return lifted
     tensors = [x for x in lifted if isinstance(x, Tensor)]
     dtypes, home = [t.dtype for t in tensors], tensors[0].backend if tensors else None
