@@ -237,6 +237,18 @@ def not_negative(**integers: Any) -> None:
             raise ValueError(f"{name} must be an integer that is not negative, got {value!r}")
 
 
+def booleans_in(**masks: Array | None) -> None:
+    """Refuses a mask of numbers, naming the first: by other conventions 0 may stand for what counts.
+
+    Raises
+    ------
+    TypeError
+    """
+    for name, mask in masks.items():
+        if mask is not None and mask.dtype.kind != "b":
+            raise TypeError(f"{name} must be boolean, got dtype {mask.dtype}")
+
+
 @contextmanager
 def no_draws() -> Iterator[None]:
     """Within this block `random_generator` raises a RuntimeError: what it drew would be the same for ever."""

@@ -95,8 +95,10 @@ gru = differentiable(rules.gru)
 
 
 def _at(x: Tensor, index: Any) -> Any:
-    """``x[index]``; what the index holds is copied beside ``x``, for the pullback keeps it."""
+    """``x[index]``; what the index holds is copied beside ``x``, for the pullback keeps it. Mere ids are looked up."""
     parts = bare_index(index)
+    if hasattr(parts, "dtype") and parts.dtype.kind in "iu" and parts.ndim:
+        return take(x, parts)
     beside = tuple(
         asarray(part, backend=x.backend) if hasattr(part, "dtype") and not isinstance(part, np.generic) else part
         for part in (parts if isinstance(parts, tuple) else (parts,))

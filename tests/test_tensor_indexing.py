@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from minirnn import ops
 from minirnn.arrays import asarray, to_numpy
 from minirnn.tape import Tensor
 
@@ -113,6 +114,19 @@ def test_iteration_gives_differentiable_rows(backend):
     assert to_numpy(t.grad)[:, 0, 0].tolist() == [2.0, 0.0, 0.0, 1.0]
     a, b = Tensor([1.0, 2.0])
     assert (a.item(), b.item()) == (1.0, 2.0) and list(Tensor(np.ones((0, 3)))) == []
+
+
+@pytest.mark.parametrize("ids", [[2, 0, 2, -1, 2], [[1, 1], [-4, 3]], np.array([2, 200, 2], "uint8"), []])
+def test_mere_ids_are_looked_up_and_each_gets_all_it_is_asked(backend, ids):
+    x = np.random.default_rng(0).standard_normal((300 if 200 in ids else 4, 3, 2))
+    W, dy = Tensor(x, requires_grad=True), np.random.default_rng(1).standard_normal((*np.shape(ids), 3, 2))
+    expected = np.zeros_like(x)
+    np.add.at(expected, np.array(ids, int), dy)
+    for y in (W[ids], W[Tensor(np.array(ids, int))], ops.take(W, np.array(ids, int))):
+        assert y.node.name == "take" and np.array_equal(y.numpy(), x[np.array(ids, int)])
+        W.grad = None
+        y.backward(asarray(dy))
+        assert np.allclose(to_numpy(W.grad), expected, rtol=1e-14, atol=1e-15)
 
 
 def test_all_rows_come_from_one_call():

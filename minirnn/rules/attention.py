@@ -53,7 +53,7 @@ from __future__ import annotations
 
 import math
 
-from minirnn.arrays import joint_dtype, xp_of
+from minirnn.arrays import booleans_in, joint_dtype, xp_of
 from minirnn.kernels import kernels_of
 
 OPERATIONS = 10  # of a hidden unit of additive scores, about: one of them is a tanh
@@ -146,7 +146,7 @@ def additive_scores(
 
 def attention_weights(
     scores,  # (..., S, B)
-    mask=None,  # (S, B); True = real token
+    mask=None,  # (S, B) booleans; True = real token
 ):
     """The softmax of the scores over S, in which padding has no part: line (2).
 
@@ -155,6 +155,8 @@ def attention_weights(
 
     Raises
     ------
+    TypeError
+        If the mask is not boolean: what is added to scores has 0 where this has True.
     ValueError
         If there is nothing to look at, or the mask does not fit the scores.
     """
@@ -163,6 +165,7 @@ def attention_weights(
         raise ValueError(
             f"attention_weights needs scores (..., S, B), S > 0, and mask (S, B); got {scores.shape}{given}"
         )
+    booleans_in(mask=mask)
     w = softmax_of_real(scores.swapaxes(-1, -2), None if mask is None else mask.T)
 
     def attention_weights_pullback(dweights):

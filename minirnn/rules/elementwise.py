@@ -7,7 +7,7 @@ from numbers import Integral
 
 from numpy.lib.array_utils import normalize_axis_index
 
-from minirnn.arrays import xp_of
+from minirnn.arrays import booleans_in, xp_of
 from minirnn.kernels import kernels_of
 
 
@@ -163,7 +163,7 @@ def relu(x):
 
 
 def maximum(x, y):
-    """The larger of two; where they are equal each gets half of the cotangent."""
+    """The larger of two; where they are equal each gets half of the cotangent, where one is NaN neither gets any."""
     x_shape, y_shape, x_wins, y_wins = x.shape, y.shape, x >= y, x <= y  # two masks, not two arrays
 
     def maximum_pullback(dz):
@@ -174,7 +174,7 @@ def maximum(x, y):
 
 
 def minimum(x, y):
-    """The smaller of two; where they are equal each gets half of the cotangent."""
+    """The smaller of two; where they are equal each gets half of the cotangent, where one is NaN neither gets any."""
     x_shape, y_shape, x_wins, y_wins = x.shape, y.shape, x <= y, x >= y
 
     def minimum_pullback(dz):
@@ -186,8 +186,7 @@ def minimum(x, y):
 
 def where(condition, x, y):
     """``x`` where ``condition`` (booleans) holds, else ``y``."""
-    if condition.dtype.kind != "b":
-        raise TypeError(f"condition must be boolean, got dtype {condition.dtype}")
+    booleans_in(condition=condition)
     x_shape, y_shape = x.shape, y.shape
 
     def where_pullback(dz):
@@ -197,7 +196,7 @@ def where(condition, x, y):
 
 
 def clip(x, *, min=None, max=None):
-    """``x`` limited to ``[min, max]``; the cotangent passes where the limits did not change ``x``."""
+    """``x`` limited to ``[min, max]``; the cotangent passes where the limits did not change ``x``, a number."""
     y = xp_of(x).clip(x, min, max)
     unchanged = x == y
 

@@ -8,7 +8,7 @@ from operator import iadd
 
 from numpy.lib.array_utils import normalize_axis_index
 
-from minirnn.arrays import joint_dtype, xp_of
+from minirnn.arrays import booleans_in, joint_dtype, xp_of
 from minirnn.kernels import kernels_of
 
 OPERATIONS = 30  # of a softmax with each number, about: one of them is an exponential
@@ -32,7 +32,7 @@ def cross_entropy(
     logits,  # classes along ``axis``, V of them
     targets,  # integers in [0, V), the shape of logits without ``axis``
     weights=None,  # (V,) how much each class counts
-    mask=None,  # the shape of targets; True = counts
+    mask=None,  # booleans, the shape of targets; True = counts
     *,
     axis=-1,
     wanted=(True, True, True, True),
@@ -55,6 +55,7 @@ def cross_entropy(
     for name, given, shape in (("targets", targets, expected), ("weights", weights, (V,)), ("mask", mask, expected)):
         if given is not None and given.shape != shape:
             raise ValueError(f"{name} must have shape {shape} for logits {logits.shape}, got {given.shape}")
+    booleans_in(mask=mask)
     if targets.size == 0:
         raise ValueError(f"cross_entropy needs at least one target, got targets of shape {targets.shape}")
     kernels = kernels_of(logits)
@@ -107,7 +108,7 @@ def affine_cross_entropy(
     W,  # (V, D)
     b,  # (V,) or None
     targets,  # (..., B) integers in [0, V)
-    mask=None,  # (..., B); True = counts
+    mask=None,  # (..., B) booleans; True = counts
     *,
     smoothing=0.0,
     wanted=(True,) * 5,
@@ -132,6 +133,8 @@ def affine_cross_entropy(
 
     Raises
     ------
+    TypeError
+        If the mask is not boolean.
     ValueError
         If shapes do not fit each other, nothing is there to predict, or ``smoothing`` is out of range.
     IndexError
@@ -218,6 +221,7 @@ def _check_affine_cross_entropy(xs, W, b, targets, mask, smoothing):
     for name, given in (("targets", targets), ("mask", mask)):
         if given is not None and given.shape != expected:
             raise ValueError(f"{name} must have shape {expected} for xs {xs.shape}, got {given.shape}")
+    booleans_in(mask=mask)
     if targets.size == 0:
         raise ValueError(f"affine_cross_entropy needs at least one target, got targets of shape {targets.shape}")
     if not isinstance(smoothing, Real) or not 0 <= smoothing < 1:

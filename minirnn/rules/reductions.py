@@ -77,7 +77,7 @@ def std(x, *, axis=None, keepdims=False, ddof=0):
 
 
 def max(x, *, axis=None, keepdims=False):
-    """The largest element; equal ones share the cotangent."""
+    """The largest element, NaN if any is; equal ones share the cotangent."""
     refuse_empty("max", x, axis)
     y = x.max(axis=axis, keepdims=keepdims)
 
@@ -88,7 +88,7 @@ def max(x, *, axis=None, keepdims=False):
 
 
 def min(x, *, axis=None, keepdims=False):
-    """The smallest element; equal ones share the cotangent."""
+    """The smallest element, NaN if any is; equal ones share the cotangent."""
     refuse_empty("min", x, axis)
     y = x.min(axis=axis, keepdims=keepdims)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from numbers import Integral
 
 from numpy.lib.array_utils import normalize_axis_index
 
 from minirnn.arrays import asarray, home_of, xp_of
+from minirnn.kernels import kernels_of
 from minirnn.rules.elementwise import sum_to
 
 
@@ -143,12 +145,17 @@ def take(x, ids, *, axis=0):
     """The slices ``ids`` (integers of any shape) of ``x`` along ``axis``."""
     if ids.dtype.kind not in "iu":
         raise TypeError(f"ids must be integers, got dtype {ids.dtype}")
-    y, getitem_pullback = getitem(x, index=(slice(None),) * normalize_axis_index(axis, x.ndim) + (ids,))
+    xp, axis = xp_of(x, ids), normalize_axis_index(axis, x.ndim)
+    add_rows, n, before = kernels_of(x).add_rows, x.shape[axis], range(ids.ndim)
 
     def take_pullback(dy):
-        return (*getitem_pullback(dy), None)
+        slices = xp.moveaxis(dy, [axis + k for k in before], before)
+        one = slices.shape[ids.ndim :]
+        from_0 = xp.arange(n)[ids.ravel()]  # -1 is n - 1
+        dx = add_rows(from_0, slices.reshape(ids.size, math.prod(one)), n).reshape(n, *one)
+        return xp.moveaxis(dx, 0, axis), None
 
-    return y, take_pullback
+    return x[(slice(None),) * axis + (ids,)], take_pullback
 
 
 def pad(x, *, widths, value=0):

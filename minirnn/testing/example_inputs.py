@@ -262,7 +262,10 @@ VARIANTS: dict[str, tuple[Callable[[_Draw], Inputs], ...]] = {
     "std": (_of("any", x, ddof=1), _of("any", x, axis=(0, 2), keepdims=True), _of("zeros", few, axis=1)),
     "subtract": (_of("any", *pair),),
     "sum": (_of("any", x), _of("any", x, axis=-1, keepdims=True)),
-    "take": (lambda draw: ((draw.any(D, V), draw.ids(3)), {"axis": -1}),),
+    "take": (
+        lambda draw: ((draw.any(D, V), draw.ids(3)), {"axis": -1}),
+        lambda draw: ((draw.any(2, V, 3), draw.ids(2, 4) - V), {"axis": 1}),
+    ),
     "transpose": (_of("any", x),),
     "unstack": (_of("any", x), _of("any", x, axis=-1)),
     "var": (_of("any", x, ddof=1), _of("any", x, axis=(0, 2), keepdims=True)),

@@ -88,6 +88,33 @@ def test_nan_is_not_lost(backend):
     assert np.isnan(value(rules.clip, x, min=-2.0, max=2.0)).tolist() == [True, False]
 
 
+def test_nobody_gets_the_cotangent_of_what_is_no_number(backend):
+    x, y = np.array([1.0, np.nan, np.nan, 3.0]), np.array([np.nan, 1.0, np.nan, 2.0])
+    for rule, of_numbers in ((rules.maximum, (1, 0)), (rules.minimum, (0, 1))):
+        dx, dy = gradients(rule, x, y)
+        assert (dx.tolist(), dy.tolist()) == ([0, 0, 0, of_numbers[0]], [0, 0, 0, of_numbers[1]])
+    assert gradients(rules.clip, x, min=0.0, max=3.0)[0].tolist() == [1, 0, 0, 1]
+
+
+MASKED = {
+    "cross_entropy": lambda mask: rules.cross_entropy(X[0], np.array([0, 1, 2]), None, mask),
+    "affine_cross_entropy": lambda mask: rules.affine_cross_entropy(
+        X[0], X[1].T[:2, :3], None, np.array([0, 1, 1, 0]), mask
+    ),
+    "attention_weights": lambda mask: rules.attention_weights(X[0], mask),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+@pytest.mark.parametrize("dtype", ["float64", "int64"])
+def test_a_mask_of_numbers_is_refused(name, dtype):
+    """To be added to scores, 0 would stand for what counts."""
+    shape = {"cross_entropy": (3,), "affine_cross_entropy": (4,), "attention_weights": (3, 4)}[name]
+    MASKED[name](np.ones(shape, bool))
+    with pytest.raises(TypeError, match=f"mask must be boolean, got dtype {dtype}"):
+        MASKED[name](np.ones(shape, dtype))
+
+
 def test_powers_at_zero(backend):
     x, p = np.zeros(4), np.array([0.0, 1.0, 2.0, 3.0])
     np.testing.assert_array_equal(value(rules.power, x, p), [1, 0, 0, 0])

@@ -44,7 +44,7 @@ def wrap(parts: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Any, ...]:
                     f"arrays used as indices must be of integer or boolean type. (actual: {part.dtype.type})"
                 )
             if part.dtype.kind != "b" and axis < len(shape) and shape[axis]:
-                part = part % shape[axis]
+                part = part.astype(np.int64) % shape[axis]
         wrapped.append(part)
         axis += len(shape) - taken if part is Ellipsis else _axes_of(part)
     return tuple(wrapped)
