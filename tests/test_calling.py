@@ -80,6 +80,12 @@ def test_how_an_operation_is_called(call, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("name", rules.__all__)
+def test_help_says_what_an_operation_is_and_what_may_be_given(name):
+    op = getattr(ops, name)
+    assert inspect.getdoc(op) and "wanted" not in inspect.signature(op).parameters
+
+
 def test_options_do_not_follow_arrays_that_may_be_left_out():
     """Or an option would be taken for an array."""
     assert str(inspect.signature(ops.sum)) == "(x, axis=None, keepdims=False)"

@@ -28,6 +28,7 @@ def sum_to(dy, shape):
 
 
 def add(x, y):
+    """``x + y``."""
     x_shape, y_shape = x.shape, y.shape  # the pullback captures two shapes, not two arrays
 
     def add_pullback(dz):
@@ -37,6 +38,7 @@ def add(x, y):
 
 
 def subtract(x, y):
+    """``x - y``."""
     x_shape, y_shape = x.shape, y.shape
 
     def subtract_pullback(dz):
@@ -46,6 +48,7 @@ def subtract(x, y):
 
 
 def multiply(x, y, *, wanted=(True, True)):
+    """``x * y``."""
     x_shape, y_shape = x.shape, y.shape
     x_saved, y_saved = (x if wanted[1] else None), (y if wanted[0] else None)
 
@@ -58,6 +61,7 @@ def multiply(x, y, *, wanted=(True, True)):
 
 
 def divide(x, y, *, wanted=(True, True)):
+    """``x / y``."""
     x_shape, y_shape, z = x.shape, y.shape, x / y
     y_saved, z_saved = (y if any(wanted) else None), (z if wanted[1] else None)
 
@@ -88,6 +92,8 @@ def power(x, p, *, wanted=(True, True)):
 
 
 def negative(x):
+    """``-x``."""
+
     def negative_pullback(dy):
         return (-dy,)
 
@@ -105,6 +111,7 @@ def abs(x):
 
 
 def exp(x):
+    """``e**x``."""
     y = xp_of(x).exp(x)
 
     def exp_pullback(dy):
@@ -114,6 +121,8 @@ def exp(x):
 
 
 def log(x):
+    """The natural logarithm."""
+
     def log_pullback(dy):
         return (dy / x,)
 
@@ -121,6 +130,7 @@ def log(x):
 
 
 def sqrt(x):
+    """The square root, with an infinite derivative at 0."""
     y = xp_of(x).sqrt(x)
 
     def sqrt_pullback(dy):
@@ -130,6 +140,7 @@ def sqrt(x):
 
 
 def tanh(x):
+    """The hyperbolic tangent."""
     y = xp_of(x).tanh(x)
 
     def tanh_pullback(dy):

@@ -33,6 +33,7 @@ def refuse_empty(rule, x, axis):
 
 
 def sum(x, *, axis=None, keepdims=False):
+    """The sum over ``axis`` (an integer or a tuple); over all axes without it."""
     xp, shape, kept = xp_of(x), x.shape, kept_shape(x, axis)
 
     def sum_pullback(dy):
@@ -42,6 +43,7 @@ def sum(x, *, axis=None, keepdims=False):
 
 
 def mean(x, *, axis=None, keepdims=False):
+    """The mean over ``axis``; over all axes without it."""
     refuse_empty("mean", x, axis)
     xp, shape, kept, n = xp_of(x), x.shape, kept_shape(x, axis), count(x, axis)
 

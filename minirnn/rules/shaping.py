@@ -14,6 +14,7 @@ from minirnn.rules.elementwise import sum_to
 
 
 def reshape(x, *, shape):
+    """The elements in another shape, in the same order; a size of -1 is what remains."""
     old = x.shape
 
     def reshape_pullback(dy):
@@ -36,6 +37,7 @@ def transpose(x, *, axes=None):
 
 
 def swapaxes(x, *, axis1, axis2):
+    """``x`` with two of its axes in each other's place."""
     axis1, axis2 = normalize_axis_index(axis1, x.ndim), normalize_axis_index(axis2, x.ndim)
 
     def swapaxes_pullback(dy):
@@ -65,6 +67,7 @@ def squeeze(x, *, axis=None):
 
 
 def broadcast_to(x, *, shape):
+    """``x`` repeated along axes of length 1, and along new ones before the first."""
     old = x.shape
 
     def broadcast_to_pullback(dy):
