@@ -248,20 +248,16 @@ def add_rows(
 ):
     """The ``(size, E)`` array whose row ``v`` is the sum of the rows with id ``v``.
 
-    Sorted by id, the rows of one id are neighbours, in the order in which they came. The first of them is copied, and
-    one pass adds up the others: deterministic, and without the slowness of ``np.add.at``. A sum of one row, which most
-    words of a batch have, costs that pass a microsecond, a copy a tenth: 0.2 milliseconds for 960 rows, not 1.4.
+    They are added in the order in which they came, number by number: ``np.add.at`` is quick at single numbers (two
+    nanoseconds each), and slow at rows.
     """
-    total = empty((size, rows.shape[1]), rows.dtype)
+    E = rows.shape[1]
+    total, n = empty((size, E), rows.dtype), run(E)
     total.fill(0)
-    order = np.argsort(ids, kind="stable")
-    ids = ids[order]
-    begins = np.append(True, ids[1:] != ids[:-1])[: len(ids)]  # where the rows of an id begin
-    total[ids[begins]] = rows[order[begins]]
-    again, order = ids[~begins], order[~begins]
-    if len(again):
-        begins = np.flatnonzero(np.append(True, again[1:] != again[:-1]))
-        total[again[begins]] += np.add.reduceat(rows[order], begins, axis=0)
+    for start in range(0, len(ids), n):
+        some = slice(start, start + n)
+        places = np.add.outer(ids[some].astype(np.intp) * E, np.arange(E))
+        np.add.at(total.ravel(), places.ravel(), rows[some].ravel())
     return total
 
 

@@ -213,6 +213,7 @@ VARIANTS: dict[str, tuple[Callable[[_Draw], Inputs], ...]] = {
     "divide": (lambda draw: ((draw.any(*pair[0]), draw.above_zero(*pair[1])), {}),),
     "dot_scores": (_of("any", (D, P, B), (T, P, B), scale=np.float64(0.5)), _of("any", (D, P, B), (T, P, B))),
     "expand_dims": (_of("any", few, axis=(0, -1)),),
+    "embedding": (lambda draw: ((draw.any(V, 64), draw.ids(3, 4).astype("uint8")), {}),),  # 5 * 64 is no uint8
     "flip": (_of("any", few),),
     "getitem": (
         _of("any", x, index=(0, slice(None), None, 2)),

@@ -15,6 +15,9 @@ Key = tuple[str, str, str, str]  # place, line, operator, change
 
 REASONS = {
     "how many steps are prepared at once is a matter of speed: any number gives the same slopes": """
+        kernels.numpy.add_rows
+            total, n = empty((size, E), rows.dtype), run(E)
+                calls: run(E) -> E
         kernels.numpy.run
             return max(1, RUN // max(1, numbers))
                 calls: max(1, RUN // max(1, numbers)) -> 1
@@ -258,6 +261,14 @@ REASONS = {
             winners = (x == y.reshape(kept)).astype(x.dtype)
                 names: x -> y (2)
     """,
+    "ids that are few enough for one run may have any shape": """
+        rules.losses.cross_entropy
+            dweights = kernels.add_rows(targets.reshape(-1), excess.reshape(-1, 1), V).reshape(V)
+                calls: targets.reshape(-1) -> targets
+        rules.shaping.take
+            from_0 = xp.arange(n)[ids.ravel()]
+                calls: ids.ravel() -> ids
+    """,
     "zero over two is zero as well": """
         rules.reductions.std
             return var_pullback(dy / (2 * xp.where(y == 0, 1, y)))
@@ -279,12 +290,6 @@ REASONS = {
                 conditions: part is None or part … t, slice | Integral) -> (part is None and pa … , slice | Integral))
             return basic or (hasattr(part, "dtype") and part.dtype.kind == "b")
                 conditions: basic or (hasattr(pa … t.dtype.kind == "b") -> (basic and (hasattr( … .dtype.kind == 'b'))
-    """,
-    "of the rows of one id any may be the one that is copied, for the others are added to it": """
-        kernels.numpy.add_rows
-            begins = np.append(True, ids[1:] != ids[:-1])[: len(ids)]
-                order: np.append(True, ids[1:] != ids[:-1]) -> np.append(ids[1:] != ids[:-1], True)
-                constants: True -> False
     """,
     "what is only unpacked, or gone through once in any order, may be any sequence": """
         rules.combinators.form.Form
