@@ -20,6 +20,7 @@ from trials import FULL_LSTM, GRU, LENGTHS, LSTM, RNN, B, H, T, attending_inputs
 from minirnn import rules
 from minirnn.explaining import argument_names
 from minirnn.testing.captured import saved_bytes
+from minirnn.testing.inner_laws import probes_see_the_truth
 from minirnn.testing.variants import cotangents_like
 from minirnn.workers import use_workers
 
@@ -101,7 +102,7 @@ def refusals(tools: Tools) -> None:
             3, [1] * (B - 1), [1] * B + [T], [1] * (B - 1) + [T + 1], [-1] + [1] * (B - 1), [1.0] * B, [True] * B,
         )),
         lambda: c.ragged(rules.rnn)(inputs[0], inputs[1][:, :1], inputs[2], lengths=[1] * B),
-        lambda: c.observe(c.truncate(rules.rnn, 2, 4), print)(*inputs),
+        lambda: c.observe(c.truncate(rules.rnn, 2, 4), c.Record())(*inputs),
         lambda: list(c.influences(rules.rnn, *inputs, of={"W_hr"})),
         *(lambda W=W: list(c.influences(rules.rnn, *inputs, W_ih=W)) for W in (np.ones(H), np.ones((H + 1, H)))),
         lambda: list(c.influences(rules.rnn, *inputs, b=np.ones(1))),
@@ -112,7 +113,7 @@ def refusals(tools: Tools) -> None:
     types: list[Callable] = [
         *(lambda rule=rule: c.scan(rule) for rule in (rules.tanh, lstm, _backwards_named, _torn_apart)),
         *(lambda rule=rule: c.reverse(rule) for rule in (rules.tanh, rules.lstm_step, 3, _Nameless())),
-        lambda: c.observe(rules.lstm_step, print),
+        lambda: c.observe(rules.lstm_step, c.Record()),
         *(
             lambda make=make: make(c.attentive(rules.rnn_step))
             for make in (c.reverse, c.ragged, c.in_runs, c.projected)
@@ -264,6 +265,7 @@ def what_is_shown(tools: Tools) -> None:
     record, square = c.Record(), drawn((T, 2, 2, B), (2, 2, B), (2, 2))
     outputs, _ = c.observe(c.ragged(leaky_sum_shown), record)(*square, lengths=LENGTHS)
     assert np.array_equal(record["h"], outputs[0]), "states of three axes"
+    probes_see_the_truth(c.scan(rules.lstm_step), drawn(*FULL_LSTM))
 
 
 def _seen_column_by_column(rule, inputs, given, lengths, turned) -> dict[str, np.ndarray]:
@@ -281,6 +283,49 @@ def _seen_column_by_column(rule, inputs, given, lengths, turned) -> dict[str, np
         _, pullback = rule(*own, *inputs[1 + states :], probe=probe)
         pullback(given[0][:n, :, column][order], *(d[:, column] for d in given[1:]))
     return whole
+
+
+def wrong_answers_are_named(tools: Tools) -> None:
+    """Who has written a step by hand is told what it must return, and what it returned."""
+    inputs = drawn((T, H, B), (H, B), (H, B))
+    for states, answer, gradients, said in ANSWERS:
+
+        def my_step(a, h_prev):
+            return answer(a + h_prev, lambda dh: gradients((dh, dh)))  # noqa: B023  # called before the loop goes on
+
+        def my_steps(a, h_prev, c_prev):
+            return answer((a + h_prev, c_prev), lambda dh, dc: gradients((dh, dh, dc)))  # noqa: B023
+
+        try:
+            outputs, pullback = tools.scan(my_step if states == 1 else my_steps)(*inputs[: 1 + states])
+            pullback(*outputs)
+        except (TypeError, ValueError) as error:
+            assert str(error) == said, f"{error}"
+        else:
+            raise AssertionError(f"nothing is said of this: {said}")
+
+
+ONE = "my_step takes h_prev and must return its new state, an array, for output, got"
+TWO = "my_steps takes h_prev, c_prev and must return a tuple of its 2 new states for output, got"
+PULLED = "the pullback of my_step must return a tuple of 2 gradients, one for each of a, h_prev, got"
+# of a step with so many states: its answer, what its pullback makes of the gradients, and what is said
+ANSWERS: tuple[tuple[int, Callable, Callable, str], ...] = (
+    (1, lambda h, pull: h, tuple, "my_step must return (output, pullback), got an array of shape (3, 4)"),
+    (1, lambda h, pull: (h, 1), tuple, "my_step must return (output, pullback), got a tuple of 2"),
+    (1, lambda h, pull: None, tuple, "my_step must return (output, pullback), got None"),
+    (1, lambda h, pull: ((h,), pull), tuple, f"{ONE} a tuple of 1"),
+    (1, lambda h, pull: (1.0, pull), tuple, f"{ONE} float"),
+    (1, lambda h, pull: (h[:2], pull), tuple, "my_step: the new state has shape (2, 4), h_prev before it (3, 4)"),
+    (2, lambda hs, pull: (list(hs), pull), tuple, f"{TWO} list"),
+    (2, lambda hs, pull: ((*hs, *hs), pull), tuple, f"{TWO} a tuple of 4"),
+    (2, lambda hs, pull: ((hs[0], 1.0), pull), tuple, f"{TWO} a tuple of 2"),
+    (1, lambda h, pull: (h, pull), list, f"{PULLED} list"),
+    (1, lambda h, pull: (h, pull), lambda found: found[1:], f"{PULLED} a tuple of 1"),
+    (1, lambda h, pull: (h, pull), lambda found: (found[0], None),
+     "the pullback of my_step: the gradient of h_prev must be an array, got None"),
+    (1, lambda h, pull: (h, pull), lambda found: (found[0][:, 1:], found[1]),
+     "the pullback of my_step: the gradient of a has shape (3, 3), the argument (3, 4)"),
+)  # fmt: skip
 
 
 def a_record(tools: Tools) -> None:
@@ -524,7 +569,9 @@ PROMISES: dict[Callable[[Tools], None], Collection[str]] = {
         "clip_through_time",
         "in_runs",
         "shard",
+        "scan",
     ),
+    wrong_answers_are_named: ("scan",),
     a_record: ("Record",),
     no_step_too_many: ("ragged",),
     runs_fill_the_cache: ("in_runs",),
