@@ -112,17 +112,3 @@ def with_workers(number: int | str, rule: Callable) -> Callable:
         return output, worked_pullback
 
     return worked
-
-
-def answering(
-    step: Callable = rules.rnn_step, answer: Callable = lambda h, pull: (h, pull), gradients: Callable = lambda *d: d
-) -> Callable:
-    """A step as ``step``, but for what it answers, and what its pullback does."""
-
-    def answer_of(*arguments: Any) -> Any:
-        h, pull = step(*arguments)
-        return answer(h, lambda *asked: gradients(*pull(*asked)[: len(arguments)]))
-
-    if step is rules.lstm_step:
-        return lambda a, h_prev, c_prev, W_hh: answer_of(a, h_prev, c_prev, W_hh)
-    return lambda a, h_prev, W_hh: answer_of(a, h_prev, W_hh)

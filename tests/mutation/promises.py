@@ -13,7 +13,7 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
-from hand_written import answering, forgetful_step, leaky_sum, leaky_sum_shown, with_workers
+from hand_written import forgetful_step, leaky_sum, leaky_sum_shown, with_workers
 from subjects import AROUND_RULES
 from trials import FULL_LSTM, GRU, LENGTHS, LSTM, RNN, B, H, T, attending_inputs, drawn
 
@@ -106,8 +106,6 @@ def refusals(tools: Tools) -> None:
         lambda: list(c.influences(rules.rnn, *inputs, of={"W_hr"})),
         *(lambda W=W: list(c.influences(rules.rnn, *inputs, W_ih=W)) for W in (np.ones(H), np.ones((H + 1, H)))),
         lambda: list(c.influences(rules.rnn, *inputs, b=np.ones(1))),
-        lambda: c.scan(answering(answer=lambda h, pull: (h[:1], pull)))(*inputs),
-        lambda: _there_and_back(c.scan(answering(gradients=lambda da, dh, dW: (dW, dh, da))), inputs),
         *(lambda rule=rule, x=x: c.rtrl(rule)(x[0], x[1][:, :1], *x[2:]) for rule, x in RECURRENT),
     ]  # fmt: skip
     types: list[Callable] = [
@@ -130,35 +128,6 @@ def refusals(tools: Tools) -> None:
         lambda: c.ragged(c.reverse(rules.rnn)),
         *(lambda n=n: c.scan(rules.rnn_step)(*inputs[:n]) for n in (0, 2)),
         lambda: c.scan(rules.rnn_step)(*inputs, None),
-        *(
-            lambda answer=answer: c.scan(answering(answer=answer))(*inputs)
-            for answer in (
-                lambda h, pull: h,
-                lambda h, pull: [h, pull],
-                lambda h, pull: (h, h),
-                lambda h, pull: (h, pull, h),
-                lambda h, pull: ((h,), pull),
-                lambda h, pull: (1.0, pull),
-            )
-        ),
-        *(
-            lambda answer=answer: c.scan(answering(rules.lstm_step, answer=answer))(*drawn(*LSTM))
-            for answer in (
-                lambda hc, pull: (hc[0], pull),
-                lambda hc, pull: (hc[:1], pull),
-                lambda hc, pull: ((hc[0], 1.0), pull),
-                lambda hc, pull: (list(hc), pull),
-            )
-        ),
-        *(
-            lambda gradients=gradients: _there_and_back(c.scan(answering(gradients=gradients)), inputs)
-            for gradients in (
-                lambda da, dh, dW: (da, dh),
-                lambda da, dh, dW: [da, dh, dW],
-                lambda da, dh, dW: da,
-                lambda da, dh, dW: (da, None, dW),
-            )
-        ),
         lambda: c.rtrl(rules.tanh),
         lambda: c.rtrl(leaky_sum),
         lambda: list(c.influences(rules.rnn, *inputs, of="W_hh")),
@@ -175,32 +144,6 @@ def refusals(tools: Tools) -> None:
                 continue
             raise AssertionError(f"{error.__name__} {k} is not raised")
     c.truncate_randomly(lstm, 2, 0), c.clip_through_time(lstm, 1), c.truncate(c.clip_through_time(lstm, 1.0), 1, 1)
-
-
-def what_a_step_answered_is_said(tools: Tools) -> None:
-    """What it must answer, and what it did."""
-    one, two = (
-        "h_prev and must return its new state, an array,",
-        "h_prev, c_prev and must return a tuple of its 2 new states",
-    )
-    for step, shapes, output, said in (
-        (rules.rnn_step, RNN, lambda h: (h,), f"{one} for output, got a tuple of 1"),
-        (rules.rnn_step, RNN, lambda h: None, f"{one} for output, got None"),
-        (rules.rnn_step, RNN, lambda h: 1.0, f"{one} for output, got float"),
-        (rules.lstm_step, LSTM, lambda hc: hc[0], f"{two} for output, got an array of shape {LSTM[1]}"),
-    ):
-        made = answering(step, answer=lambda h, pull, output=output: (output(h), pull))
-        try:
-            tools.scan(made)(*drawn(*shapes))
-        except TypeError as error:
-            assert str(error) == f"<lambda> takes {said}", f"{error}"
-        else:
-            raise AssertionError(f"not said is {said}")
-
-
-def _there_and_back(rule: Callable, inputs: list) -> None:
-    outputs, pullback = rule(*inputs)
-    pullback(*outputs)
 
 
 class _Nameless:
@@ -256,12 +199,6 @@ def what_is_shown(tools: Tools) -> None:
     outputs, pullback = c.observe(c.truncate(rules.rnn, 2), record)(a_xs, *others)
     da_xs, *_ = pullback(*cotangents_like(outputs))
     assert np.array_equal(record["h"], outputs[0]) and np.array_equal(record["da"], da_xs), "of windows"
-    record = c.Record()
-    outputs, pullback = c.observe(c.scan(rules.rnn_step), record)(a_xs, *others)
-    asked = cotangents_like(outputs)
-    da_xs, *_ = pullback(*asked)
-    assert np.array_equal(record["h"], outputs[0]) and np.array_equal(record["da"], da_xs), "of steps"
-    assert np.array_equal(record["dh"][-1], asked[0][-1] + asked[1]), "of the last step"
     record, square = c.Record(), drawn((T, 2, 2, B), (2, 2, B), (2, 2))
     outputs, _ = c.observe(c.ragged(leaky_sum_shown), record)(*square, lengths=LENGTHS)
     assert np.array_equal(record["h"], outputs[0]), "states of three axes"
@@ -557,9 +494,7 @@ def what_a_rule_keeps_stays(tools: Tools) -> None:
 PROMISES: dict[Callable[[Tools], None], Collection[str]] = {
     signatures: AROUND_RULES,
     refusals: AROUND_RULES,
-    what_a_step_answered_is_said: ("scan",),
     what_is_shown: (
-        "scan",
         "observe",
         "Record",
         "ragged",
