@@ -114,6 +114,7 @@ def _names_followed(module: str, name: str) -> Iterator[tuple[str, str]]:
         yield from ((function.__module__, function.__name__) for function in functions)
 
 
+@cache
 def _backward_part(module: str, name: str) -> tuple[tuple[ast.AST, ...], frozenset[str]]:
     """The statements that make up the backward part of a function, and the names that they can see."""
     function = definition(module, name)
