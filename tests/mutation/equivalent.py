@@ -2,8 +2,8 @@
 
 A mutant is named by its place, the line of source that it begins in, its operator and the change, however the lines
 move; where the piece occurs several times in the line, the number of the occurrence stands behind it. The list is
-exact: the tests fail for a mutant that lives and is not here, and for one that is here and is no more; so does the
-command for one that is here and is killed, which the tests try for one of each reason.
+exact: the command fails for a mutant that lives and is not here, and for one that is here and is killed; so do the
+tests for one that is here and is no more.
 """
 
 from __future__ import annotations

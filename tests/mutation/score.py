@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -65,12 +66,20 @@ def scores(rule: str | None = None) -> Iterator[Score]:
     return map(score_of, (s for s in subjects() if rule is None or rule in s.rules))
 
 
-def score_of(subject: Subject, believed: Collection[Key] = ()) -> Score:
-    """Tries every mutant of a subject, but for those of the list that are ``believed`` to be equivalent."""
-    score = Score(subject)
+def one_of_each_line(subject: Subject) -> list[Mutant]:
+    """Of every line one mutant, drawn by the line itself, so always the same; none that is known to live."""
+    lines: dict[str, list[Mutant]] = {}
     for mutant in mutants_of(subject):
-        end = "" if mutant.key in believed else killer(mutant)
-        if end:
+        if mutant.key not in EQUIVALENT:
+            lines.setdefault(mutant.key[1], []).append(mutant)
+    return [Random(line).choice(mutants) for line, mutants in lines.items()]
+
+
+def score_of(subject: Subject, mutants: Iterable[Mutant] | None = None) -> Score:
+    """Tries these mutants of a subject, or all."""
+    score = Score(subject)
+    for mutant in mutants_of(subject) if mutants is None else mutants:
+        if end := killer(mutant):
             getattr(score, f"by_{end}").append(mutant)
         elif mutant.key in EQUIVALENT:
             score.equivalent.append(mutant)
