@@ -1,6 +1,7 @@
 """Switching recording off, cutting history, and threads that never disturb each other."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -124,14 +125,22 @@ def test_one_graph_can_be_built_by_several_threads():
     assert np.allclose(x.grad, serial, rtol=1e-12)  # which thread comes first decides in which order x is summed up
 
 
-def test_no_gradient_is_lost_where_threads_share_leaves(restless_threads):
-    """Each has a graph of its own, and adds its gradients to the same weights; whole numbers add up in any order."""
-    shared = [Tensor(np.ones(1000), requires_grad=True), Tensor(1.0, requires_grad=True)]
+def test_no_gradient_is_lost_where_threads_share_a_leaf():
+    """Each has a graph of its own above it, and brings its gradient while the other still adds up."""
+
+    class Slow(np.ndarray):
+        def __add__(self, other):
+            time.sleep(0.1)
+            return super().__add__(other)
+
+    w, gate = Tensor([1.0, 1.0], requires_grad=True), threading.Barrier(2)
+    w.grad = np.zeros(2).view(Slow)
 
     def bring(k):
-        for _ in range(50):
-            sum((w * float(k)).sum() for w in shared).backward()
+        loss = (w * k).sum()
+        gate.wait(10)
+        loss.backward()
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(bring, range(1, 5), timeout=60))
-    assert [np.unique(w.grad).tolist() for w in shared] == [[50 * (1 + 2 + 3 + 4)]] * 2
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(bring, [1.0, 2.0], timeout=20))
+    assert w.grad.tolist() == [3, 3]
