@@ -33,7 +33,8 @@ print(f"complex step, h = 1e-100: {complex_step:.1e}")
 #
 # The complex step needs no subtraction: of an analytic function, f(x + ih) has the imaginary part h f'(x), and h may
 # be so short that nothing of the bend is left. `gradcheck` takes it wherever a function is analytic. With `sweep=True`
-# it draws the V as well: a row is ten times less error than the row above, a column half of the step before.
+# it draws the V as well, the longest step on the right: a row is ten times less error than the row above, a column
+# twice the step of the column before.
 
 
 # %%

@@ -37,7 +37,7 @@ class VCurve:
         return cls(steps, forward, central, sweep.eps ** (1 / 2), sweep.eps ** (1 / 3))
 
     def __str__(self) -> str:
-        """A drawing of both curves: one column per step, one line per decade."""
+        """A drawing of both curves: one column per step, the longest on the right, one line per decade."""
         errors = [e for e in (*self.forward, *self.central) if math.isfinite(e) and e > 0]
         if not errors:
             return "no error at any step"
@@ -49,15 +49,15 @@ class VCurve:
                 if math.isfinite(error):
                     row = top - max(bottom, round(math.log10(error))) if error else top - bottom
                     grid[row][column] = mark if grid[row][column] == " " else "*"
-        lines = [f"1e{top - k:+03d} |{''.join(row)}".rstrip() for k, row in enumerate(grid)]
+        lines = [f"1e{top - k:+03d} |{''.join(reversed(row))}".rstrip() for k, row in enumerate(grid)]
         axis = ["-"] * len(self.steps)
         for mark, best in (("2", self.best_forward), ("3", self.best_central)):
             axis[_nearest(self.steps, best)] = mark
         legend = (
-            f"h from {self.steps[0]:.1g} to {self.steps[-1]:.1g}; f forward, c central differences, * both; "
+            f"h from {self.steps[-1]:.1g} to {self.steps[0]:.1g}; f forward, c central differences, * both; "
             "best steps: 2 eps**(1/2), 3 eps**(1/3)"
         )
-        return "\n".join(["relative error over the step h", *lines, f"      +{''.join(axis)}", f"       {legend}"])
+        return "\n".join(["relative error over the step h", *lines, f"      +{''.join(reversed(axis))}", f"       {legend}"])
 
 
 def _nearest(steps: Sequence[float], step: float) -> int:

@@ -108,7 +108,7 @@ def test_a_v_curve_is_drawn_with_letters_and_survives_json():
     assert str(report).endswith(str(curve))
     assert lines[0] == "relative error over the step h"
     axis = next(line for line in lines if "+---" in line)
-    assert axis[7:].index("3") == 16 and axis[7:].index("2") == 25  # columns of 2**-17 and 2**-26
+    assert axis[7:].index("2") == 20 and axis[7:].index("3") == 29  # columns of 2**-26 and 2**-17, of 2**-46 to 2**-1
     assert any("f" in line for line in lines[1:4]) and any(line.count("c") == 1 for line in lines)
     data = json.loads(json.dumps(report.to_dict(), allow_nan=False))["arguments"][0]["v_curve"]
     assert len(data["steps"]) == len(data["forward"]) == len(data["central"]) == 46
