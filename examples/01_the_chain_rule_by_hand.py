@@ -95,3 +95,8 @@ w_twice = mr.Tensor(w, requires_grad=True)
 (w_twice * (w_twice * x).tanh()).tanh().backward()
 print(f"first use {first_use:.4f} + second use {second_use:.4f} = {first_use + second_use:.4f}")
 print(f"by tape                              {w_twice.grad.item():.4f}")
+
+# %% [markdown]
+# **To try.** Let `b` be -3. The loss is 25 times as large, and yet `dw` about half of what it was: which line of the
+# way back made it so small? Then use `w` a third time, outside, and write down the third part of its gradient. The
+# tape knows the sum.

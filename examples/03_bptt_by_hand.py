@@ -99,3 +99,8 @@ def loss(out):
 
 steps = lens.step(lens.record(layer, *inputs, loss=loss, label="three steps"))
 print(steps)
+
+# %% [markdown]
+# **To try.** Forget the next step: `dh = from_loss`. Which of the three parts of `dw` is still right? (What comes of
+# it is BPTT truncated to one step, lesson 9.) Then put that back, and let `w` be 0. Nothing goes back through time
+# now, `dh_0` is zero; but `dw` is not. Why?

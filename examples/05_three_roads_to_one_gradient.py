@@ -66,3 +66,6 @@ memory["240 steps, checkpoints"] = kept(checkpoint(rules.gru, 16), 240)
 print(f"checkpoints against BPTT: {checkpoint_error:.1e}")
 for what, size in memory.items():
     print(f"BPTT keeps of {what:23s}{size:7,d} bytes")
+
+# %% [markdown]
+# **To try.** Let `H` be 8. What BPTT keeps of 240 steps doubles; by how much do the numbers of RTRL grow, and why?

@@ -85,3 +85,7 @@ for lag in (1, 5, 10, 20):
 # %%
 if pictures := os.environ.get("MINIRNN_PICTURES"):
     lens.plot(list(flows.values()), f"{pictures}/06_flows.png")
+
+# %% [markdown]
+# **To try.** Give the matrix that turns an input: `np.ones` in place of `np.zeros` for the first argument of `rnn`.
+# Now even 1.1 times the matrix lets the gradient vanish. Which factor of a step has changed?

@@ -84,3 +84,7 @@ print(ledger)
 # %%
 if pictures := os.environ.get("MINIRNN_PICTURES"):
     lens.plot(ledger, f"{pictures}/07_clipping.png")
+
+# %% [markdown]
+# **To try.** Divide the learning rate by ten: what does the network without clipping do now? Then put it back, and clip
+# by norm to 10 in place of 1: how far does it fall, and where is it after 200 steps?

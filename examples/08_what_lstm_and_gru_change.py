@@ -103,10 +103,16 @@ for name, share in recalled.items():
 
 # %% [markdown]
 # The lesson: a gate is a place where a network *can* keep things. Whether the gradient gets there to teach it depends
-# on where the gate stands at the beginning. Know your lag, and open the gate that far: with a bias of 5 it keeps things
-# for about 1 / (1 - sigmoid(5)) = 150 steps.
+# on where the gate stands at the beginning: with a bias of 5 it keeps things for about 1 / (1 - sigmoid(5)) = 150 steps.
+# Know your lag, and open the gate that far. This is needed, and not always enough: the question of the loss arrives, but
+# what it asks for may have drowned in all the noise that came in since.
 
 # %%
 if pictures := os.environ.get("MINIRNN_PICTURES"):
     shown = [flows[name] for name in ("RNN", "GRU", "LSTM, forget bias 5")]
     lens.plot(shown, f"{pictures}/08_flows.png", title="On the way back through 100 steps (LSTM: forget bias 5)")
+
+# %% [markdown]
+# **To try.** How far must the gate be open for a lag of 50? Let `learn` tell for an LSTM with `forget_bias` 1, 2, 3 and
+# 4. Then make the lag 100, and the bias 5: is that learned in 150 batches? If not, is it the gradient or the noise?
+# Make the noise less, `0.3 * rng.standard_normal(...)`.

@@ -87,3 +87,8 @@ print(remembers)
 # %%
 if pictures := os.environ.get("MINIRNN_PICTURES"):
     lens.plot(remembers, f"{pictures}/09_truncation.png")
+
+# %% [markdown]
+# **To try.** A window as long as the sequence, `window = 12`, leaves no difference to the whole gradient: see it. Then
+# let `remembers` remember less: with `forget_bias` 1, 3 and 4, which window is the first to bring the cosine above
+# 0.9? Compare it with the 1 / (1 - sigmoid(bias)) steps of lesson 8: 4, 21 and 56.

@@ -50,3 +50,7 @@ print(f"after, at {curve[-1]:.2f} bits per character:", repr(after))
 # %% [markdown]
 # So it has learned its text by heart: there is nothing else to learn from two sentences. With a longer text, what
 # counts is the loss on a part that it has not read, and `mr.fit(..., val_split=0.05)` keeps one aside.
+
+# %% [markdown]
+# **To try.** Do not carry the state: `loss, _ = lm.loss(inputs, targets)`. How far does the curve come down now, and
+# what can nobody know at the beginning of a window? And write with `temperature=3.0`: what has become of the words?

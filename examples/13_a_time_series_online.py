@@ -90,3 +90,8 @@ errors = {name: float(np.abs(series[split:] - forecast).mean()) for name, foreca
 print(f"mean error over the last {DAYS - TRAINING_DAYS} days")
 for name, error in errors.items():
     print(f"  {name:32s}{error:6.3f}  {'#' * round(20 * error)}")
+
+# %% [markdown]
+# **To try.** Learn in windows of six hours, `window = lanes[start : start + 7]`, with 6 for the step of the range. The
+# gradient reaches back no further than that, the state does. What is lost? And what, if each window begins with a
+# state of zeros, `gru(window[:-1])`?

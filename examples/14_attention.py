@@ -135,3 +135,8 @@ if pictures := os.environ.get("MINIRNN_PICTURES"):
     axes.set_ylabel("symbols written, from above")
     figure.colorbar(image, label="weight")
     figure.savefig(f"{pictures}/14_attention.png")
+
+# %% [markdown]
+# **To try.** Let the network copy, `target = source` (and `answer == source` where it is judged): which way does the
+# diagonal run? Then let it sort, `np.sort(source, axis=0)` in both places: where must it look, and why does the one
+# without attention get so much further than before?

@@ -78,3 +78,8 @@ print(seen)
 # %%
 if pictures := os.environ.get("MINIRNN_PICTURES"):
     lens.plot(seen, f"{pictures}/15_attention.png")
+
+# %% [markdown]
+# **To try.** Leave `feed="output"` away: the decoder is no longer told where it has looked. Guess first: how many
+# sentences are right now? (The words of this grammar come in almost the order of English.) And how many more does a
+# beam of 4 bring?

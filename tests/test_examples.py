@@ -81,6 +81,12 @@ def test_it_says_what_will_be_seen_before_it_is_shown(path):
     assert "**You will see**" in prose
 
 
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_it_ends_with_something_to_try(path):
+    *_, (mark, prose) = cells(path)
+    assert mark == " [markdown]" and prose.startswith("# **To try.** ")
+
+
 # --- what they show ---------------------------------------------------------------------------------------------------
 
 
@@ -295,3 +301,66 @@ def test_a_translator(lesson):
     assert seen["looked"] >= 0.99 and len(seen["found"]) > 100
     read, wrote = seen["seen"].read, seen["seen"].written
     assert wrote[seen["seen"].weights[:, read.index("red")].argmax()].startswith("roug")
+
+
+# --- what comes of trying ---------------------------------------------------------------------------------------------
+
+
+def tried(number, changes):
+    """The names of a lesson in which these pieces, each of which stands there once, have become others."""
+    (path,) = (path for path in EXAMPLES if path.name.startswith(number))
+    text, names = path.read_text(encoding="utf-8"), {}
+    for old, new in changes.items():
+        assert text.count(old) == 1, f"{old} stands in lesson {number} {text.count(old)} times"
+        text = text.replace(old, new)
+    exec(compile(text, str(path), "exec"), names)
+    return names
+
+
+def test_a_flat_slope_hides_a_large_loss(lesson):
+    flat, seen = tried("01", {"target = 2.0, 0.5, -0.3, 1.0": "target = 2.0, 0.5, -3.0, 1.0"}), lesson("01")
+    assert flat["loss"] / seen["loss"] == pytest.approx(25, rel=0.05)
+    assert flat["by_tape"]["w"] / seen["by_tape"]["w"] == pytest.approx(1 / 2, abs=0.06)
+
+
+def test_short_numbers_want_longer_steps_and_a_kink_must_be_met():
+    seen = tried("02", {"10.0 ** -np.arange(1, 16)": '(10.0 ** -np.arange(1, 16)).astype("float32")', ", 21)": ", 20)"})
+    assert seen["steps"][seen["central"].argmin()] >= 1e-3 > seen["steps"][seen["forward"].argmin()] / 2
+    assert min(seen["central"]) > 1e-6 and seen["verdicts"]["relu"] == "correct"
+
+
+def test_who_forgets_the_next_step_is_right_at_the_last_alone(lesson):
+    right, wrong = lesson("03")["dw_parts"], tried("03", {"from_loss + dh_next": "from_loss"})["dw_parts"]
+    assert [a == b for a, b in zip(right, wrong, strict=True)] == [True, False, False]
+
+
+def test_without_recurrence_nothing_goes_back_but_the_weight_has_a_gradient():
+    seen = tried("03", {"u, w, h_0 = 1.0, 0.8, 0.5": "u, w, h_0 = 1.0, 0.0, 0.5"})
+    assert seen["by_hand"]["h_0"] == 0 and abs(seen["by_hand"]["w"]) > 0.1
+
+
+def test_open_forget_gates_let_a_quarter_arrive():
+    gates = {"h_0, c_0 = rng": "a_xs[:, H : 2 * H] += 3\nh_0, c_0 = rng"}
+    sizes = tried("04", gates)["sizes"]
+    assert sizes[0] > sizes[-1] / 4
+
+
+def test_rtrl_grows_with_the_third_power_of_the_state(lesson):
+    seen, wider = lesson("05"), tried("05", {"T, H, B = 12, 4, 3": "T, H, B = 12, 8, 3"})
+    assert wider["influence"].size == 8 * seen["influence"].size
+    assert wider["memory"]["240 steps"] / seen["memory"]["240 steps"] == pytest.approx(2, rel=0.02)
+
+
+def test_slopes_take_what_the_matrix_gives():
+    assert tried("06", {"rnn(np.zeros(": "rnn(np.ones("})["straight"][1.1] < 1e-6
+
+
+def test_a_window_of_all_steps_changes_nothing():
+    assert tried("09", {"window = 12, 4, 3, 3": "window = 12, 4, 3, 12"})["to_whole"] < 1e-12
+
+
+def test_a_gate_that_keeps_hands_back_half(lesson):
+    keeping = tried("16", {"range(600)": "range(0)", "# %%\nmgu = scan": "a_xs[:, :H] -= 2\nmgu = scan"})["asked"]
+    asked = lesson("16")["asked"]
+    assert keeping[0] / keeping[-1] == pytest.approx(1 / 2, abs=0.05)
+    assert asked[0] / asked[-1] == pytest.approx(1 / 9, abs=0.02)

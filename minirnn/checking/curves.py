@@ -57,7 +57,9 @@ class VCurve:
             f"h from {self.steps[-1]:.1g} to {self.steps[0]:.1g}; f forward, c central differences, * both; "
             "best steps: 2 eps**(1/2), 3 eps**(1/3)"
         )
-        return "\n".join(["relative error over the step h", *lines, f"      +{''.join(reversed(axis))}", f"       {legend}"])
+        return "\n".join(
+            ["relative error over the step h", *lines, f"      +{''.join(reversed(axis))}", f"       {legend}"]
+        )
 
 
 def _nearest(steps: Sequence[float], step: float) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import TextWrapper
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class Steps:
         there, back = self.derivation.there, self.derivation.back
         if t < len(self.values) - 1:
             return there, back
-        ends = {"dh_prev[t+1]": "dh_T", "dc_prev[t+1]": "dc_T", "step t + 1": "whoever goes on from the end"}
+        ends = {"dh_prev[t+1]": "dh_T", "dc_prev[t+1]": "dc_T", "step t + 1": "whoever goes on"}
         return there, tuple(Line(*(replaced(part, ends) for part in line)) for line in back)
 
     def left(self, t: int, line: Line, unit: int, digits: int = DIGITS) -> str:
@@ -101,12 +102,13 @@ class Steps:
 
     def __str__(self) -> str:
         out = [
-            f"The backward pass of {self.label}, one step at a time, from the last to the first.",
-            "Each line is a formula of the derivation with its number there. Below it stands what it came to: on",
-            "the left what the rules have computed, on the right the formula with their numbers in it.",
+            f"The backward pass of {self.label}, one step at a time, the last step first.",
+            "Each formula is one of the derivation, with its number there. Below it stands",
+            "what it says and what it came to: on the left what the rules have computed, on",
+            "the right the formula with their numbers in it.",
         ]
         if len(self.units) < self.hidden:
-            out.append("Units are those of which most is asked; … is the sum of all terms that are not shown.")
+            out += ["Units are those of which most is asked; … is the sum of all terms not shown."]
         for t in reversed(range(len(self.values))):
             there, back = self.lines(t)
             out += ["", self.title(t), "-" * len(self.title(t)), f"{'forward':>14}  what the step saved"]
@@ -115,8 +117,9 @@ class Steps:
                 out.append(f"{'':16}unit {k}:  {', '.join(saved)}")
             for line in back:
                 label, formula = f"({line.number})" if line.number else "", f"{line.left} = {line.right}"
-                out.append(f"{label:>14}  {formula:<58}  {line.says}")
-                out += [f"{'':16}unit {k}:  {self.both(t, line, k)}" for k in self.units]
+                out += [f"{label:>14}  {formula}", f"{'':16}{line.says}"]
+                for k in self.units:
+                    out += lines_of(f"unit {k}:  {self.both(t, line, k)}", indent=16)
         return "\n".join(out)
 
 
@@ -201,6 +204,19 @@ def _values(place: Place, derivation: Derivation) -> tuple[Values, ...]:
             at |= {"b_hn": to_numpy(W["b_hn"]), "db_hn[t]": to_numpy(returned[t]["b_hn"])}
         found.append(at)
     return tuple(found)
+
+
+def lines_of(text: str, indent: int) -> list[str]:
+    """A formula in lines of 80, as far as it can be broken before a plus.
+
+    Examples
+    --------
+    >>> lines_of("6 = 1 * 2 + 4 * (-1) + 8", indent=60)[1].lstrip()
+    '+ 4 * (-1)'
+    """
+    whole, margin = text.replace(" ", "\xa0").replace("\xa0+", " +"), " " * indent
+    lines = TextWrapper(80, margin, margin + " " * 4, break_long_words=False, break_on_hyphens=False).wrap(whole)
+    return [line.replace("\xa0", " ") for line in lines]
 
 
 def replaced(text: str, by: Mapping[str, str]) -> str:

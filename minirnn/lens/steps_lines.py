@@ -57,7 +57,7 @@ def derivation_of(rule: str, static: Mapping[str, Any], bias: bool) -> Derivatio
     raise ValueError(f"rule must be rnn, lstm or gru, whose lines are known here, got {rule}")
 
 
-ASKED = Line("", "dh", "dhs[t] + dh_prev[t+1]", "h_t is read twice: by the loss, or the layer above, and by step t + 1")
+ASKED = Line("", "dh", "dhs[t] + dh_prev[t+1]", "two readers: the loss or the layer above, and step t + 1")
 HIGHWAY = "the highway: no matrix in its way"
 
 

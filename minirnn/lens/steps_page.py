@@ -150,7 +150,9 @@ def _so_far(steps: Steps, t: int) -> str:
         )
         caption = _coloured(name.removesuffix("[t]"), name)
         tables.append(f"<table><caption>{caption}</caption><tr><td></td>{head}</tr>{body}</table>")
-    of = f"The sum of the parts of steps {t} to {len(steps.values) - 1}" if t else "The whole gradient, of all steps"
+    last = len(steps.values) - 1
+    since = f"The sum of the parts of steps {t} to {last}" if t < last else "The part of the last step alone"
+    of = since if t else "The whole gradient, of all steps"
     return f'<h3>The gradient so far</h3><p>{of}.</p><div class="tables">{"".join(tables)}</div>'
 
 
