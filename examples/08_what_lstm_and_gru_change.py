@@ -103,9 +103,9 @@ for name, share in recalled.items():
 
 # %% [markdown]
 # The lesson: a gate is a place where a network *can* keep things. Whether the gradient gets there to teach it depends
-# on where the gate stands at the beginning: with a bias of 5 it keeps things for about 1 / (1 - sigmoid(5)) = 150 steps.
-# Know your lag, and open the gate that far. This is needed, and not always enough: the question of the loss arrives, but
-# what it asks for may have drowned in all the noise that came in since.
+# on where the gate stands at the beginning: with a bias of 5 it keeps things for about 1 / (1 - sigmoid(5)), 150 steps.
+# Know your lag, and open the gate that far. This is needed, and not always enough: the question of the loss arrives,
+# but what it asks for may have drowned in all the noise that came in since.
 
 # %%
 if pictures := os.environ.get("MINIRNN_PICTURES"):

@@ -89,9 +89,9 @@ def forward_limit(sentences):
 limit = forward_limit(held_out)
 
 # %% [markdown]
-# The tagger: an LSTM that reads forwards, one that reads backwards, and at every word a linear map of what both have made
-# of their sides. Sentences of different lengths are padded to one array, and padding is never read: neither loss nor
-# gradient depends on it.
+# The tagger: an LSTM that reads forwards, one that reads backwards, and at every word a linear map of what both have
+# made of their sides. Sentences of different lengths are padded to one array, and padding is never read: neither loss
+# nor gradient depends on it.
 
 # %%
 WORDS = {word: k for k, word in enumerate(sorted({word for words, _, _ in training for word in words}))}

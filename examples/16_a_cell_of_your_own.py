@@ -141,6 +141,6 @@ for step in range(600):
         print(f"step {step + 1}: mean squared error {np.mean(losses[-20:]):.4f}, of 1/6 = 0.1667")
 
 # %% [markdown]
-# **To try.** f near 0 keeps the state for long. Take 2 from the rows of f, `a_xs[:, :H] -= 2`, and half of what is asked
-# of the last state arrives at the first, where it was a ninth. Then make the candidate see h_prev ungated,
+# **To try.** f near 0 keeps the state for long. Take 2 from the rows of f, `a_xs[:, :H] -= 2`, and half of what is
+# asked of the last state arrives at the first, where it was a ninth. Then make the candidate see h_prev ungated,
 # `n = tanh(a_n + U_n h_prev)`: which two lines of the pullback change? `gradcheck` knows whether you are right.
