@@ -16,7 +16,7 @@ import numpy as np
 from minirnn.arrays import to_numpy
 from minirnn.lens.plotting import GREY, LINES, tidy
 from minirnn.lens.recording import Recording
-from minirnn.lens.results import Result, plural
+from minirnn.lens.results import Result, paragraphs, plural
 from minirnn.nn.inputs import positive_number
 from minirnn.tape import Tensor
 
@@ -59,7 +59,7 @@ class Clipping(Result):
             share, turned, entries = np.mean(self.entries > 0), self.degrees, self.entries.mean()
             lines.append(f"  clip_value={self.clip_value:g} changes {share:.0%} of them, {entries:.2%} of all entries,")
             lines[-1] += f" and turns them by {np.median(turned):.1f} degrees (median), {turned.max():.1f} at most"
-        return "\n".join(lines)
+        return paragraphs(lines)
 
     def draw(self, figure: Any) -> str:
         """Norms before and after, step by step, and the angle of the turn."""
@@ -109,8 +109,10 @@ def clipping(gradients: Iterable[Any], *, max_norm: float | None = None, clip_va
     >>> from minirnn import lens
     >>> print(lens.clipping([{"w": np.array([3.0, 4.0])}, {"w": np.array([0.6, 0.8])}], max_norm=1.0, clip_value=3.0))
     2 gradients: median norm 3, largest 5
-      max_norm=1 shortens 50% of them, the longest to 0.2 of its length, and keeps their directions
-      clip_value=3 changes 50% of them, 25.00% of all entries, and turns them by 4.1 degrees (median), 8.1 at most
+      max_norm=1 shortens 50% of them, the longest to 0.2 of its length, and keeps
+          their directions
+      clip_value=3 changes 50% of them, 25.00% of all entries, and turns them by 4.1
+          degrees (median), 8.1 at most
     """
     limits = {"max_norm": max_norm, "clip_value": clip_value}
     given = {name: value for name, value in limits.items() if value is not None}

@@ -26,7 +26,7 @@ import numpy as np
 from minirnn.arrays import to_numpy
 from minirnn.lens.plotting import GREY, LINES, heatmap, hold, literal, magnitudes, shades, tidy
 from minirnn.lens.recording import Place, Recording
-from minirnn.lens.results import Reading, norms, number
+from minirnn.lens.results import Reading, norms, number, paragraphs
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,10 @@ class Flow(Reading):
                 )
             lines.append(f"    spectral radius of W_hh {listed(at.radius)}; largest singular value {listed(at.sigma)}")
             if at.pace is not None:
-                lines.append("    no |dL/dh| can exceed the bound that the singular value sets; the pace of the radius")
-                lines.append(f"    would leave {at.pace[0 if not at.reverse else -1]:.3g} if every slope were one")
-        return "\n".join(lines)
+                lines.append("    no |dL/dh| can exceed the bound that the singular value sets;")
+                lines[-1] += f" the pace of the radius would leave {at.pace[-1 if at.reverse else 0]:.3g}"
+                lines[-1] += " if every slope were one"
+        return paragraphs(lines)
 
     def draw(self, figure: Any) -> str:
         """A row for every place: the norms over time, and each unit's."""

@@ -14,7 +14,7 @@ import numpy as np
 from minirnn.arrays import to_numpy
 from minirnn.lens.plotting import LINES, tidy
 from minirnn.lens.recording import Place, Recording
-from minirnn.lens.results import Reading
+from minirnn.lens.results import Reading, paragraphs
 
 SIGMOID, TANH, RELU = (0.1, 0.9), (-0.9, 0.9), (0.0, np.inf)  # below the first low, above the second high
 KINDS = {"i": SIGMOID, "f": SIGMOID, "o": SIGMOID, "r": SIGMOID, "z": SIGMOID, "g": TANH, "n": TANH}
@@ -66,7 +66,7 @@ class Gates(Reading):
         lines = [f"{self.title}: how the gates stood, over all steps, units and columns"]
         for name, found in self.places.items():
             lines += [f"  {name} {WORDS[gate]}: {in_words(of)}" for gate, of in found.items()]
-        return "\n".join(lines)
+        return paragraphs(lines)
 
     def draw(self, figure: Any) -> str:
         """For every place the shares of each gate, its mean over time, and the mean of each unit."""

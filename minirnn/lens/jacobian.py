@@ -25,7 +25,7 @@ import numpy as np
 from minirnn.arrays import to_numpy
 from minirnn.lens.plotting import GREY, LINES, hold, tidy
 from minirnn.lens.recording import Place, Recording
-from minirnn.lens.results import Reading, number, plural
+from minirnn.lens.results import Reading, number, paragraphs, plural
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Jacobian(Reading):
             fate = "changes die out" if at.lyapunov[0] < 0 else "some changes grow: chaos"
             lines.append(f"    largest Lyapunov exponent {number(at.lyapunov[0])} per step: {fate}")
             lines[-1] += f"; {int((at.lyapunov > -0.05).sum())} of {S} directions lose less than 5 % a step"
-        return "\n".join(lines)
+        return paragraphs(lines)
 
     def draw(self, figure: Any) -> str:
         """For every place the singular values of ds_T/ds_k over k with their bounds, and the Lyapunov exponents."""

@@ -24,7 +24,7 @@ import numpy as np
 from minirnn.arrays import to_numpy
 from minirnn.lens.plotting import GREY, LINES, SIGNED, heatmap, tidy
 from minirnn.lens.recording import Place, Recording
-from minirnn.lens.results import Reading, norms
+from minirnn.lens.results import Reading, norms, paragraphs
 
 BLOCKS = {"W_hr": ("h",), "peepholes": ("i", "f", "o"), "b_hn": ("n",)}  # rows that are not one block for each gate
 
@@ -75,9 +75,9 @@ class Lags(Reading):
                     f"  {name} {weight}: {sums[0]:.0%} of the gradient comes from the step that is asked itself;"
                 )
                 lines[-1] += f" with lags up to {reach(sums)} one has it within 10 %"
-        lines.append("A share is the length of a part along the whole gradient; all sum to 1. A window of BPTT that is")
-        lines.append("shorter than the lags that matter teaches something else.")
-        return "\n".join(lines)
+        lines.append("A share is the length of a part along the whole gradient; all sum to 1.")
+        lines.append("A window of BPTT shorter than the lags that matter teaches something else.")
+        return paragraphs(lines)
 
     def draw(self, figure: Any) -> str:
         """For ``W_hh`` of every place the matrix of shares, and the shares by lag, for all gates and each alone."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
+from textwrap import TextWrapper
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,25 @@ def titled(cell: str, label: str) -> str:
 def plural(n: int, noun: str) -> str:
     """``1 step``, ``2 steps``."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def paragraphs(lines: Iterable[str]) -> str:
+    """A text of these lines, in which none is wider than a terminal of 80: the rest of a line is indented below it.
+
+    Examples
+    --------
+    >>> print(paragraphs(["RNN: a line", "  that fits, and " + "another " * 8 + "that does not"]))
+    RNN: a line
+      that fits, and another another another another another another another another
+          that does not
+    """
+    text = TextWrapper(80, break_long_words=False, break_on_hyphens=False)
+    out = list[str]()
+    for line in lines:
+        text.initial_indent = line[: len(line) - len(line.lstrip())]
+        text.subsequent_indent = text.initial_indent + " " * 4
+        out += text.wrap(line.lstrip()) or [""]
+    return "\n".join(out)
 
 
 def plain(value: Any) -> Any:

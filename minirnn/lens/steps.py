@@ -14,7 +14,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from textwrap import TextWrapper
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ import numpy as np
 from minirnn import rules
 from minirnn.arrays import to_numpy
 from minirnn.lens.recording import Place, Recording
+from minirnn.lens.results import paragraphs
 from minirnn.lens.steps_filling import ALL, DIGITS, SOME, Piece, filled, number
 from minirnn.lens.steps_lines import Derivation, Line, derivation_of
 
@@ -104,8 +104,8 @@ class Steps:
         out = [
             f"The backward pass of {self.label}, one step at a time, the last step first.",
             "Each formula is one of the derivation, with its number there. Below it stands",
-            "what it says and what it came to: on the left what the rules have computed, on",
-            "the right the formula with their numbers in it.",
+            "what it says, and what it came to: on the left what the rules have computed,",
+            "on the right the formula with their numbers in it.",
         ]
         if len(self.units) < self.hidden:
             out += ["Units are those of which most is asked; … is the sum of all terms not shown."]
@@ -118,9 +118,8 @@ class Steps:
             for line in back:
                 label, formula = f"({line.number})" if line.number else "", f"{line.left} = {line.right}"
                 out += [f"{label:>14}  {formula}", f"{'':16}{line.says}"]
-                for k in self.units:
-                    out += lines_of(f"unit {k}:  {self.both(t, line, k)}", indent=16)
-        return "\n".join(out)
+                out += [" " * 16 + unbroken(f"unit {k}:  {self.both(t, line, k)}") for k in self.units]
+        return paragraphs(out).replace("\xa0", " ")
 
 
 def step(recording: Recording, place: str = "", tokens: Sequence[str] = ()) -> Steps:
@@ -206,17 +205,9 @@ def _values(place: Place, derivation: Derivation) -> tuple[Values, ...]:
     return tuple(found)
 
 
-def lines_of(text: str, indent: int) -> list[str]:
-    """A formula in lines of 80, as far as it can be broken before a plus.
-
-    Examples
-    --------
-    >>> lines_of("6 = 1 * 2 + 4 * (-1) + 8", indent=60)[1].lstrip()
-    '+ 4 * (-1)'
-    """
-    whole, margin = text.replace(" ", "\xa0").replace("\xa0+", " +"), " " * indent
-    lines = TextWrapper(80, margin, margin + " " * 4, break_long_words=False, break_on_hyphens=False).wrap(whole)
-    return [line.replace("\xa0", " ") for line in lines]
+def unbroken(text: str) -> str:
+    """A sum whose only spaces to break a line at stand before a plus; the others become those that do not break."""
+    return text.replace(" ", "\xa0").replace("\xa0+", " +")
 
 
 def replaced(text: str, by: Mapping[str, str]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from minirnn.lens.plotting import GREY, LINES, literal, tidy
 from minirnn.lens.recording import Recording
-from minirnn.lens.results import Reading, number
+from minirnn.lens.results import Reading, number, paragraphs
 from minirnn.nn.inputs import positive
 from minirnn.rules.combinators import truncate
 
@@ -44,10 +44,8 @@ class Truncation(Reading):
         lines = [f"{self.title}: the gradient of BPTT that is cut into windows, beside the whole one"]
         for window, cosine, ratio in zip(self.windows, self.cosine[ALL], self.ratio[ALL], strict=True):
             lines.append(f"  windows of {window:4d}: cosine {number(cosine):>7}, {number(ratio):>7} of its length")
-        lines.append(
-            "A cosine of 1 is the same direction; 0 is no relation to the gradient, below 0 a step goes uphill."
-        )
-        return "\n".join(lines)
+        lines.append("A cosine of 1 is the same direction, 0 no relation; below 0 a step goes uphill.")
+        return paragraphs(lines)
 
     def draw(self, figure: Any) -> str:
         """Direction and length over the window: of recurrent weights and of all parameters together."""

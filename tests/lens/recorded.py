@@ -96,3 +96,8 @@ class Scalar:
         """G[t, s] of the gradient of w: what is asked at t, carried back to s, times the state that entered s."""
         t, s = np.indices((self.steps, self.steps))
         return np.where(s <= t, self.q[t] * self.w ** np.maximum(t - s, 0) * self.h[s], 0.0)
+
+
+def said(result):
+    """What a result says, as one line."""
+    return " ".join(str(result).split())

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from recorded import Scalar, asking, char_lm, close, dead, layer_of, numbers, recorded, tagger, text
+from recorded import Scalar, asking, char_lm, close, dead, layer_of, numbers, recorded, said, tagger, text
 
 from minirnn import lens
 from minirnn.nn import Module
@@ -94,22 +94,22 @@ def dead_but_at_the_end():
 
 
 def test_it_says_what_happened():
-    assert "it vanishes, a factor of 0.500 each step" in str(lens.flow(Scalar(0.5, 30, at_end=True).recording))
-    assert "it explodes, a factor of 2.000 each step" in str(lens.flow(Scalar(2.0, 30, at_end=True).recording))
-    assert "it shrinks, a factor of 0.900 each step" in str(lens.flow(Scalar(0.9, 30, at_end=True).recording))
-    assert "it grows, a factor of 1.100 each step" in str(lens.flow(Scalar(1.1, 30, at_end=True).recording))
-    assert "it keeps its order of size, a factor of 1" in str(lens.flow(Scalar(1.0, 30, at_end=True).recording))
-    assert NO_STEP not in str(lens.flow(Scalar(1.0, 30, at_end=True).recording))
+    assert "it vanishes, a factor of 0.500 each step" in said(lens.flow(Scalar(0.5, 30, at_end=True).recording))
+    assert "it explodes, a factor of 2.000 each step" in said(lens.flow(Scalar(2.0, 30, at_end=True).recording))
+    assert "it shrinks, a factor of 0.900 each step" in said(lens.flow(Scalar(0.9, 30, at_end=True).recording))
+    assert "it grows, a factor of 1.100 each step" in said(lens.flow(Scalar(1.1, 30, at_end=True).recording))
+    assert "it keeps its order of size, a factor of 1" in said(lens.flow(Scalar(1.0, 30, at_end=True).recording))
+    assert NO_STEP not in said(lens.flow(Scalar(1.0, 30, at_end=True).recording))
     lm = char_lm(cell="gru")
-    assert NO_STEP in str(lens.flow(lens.record(lm.loss, *text())))
+    assert NO_STEP in said(lens.flow(lens.record(lm.loss, *text())))
     early = lens.flow(recorded(layer_of("rnn"), ask=lambda out: out[0].sum()))
-    assert early.places["l0"].norms["h"].shape == (6,) and "nothing was asked there" in str(early)
-    assert "nothing arrives" in str(lens.flow(dead_but_at_the_end()))
+    assert early.places["l0"].norms["h"].shape == (6,) and "nothing was asked there" in said(early)
+    assert "nothing arrives" in said(lens.flow(dead_but_at_the_end()))
 
 
 def test_without_square_blocks_there_is_no_radius():
     seen = lens.flow(recorded(layer_of("lstm both")))
-    assert seen.places["l0"].radius == {} and "none, its blocks are not square" in str(seen)
+    assert seen.places["l0"].radius == {} and "none, its blocks are not square" in said(seen)
 
 
 def test_reverse_layers_flow_forward_in_time():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from recorded import T, dead, layer_of, numbers, recorded
+from recorded import T, dead, layer_of, numbers, recorded, said
 
 from minirnn import lens
 from minirnn.arrays import to_numpy
@@ -58,12 +58,12 @@ def test_steps_that_no_column_has_are_left_out():
 
 def test_it_says_how_they_stood():
     layer = layer_of("lstm")
-    assert "forget gate f: open (above 0.9)" in str(lens.gates(recorded(layer)))
-    assert "candidate g: saturated (beyond 0.9)" in str(lens.gates(recorded(layer)))
-    assert "state h: silent 100% of the time" in str(lens.gates(dead()))
+    assert "forget gate f: open (above 0.9)" in said(lens.gates(recorded(layer)))
+    assert "candidate g: saturated (beyond 0.9)" in said(lens.gates(recorded(layer)))
+    assert "state h: silent 100% of the time" in said(lens.gates(dead()))
     loud = lens.record(layer_of("rnn"), 1e3 * numbers(T, 3, 3), loss=lambda out: out.sum())
-    assert "state h: saturated (beyond 0.9) 100% of the time" in str(lens.gates(loud))
-    assert "half of what is stored is lost in" in str(lens.gates(lens.specimen("gru")))
+    assert "state h: saturated (beyond 0.9) 100% of the time" in said(lens.gates(loud))
+    assert "half of what is stored is lost in" in said(lens.gates(lens.specimen("gru")))
 
 
 def test_a_gate_that_was_shut_keeps_nothing():

@@ -14,6 +14,7 @@ from recorded import (
     numbers,
     own_gradients,
     recorded,
+    said,
     tagger,
     text,
 )
@@ -124,6 +125,6 @@ def test_it_says_how_far_the_loss_teaches():
     scalar = Scalar(0.5, 40, at_end=True)  # the parts fall by half with each step
     sums = np.cumsum(scalar.parts()[-1][::-1]) / scalar.parts().sum()
     reach = int(np.flatnonzero(np.abs(sums - 1) > 0.1)[-1]) + 1
-    assert f"W_hh: {sums[0]:.0%} of the gradient comes" in str(lens.lags(scalar.recording))
-    assert f"with lags up to {reach} one has it" in str(lens.lags(scalar.recording))
-    assert "l0 W_hh: its gradient is zero" in str(lens.lags(dead()))
+    assert f"W_hh: {sums[0]:.0%} of the gradient comes" in said(lens.lags(scalar.recording))
+    assert f"with lags up to {reach} one has it" in said(lens.lags(scalar.recording))
+    assert "l0 W_hh: its gradient is zero" in said(lens.lags(dead()))

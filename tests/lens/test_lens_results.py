@@ -27,7 +27,7 @@ def test_results_become_data(instrument, cell):
     assert data["instrument"] == type(seen).__name__.lower()
     if "places" in data:
         assert list(data["places"]) == list(seen.places) and data["cell"] == seen.cell
-    assert len(str(seen).splitlines()) > 1 and max(map(len, str(seen).splitlines())) < 160
+    assert len(str(seen).splitlines()) > 1 and max(map(len, str(seen).splitlines())) <= 80
 
 
 def test_numbers_of_data_are_those_of_the_result():

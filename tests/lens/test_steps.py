@@ -191,6 +191,14 @@ def test_negative_numbers_stand_in_brackets_where_they_must(case):
         assert "((-" not in line.replace("**", "^") or re.search(r"\(\(-[\d.e-]+\)\^", line.replace("**", "^"))
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_long_line_goes_on_below_where_it_can(case):
+    """Prose and sums fit a terminal of 80; a product, or a row of a gradient, stays whole."""
+    wide = [line.strip() for line in str(lens.step(recorded(case))).splitlines() if len(line) > 80]
+    assert all("unit" in line or line.startswith("+ ") for line in wide)
+    assert not any(" + " in line for line in wide)
+
+
 def test_a_large_state_is_shown_in_part():
     steps = lens.step(recorded("gru", hidden=ALL + 5))
     asked = sum(abs(values["dh"]) for values in steps.values)
