@@ -27,9 +27,9 @@ for h, one, both in zip(steps, forward, central, strict=True):
 print(f"complex step, h = 1e-100: {complex_step:.1e}")
 
 # %% [markdown]
-# On the right arm a step ten times shorter makes the one-sided error ten times smaller, and the two-sided one a
-# hundred times: that is the order of the method. Rounding adds about eps / h. The sum of both is least at the square
-# root of eps for one side, 1.5e-8, and at its cube root for two, 6e-6.
+# On the right arm, the upper rows here, a step ten times shorter makes the one-sided error ten times smaller, and the
+# two-sided one a hundred times: that is the order of the method. Rounding adds about eps / h. The sum of both is least
+# at the square root of eps for one side, 1.5e-8, and at its cube root for two, 6e-6.
 #
 # The complex step needs no subtraction: of an analytic function, f(x + ih) has the imaginary part h f'(x), and h may
 # be so short that nothing of the bend is left. `gradcheck` takes it wherever a function is analytic. With `sweep=True`

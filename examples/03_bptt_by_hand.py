@@ -85,7 +85,8 @@ for name in by_hand:
 
 # %% [markdown]
 # For any recurrent layer, `lens.step` prints what we have printed here: each line of the derivation, and below it its
-# numbers. You will find the numbers from above again.
+# numbers. You will find the numbers from above again. (`minirnn lens step -o steps.html` makes a page of an LSTM's,
+# with a slider to go back in time.)
 
 # %%
 layer = mr.nn.RNN(1, 1, bias=False, dtype="float64")

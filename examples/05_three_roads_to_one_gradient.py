@@ -38,7 +38,7 @@ _, dh_0, dW_hh, db_hn = pullback(dhs, dh_T)
 # %%
 online = np.zeros_like(W_hh)
 for dh_t, (_, by) in zip(dhs, influences(rules.gru, a_xs, h_0, W_hh, b_hn, of=["W_hh"]), strict=True):
-    (influence,) = by["W_hh"]
+    (influence,) = by["W_hh"]  # d h_t / d W_hh: a state (H, B) for each weight, (3H, H, H, B)
     online += np.tensordot(influence, dh_t, 2)
 rtrl_error = difference(online, dW_hh)
 numeric_error = check_rule(rules.gru, (a_xs, h_0, W_hh, b_hn)).max_error

@@ -206,7 +206,7 @@ def _values(place: Place, derivation: Derivation) -> tuple[Values, ...]:
 
 
 def unbroken(text: str) -> str:
-    """A sum whose only spaces to break a line at stand before a plus; the others become those that do not break."""
+    """A formula in which a line may be broken before a plus alone: all other spaces become those that do not break."""
     return text.replace(" ", "\xa0").replace("\xa0+", " +")
 
 
