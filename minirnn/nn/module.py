@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain
@@ -30,9 +30,10 @@ class Parameter(Tensor):
 
 
 class Module:
-    """Base of layers and models. Parameters and modules assigned to attributes are found by their attribute's name.
+    """Base of layers and models. Parameters and modules in attributes are found by their attribute's name.
 
-    A subclass writes ``forward``; calling the module calls it. Recurrent state is passed in and returned, never kept.
+    So are those in lists, tuples and dicts, to any depth: ``layers.0.weight``, ``heads.noun.weight``. A subclass writes
+    ``forward``; calling the module calls it. Recurrent state is passed in and returned, never kept.
 
     Examples
     --------
@@ -50,9 +51,7 @@ class Module:
     draws: int = 0  # random masks drawn so far while training: the position in the module's random stream
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuses what would leave a parameter untrained without a word."""
-        if isinstance(value, dict) and any(isinstance(part, (Module, Parameter)) for part in value.values()):
-            raise TypeError(f"{name} must not be a dict: its parameters would not be found; a list or attributes are")
+        """Refuses to put in the place of a parameter what nothing would train."""
         if isinstance(vars(self).get(name), Parameter) and not isinstance(value, (Parameter, type(None))):
             raise TypeError(
                 f"{name} is a parameter and must remain one, got {type(value).__name__}; {name}.data = ... changes its "
@@ -69,24 +68,16 @@ class Module:
     def named_modules(self, prefix: str = "", above: tuple[Module, ...] = ()) -> Iterator[tuple[str, Module]]:
         """This module under the name ``prefix``, then all below it; what refers back to one ``above`` is no child."""
         yield prefix, self
-        for name, child in self._children():
+        for name, child in parts_of(vars(self)):
             if isinstance(child, Module) and not any(child is module for module in (self, *above)):
                 yield from child.named_modules(f"{prefix}.{name}" if prefix else name, (self, *above))
-
-    def _children(self) -> Iterator[tuple[str, Any]]:
-        """Attributes, and the elements of those that are lists or tuples, by name."""
-        for key, value in vars(self).items():
-            if isinstance(value, (list, tuple)):
-                yield from ((f"{key}.{k}", part) for k, part in enumerate(value))
-            else:
-                yield key, value
 
     def _entries(self) -> Iterator[tuple[str, Parameter]]:
         """Every place where a parameter stands, by its full name; a shared parameter comes more than once."""
         for prefix, module in self.named_modules():
-            for key, value in module._children():
-                if isinstance(value, Parameter):
-                    yield f"{prefix}.{key}" if prefix else key, value
+            for name, part in parts_of(vars(module)):
+                if isinstance(part, Parameter):
+                    yield f"{prefix}.{name}" if prefix else name, part
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Each parameter once, under the first name it is found by."""
@@ -216,6 +207,33 @@ class Module:
         return rule, tuple(arrays), [*parameters, *(name for name, _ in floating)]
 
 
+def parts_of(container: Any, prefix: str = "") -> Iterator[tuple[str, Module | Parameter]]:
+    """Modules and parameters in dicts, lists and tuples, also in one another, named by the keys that lead to them.
+
+    Raises
+    ------
+    TypeError
+        If one has no name: in a set, or under a key that is not a text without dots.
+    """
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(container, dict):
+        items = container.items()
+    elif isinstance(container, (list, tuple)):
+        items = ((str(k), value) for k, value in enumerate(container))
+    elif isinstance(container, (set, frozenset)):
+        items = ((None, value) for value in container)
+    for key, value in items:
+        place = f"{prefix}.{key}" if prefix else f"{key}"
+        for name, part in ((place, value),) if isinstance(value, (Module, Parameter)) else parts_of(value, place):
+            if not isinstance(key, str) or "." in key:
+                where = "in a set" if key is None else f"under the key {key!r}"
+                raise TypeError(
+                    f"{prefix} must hold its parts in a list, or in a dict by texts without dots, which name their "
+                    f"parameters; got a {type(part).__name__} {where}"
+                )
+            yield name, part
+
+
 def _converted(x: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
     """``x`` in another dtype.
 
@@ -266,10 +284,12 @@ def twin(module: Module, stand_ins: Mapping[int, Any]) -> Any:
             return stand_ins[id(value)]
         if isinstance(value, Parameter):
             return value
-        if isinstance(value, (list, tuple)) and any(isinstance(part, (Module, Parameter)) for part in value):
-            return type(value)(copied(part) for part in value)
         if not isinstance(value, Module):
-            return value
+            if next(parts_of(value), None) is None:
+                return value
+            if isinstance(value, dict):
+                return {key: copied(part) for key, part in value.items()}
+            return type(value)(copied(part) for part in value)
         if id(value) not in copies:
             copies[id(value)] = copy = object.__new__(type(value))
             vars(copy).update({key: copied(part) for key, part in vars(value).items()})

@@ -193,16 +193,55 @@ def test_moving_fails_as_a_whole(monkeypatch):
     assert {p.backend for p in model.parameters()} == {"numpy"}
 
 
-def test_what_would_leave_a_parameter_untrained_is_refused():
-    class Holder(Module):
-        def __init__(self, **attributes):
-            for name, value in attributes.items():
-                setattr(self, name, value)
+class Heads(Module):
+    """Parts in containers within containers."""
 
-    for part in (Linear(2, 2), Parameter([1.0])):
-        with pytest.raises(TypeError, match="layers must not be a dict: its parameters would not be found; a list"):
-            Holder(layers={"first": part})
-    assert Holder(counts={"a": 1}, layers=[Linear(2, 2)]).counts == {"a": 1}
+    def __init__(self):
+        self.heads = {"noun": Linear(3, 2, dtype="float64", seed=1), "verb": [Linear(3, 2, dtype="float64", seed=2)]}
+        self.pairs = ((Parameter([3.0]), {"low": Parameter([4.0])}), [[Dropout(0.5)]])
+        self.counts = {"a": 1, 2: [None, "b"], "c.d": {3, 4}}
+
+    def forward(self, x):
+        (scale, shift), ((drop,),) = self.pairs
+        return drop(self.heads["noun"](x) * scale + self.heads["verb"][0](x) + shift["low"])
+
+
+def test_parts_are_found_in_lists_tuples_and_dicts_to_any_depth(backend):
+    model, x = Heads(), asarray(np.random.default_rng(0).standard_normal((5, 3)))
+    names = ["heads.noun.weight", "heads.noun.bias", "heads.verb.0.weight", "heads.verb.0.bias"]
+    assert sorted(name for name, _ in model.named_parameters()) == sorted([*names, "pairs.0.0", "pairs.0.1.low"])
+    assert [name for name, _ in model.named_modules()] == ["", "heads.noun", "heads.verb.0", "pairs.1.0.0"]
+    assert model.training and not np.array_equal(model(x).numpy(), model(x).numpy())
+    model.eval()(x).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    rule, arrays, names = model.as_rule(x)
+    assert check_rule(rule, arrays, names=names).ok
+    other = Heads().eval()
+    other.load_state_dict({name: 2 * array for name, array in model.state_dict().items()})
+    assert not np.array_equal(other(x).numpy(), model(x).numpy())
+    other.load_state_dict(model.state_dict())
+    assert np.array_equal(other(x).numpy(), model(x).numpy())
+    assert {p.dtype.name for p in model.to(dtype="float32").parameters()} == {"float32"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "where"),
+    [
+        ({3: Linear(2, 2)}, "a Linear under the key 3"),
+        ({"a.b": Parameter([1.0])}, "a Parameter under the key 'a.b'"),
+        ({"a.b": [Linear(2, 2)]}, "a Linear under the key 'a.b'"),
+        ({Dropout()}, "a Dropout in a set"),
+    ],
+    ids=["number", "dot", "above", "set"],
+)
+def test_a_part_without_a_name_is_refused(parts, where):
+    model = Heads()
+    model.layers = [parts]
+    with pytest.raises(TypeError, match=rf"layers\.0 must hold its parts in a list, or in a dict .* got {where}"):
+        model.parameters()
+
+
+def test_what_would_leave_a_parameter_untrained_is_refused():
     layer = Linear(2, 2)
     before = layer.weight
     for value in (np.ones((2, 2)), Tensor([1.0])):
