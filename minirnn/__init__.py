@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import minirnn.starting  # before all that takes time
 from minirnn import nn, ops, rules
-from minirnn.arrays import BackendError, to_numpy, use_backend, xp_of
+from minirnn.arrays import BackendError, DeviceMemoryError, to_numpy, use_backend, xp_of
 from minirnn.kernels.capturing import CaptureError
 from minirnn.kernels.sequences import StalledError, use_whole_sequences
 from minirnn.models import CharLM, Seq2Seq, Tagger
+from minirnn.seeds import use_seed
 from minirnn.tape import Tensor, differentiable, no_grad
 from minirnn.text import (
     DataError,
@@ -108,11 +109,13 @@ __all__ = [
     "use_backend",
     "use_workers",
     "use_whole_sequences",
+    "use_seed",
     "StalledError",
     "CaptureError",
     "to_numpy",
     "xp_of",
     "BackendError",
+    "DeviceMemoryError",
     "Tensor",
     "no_grad",
     "differentiable",

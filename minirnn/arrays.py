@@ -13,6 +13,7 @@ from weakref import WeakSet
 
 import numpy as np
 
+from minirnn.arguments import not_negative
 from minirnn.devices import comes_from_a_device, in_words, is_out_of_memory
 
 Array = Any  # a NumPy or a CuPy array: the two share no base class
@@ -223,30 +224,6 @@ def float_dtype(dtype: Any) -> np.dtype:
 def joint_dtype(*arrays: Array | None) -> np.dtype:
     """The dtype that holds them all, complex if any of them is; optional arguments may be missing."""
     return xp_of(*arrays).result_type(*(x for x in arrays if x is not None))
-
-
-def not_negative(**integers: Any) -> None:
-    """Refuses what is not an integer from 0 on, naming the first.
-
-    Raises
-    ------
-    ValueError
-    """
-    for name, value in integers.items():
-        if not isinstance(value, (int, np.integer)) or value < 0:
-            raise ValueError(f"{name} must be an integer that is not negative, got {value!r}")
-
-
-def booleans_in(**masks: Array | None) -> None:
-    """Refuses a mask of numbers, naming the first: by other conventions 0 may stand for what counts.
-
-    Raises
-    ------
-    TypeError
-    """
-    for name, mask in masks.items():
-        if mask is not None and mask.dtype.kind != "b":
-            raise TypeError(f"{name} must be boolean, got dtype {mask.dtype}")
 
 
 @contextmanager

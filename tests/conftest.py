@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from minirnn import memory
 from minirnn.arrays import current_backend, use_backend
+from minirnn.seeds import use_seed
 from minirnn.testing import backends, in_pieces, on_backend
 from minirnn.workers import is_automatic, use_workers, workers
 
@@ -78,6 +79,13 @@ def restless_threads():
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(before)
+
+
+@pytest.fixture(autouse=True)
+def same_seeds():
+    """Every test has the same seeds for layers that are given none, whichever tests ran before it."""
+    with use_seed(0):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,20 @@ from graphlib import CycleError, TopologicalSorter
 parsed = cache(ast.parse)  # several questions are asked of one house
 
 FLOORS = (
-    {"version", "starting", "devices", "explaining", "calling", "arrays", "memory", "workers", "kernels", "text"},
+    {
+        "version",
+        "starting",
+        "devices",
+        "arguments",
+        "explaining",
+        "calling",
+        "arrays",
+        "seeds",
+        "memory",
+        "workers",
+        "kernels",
+        "text",
+    },
     {"rules", "checking"},
     {"tape"},
     {"ops"},
@@ -19,7 +32,9 @@ FLOORS = (
     {"__init__", "__main__"},
 )
 SIDE_DOORS = {  # on one floor, but open
+    *((above, "arguments") for above in ("arrays", "seeds", "text", "kernels")),
     ("arrays", "devices"),
+    ("seeds", "arrays"),
     ("text", "arrays"),
     ("workers", "arrays"),
     *(("kernels", door) for door in ("arrays", "memory", "workers")),

@@ -78,6 +78,7 @@ def test_importing_loads_few_modules_besides_its_own():
 
 AT_ONCE = {  # files and packages of the house: what a model is made of
     *(
+        "arguments",
         "arrays",
         "calling",
         "devices",
@@ -88,6 +89,7 @@ AT_ONCE = {  # files and packages of the house: what a model is made of
         "nn",
         "ops",
         "rules",
+        "seeds",
         "starting",
         "tape",
         "text",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
+from minirnn.arguments import positive
 from minirnn.checking.comparing import Comparison, unchecked
 from minirnn.checking.contract import name_of, pull_back, refuse_bad_inputs
 from minirnn.checking.locating import Guess, locate
@@ -126,8 +127,7 @@ def check_rule(
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if tolerance is not None and not (isinstance(tolerance, Real) and 0 < tolerance < 1):
         raise ValueError(f"tolerance must be a number between 0 and 1, got {tolerance!r}")
-    if not isinstance(max_entries, Integral) or isinstance(max_entries, bool) or max_entries < 1:
-        raise ValueError(f"max_entries must be an integer of at least 1, got {max_entries!r}")
+    positive(max_entries=max_entries)
     static = static or {}
     names = argument_names(rule, len(inputs)) if names is None else names
     refuse_bad_inputs(inputs, names)

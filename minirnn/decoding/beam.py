@@ -13,15 +13,15 @@ Then its columns leave the computation.
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
+from minirnn.arguments import at_least_0, not_negative, positive
 from minirnn.arrays import Array, to_numpy
 from minirnn.decoding.candidates import best_candidates, place_within, repeating
 from minirnn.decoding.hypotheses import Hypothesis, length_divisor, penalised
-from minirnn.nn.inputs import at_least_0, numbers, positive
+from minirnn.nn.inputs import numbers
 from minirnn.tape import no_grad
 from minirnn.text import BOS, EOS, PAD
 
@@ -99,8 +99,7 @@ def beam_search(
     at_least_0(below=10, length_penalty=length_penalty, coverage_penalty=coverage_penalty)
     if n_best > beam:
         raise ValueError(f"n_best must be at most beam, which is {beam}, got {n_best}")
-    if not isinstance(block_ngrams, Integral) or isinstance(block_ngrams, bool) or block_ngrams < 0:
-        raise ValueError(f"block_ngrams must be an integer of at least 0 (0 blocks nothing), got {block_ngrams!r}")
+    not_negative(block_ngrams=block_ngrams)
     sources, lengths = _checked(sources)
     limits = 2 * lengths + 10 if max_length is None else np.full(len(lengths), max_length)
     results = _Results(lengths, length_penalty, coverage_penalty, n_best)

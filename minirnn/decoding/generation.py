@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minirnn.arguments import not_negative
 from minirnn.arrays import random_generator, to_numpy
 from minirnn.decoding.sampling import sampler
 from minirnn.decoding.stepping import stepper
@@ -123,8 +124,7 @@ def _check(lm: Any, length: int) -> None:
         raise TypeError(f"lm must be a character model, got {type(lm).__name__}")
     if getattr(lm, "vocabulary", None) is None:
         raise ValueError("lm has no vocabulary; build it as CharLM(vocabulary, ...) to let it write text")
-    if not isinstance(length, int) or isinstance(length, bool) or length < 0:
-        raise ValueError(f"length must be an integer that is not negative, got {length!r}")
+    not_negative(length=length)
 
 
 def _ids(lm: Any, prompt: str, unknown: str) -> np.ndarray:

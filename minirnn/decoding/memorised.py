@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from minirnn.arguments import positive
 
 
 def longest_training_substring(generated: str, corpus: str) -> str:
@@ -55,8 +55,7 @@ def novel_ngram_share(generated: str, corpus: str, n: int) -> float:
     >>> novel_ngram_share("abcx", "abcd", n=2)  # of ab, bc, cx the last is new
     0.3333333333333333
     """
-    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
-        raise ValueError(f"n must be an integer of at least 1, got {n!r}")
+    positive(n=n)
     pieces = {generated[k : k + n] for k in range(len(generated) - n + 1)}
     if not pieces:
         return 0.0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from minirnn.arguments import not_negative
 from minirnn.arrays import random_generator
 
 
@@ -165,7 +166,6 @@ def _dropped(logits: np.ndarray, weights: np.ndarray, top_k: int, top_p: float) 
 def _check_settings(temperature: float, top_k: int, top_p: float) -> None:
     if not isinstance(temperature, Real) or not 0 <= temperature <= sys.float_info.max:
         raise ValueError(f"temperature must be a finite number of at least 0 (0 is greedy), got {temperature!r}")
-    if not isinstance(top_k, Integral) or isinstance(top_k, bool) or top_k < 0:
-        raise ValueError(f"top_k must be an integer of at least 0 (0 keeps all), got {top_k!r}")
+    not_negative(top_k=top_k)
     if not isinstance(top_p, Real) or not 0 < top_p <= 1:
         raise ValueError(f"top_p must be a number above 0 and at most 1 (1 keeps all), got {top_p!r}")

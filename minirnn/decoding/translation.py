@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from minirnn.arguments import booleans, positive
 from minirnn.decoding.beam import beam_search
 from minirnn.decoding.hypotheses import Hypothesis
-from minirnn.nn.inputs import booleans, positive
 from minirnn.text import PAD, DataError, TokenVocabulary
 
 

@@ -4,7 +4,8 @@ import math
 import sys
 from importlib import import_module
 
-from minirnn.arrays import not_negative, random_key, xp_of
+from minirnn.arguments import not_negative
+from minirnn.arrays import random_key, xp_of
 from minirnn.kernels.capturing import clock_of_recording
 from minirnn.kernels.decoders import attending_in_one_launch
 from minirnn.kernels.fused import (

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from minirnn.arguments import positive_number
 from minirnn.arrays import to_numpy
 from minirnn.lens.plotting import GREY, LINES, tidy
 from minirnn.lens.recording import Recording
 from minirnn.lens.results import Result, paragraphs, plural
-from minirnn.nn.inputs import positive_number
 from minirnn.tape import Tensor
 
 

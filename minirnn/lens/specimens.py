@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from minirnn.arguments import booleans, positive, positive_number
 from minirnn.arrays import random_generator
 from minirnn.lens.recording import GATES, Recording, record
 from minirnn.models.char_lm import CELLS, check_cell
-from minirnn.nn.inputs import booleans, positive, positive_number
 
 INPUTS = 8  # features of the random inputs
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from minirnn.arguments import positive
 from minirnn.lens.plotting import GREY, LINES, literal, tidy
 from minirnn.lens.recording import Recording
 from minirnn.lens.results import Reading, number, paragraphs
-from minirnn.nn.inputs import positive
 from minirnn.rules.combinators import truncate
 
 ALL = "all together"

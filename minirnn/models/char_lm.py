@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from minirnn import ops
+from minirnn.arguments import booleans, not_negative, positive
 from minirnn.nn import GRU, LSTM, RNN, Embedding, Linear, Module
-from minirnn.nn.inputs import booleans, ids_on, positive
+from minirnn.nn.inputs import ids_on
 from minirnn.nn.recurrent import State
+from minirnn.nn.weights import options_of, refuse_unknown
 from minirnn.tape import Tensor
 from minirnn.text import Vocabulary
 
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+DECIDED = ("input_size", "bidirectional", "batch_first", "through_time")  # options of a layer that are the model's own
 
 
 class CharLM(Module):
@@ -30,9 +36,13 @@ class CharLM(Module):
     tie_weights : bool
         Uses the embedding as the weight of the scores too (Press & Wolf 2017); needs ``embedding_size == hidden_size``.
     seed : int
-        Draws initial weights and dropout masks.
+        Draws initial weights and dropout masks: models of the same options and seed are the same.
     dtype : dtype
         float32 or float64.
+    **options
+        What else the recurrent layers take, such as ``zoneout``, ``layer_norm``, ``residual`` or ``proj_size``: see
+        `minirnn.nn.LSTM`, `minirnn.nn.GRU` and `minirnn.nn.RNN`. All but ``bidirectional``, ``batch_first`` and
+        ``through_time``. ``locked_dropout`` holds before the scores, too.
 
     Attributes
     ----------
@@ -64,18 +74,25 @@ class CharLM(Module):
         tie_weights: bool = False,
         seed: int = 0,
         dtype: Any = "float32",
+        **options: Any,
     ):
         self.vocabulary = vocab_size if isinstance(vocab_size, Vocabulary) else None
         V: int = len(vocab_size) if isinstance(vocab_size, Vocabulary) else vocab_size
         positive(vocab_size=V, embedding_size=embedding_size, hidden_size=hidden_size, num_layers=num_layers)
         booleans(tie_weights=tie_weights)
+        not_negative(seed=seed)
         check_cell(cell)
-        if tie_weights and embedding_size != hidden_size:
-            raise ValueError(f"tie_weights needs embedding_size == hidden_size, got {embedding_size} and {hidden_size}")
+        check_options(CharLM, cell, options)
+        self.seed = int(seed)  # of all parts: whatever is drawn for one has a name that no other's has
         self.embedding = Embedding(V, embedding_size, dtype=dtype, seed=seed)
-        self.rnn = CELLS[cell](embedding_size, hidden_size, num_layers, dropout=dropout, dtype=dtype, seed=seed)
-        self.head = Linear(hidden_size, V, dtype=dtype, seed=seed)
-        self.dropout, self.seed = self.rnn.dropout, int(seed)
+        own = {"dropout": dropout, "dtype": dtype, "seed": seed}
+        self.rnn = CELLS[cell](embedding_size, hidden_size, num_layers, **own, **options)
+        read = self.rnn._sizes["h"]
+        if tie_weights and embedding_size != read:
+            size = "proj_size" if self.rnn.proj_size else "hidden_size"
+            raise ValueError(f"tie_weights needs embedding_size == {size}, got {embedding_size} and {read}")
+        self.head = Linear(read, V, dtype=dtype, seed=seed)
+        self.dropout = self.rnn.dropout
         self._config = {  # of Python's own types, for JSON knows no others
             "vocab_size": int(V),
             "embedding_size": int(embedding_size),
@@ -85,6 +102,7 @@ class CharLM(Module):
             "dropout": self.dropout,
             "tie_weights": bool(tie_weights),
             "seed": self.seed,
+            **as_plain(options),
         }
         if tie_weights:
             self.head.weight = self.embedding.weight
@@ -128,7 +146,8 @@ class CharLM(Module):
             hs = out.swapaxes(1, 2)
         if self.training and self.dropout:
             self.draws += 1
-            hs = ops.dropout(hs, p=self.dropout, seed=self.seed, stream="dropout_head", step=self.draws)
+            over = (0,) if self.rnn.locked_dropout else ()
+            hs = ops.dropout(hs, p=self.dropout, seed=self.seed, stream="dropout_head", step=self.draws, over=over)
         return ops.affine(hs, self.head.weight, self.head.bias), detached(state)
 
     def forward(self, ids: Any, state: State | None = None) -> tuple[Tensor, State]:
@@ -180,6 +199,21 @@ def check_cell(cell: Any) -> None:
     """
     if not isinstance(cell, str) or cell not in CELLS:
         raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
+
+
+def check_options(model: type, cell: str, options: Mapping[str, Any]) -> None:
+    """Refuses options that neither the model nor its recurrent layers have, or that the model decides on itself.
+
+    Raises
+    ------
+    TypeError
+    """
+    refuse_unknown(model, options, (name for name in options_of(CELLS[cell]) if name not in DECIDED))
+
+
+def as_plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as JSON can say them."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
 
 
 def detached(state: State) -> State:

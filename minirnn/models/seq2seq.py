@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 
 from minirnn import ops
+from minirnn.arguments import at_least_0, booleans, not_negative, positive
 from minirnn.arrays import Array, asarray, random_generator, to_numpy, xp_of
 from minirnn.kernels import kernels_of
-from minirnn.models.char_lm import CELLS, check_cell
+from minirnn.models.char_lm import CELLS, as_plain, check_cell
 from minirnn.models.tagger import rows_of
 from minirnn.models.writing import Writing, joined
 from minirnn.nn import AttentiveDecoder, Embedding, Linear, Module
 from minirnn.nn.attention import KINDS
-from minirnn.nn.attentive import FEEDS
-from minirnn.nn.inputs import at_least_0, booleans, ids_on, positive
+from minirnn.nn.attentive import FEEDS, of_a_step
+from minirnn.nn.inputs import ids_on
+from minirnn.nn.weights import refuse_unknown
+from minirnn.seeds import seed_of
 from minirnn.tape import Tensor, no_grad
 from minirnn.text.tokens import BOS, PAD, UNK, TokenVocabulary
 
@@ -63,9 +66,14 @@ class Seq2Seq(Module):
     tie_embeddings : bool
         Uses one matrix for the target embeddings and the scores (Press & Wolf 2017); needs equal sizes E and H.
     seed : int
-        Draws initial weights, dropout masks, and which tokens are the model's own.
+        Draws initial weights, dropout masks, and which tokens are the model's own: models of the same options and seed
+        are the same.
     dtype : dtype
         float32 or float64.
+    **options
+        Those of encoder and decoder that say what one step computes and from which weights it begins: ``bias``,
+        ``layer_norm``, ``init``; of an RNN ``nonlinearity``, of an LSTM ``peepholes`` and ``forget_bias``, of a GRU
+        ``reset_after``. `minirnn.nn.LSTM`, `minirnn.nn.GRU` and `minirnn.nn.RNN` explain them.
 
     Attributes
     ----------
@@ -105,6 +113,7 @@ class Seq2Seq(Module):
         tie_embeddings: bool = False,
         seed: int = 0,
         dtype: Any = "float32",
+        **options: Any,
     ):
         vocabularies = source_vocabulary, target_vocabulary
         known = [v if isinstance(v, TokenVocabulary) else None for v in vocabularies]
@@ -117,7 +126,9 @@ class Seq2Seq(Module):
         positive(embedding_size=embedding_size, hidden_size=hidden_size, num_layers=num_layers)
         booleans(bidirectional=bidirectional, tie_embeddings=tie_embeddings)
         at_least_0(below=1, dropout=dropout, label_smoothing=label_smoothing)
+        not_negative(seed=seed)
         check_cell(cell)
+        refuse_unknown(Seq2Seq, options, of_a_step(CELLS[cell]))
         for name, value, choices in (
             ("attention", attention, ATTENTION),
             ("feed", feed, FEEDS),
@@ -132,8 +143,7 @@ class Seq2Seq(Module):
         if tie_embeddings and embedding_size != hidden_size:
             sizes = f"{embedding_size} and {hidden_size}"
             raise ValueError(f"tie_embeddings needs embedding_size == hidden_size, got {sizes}")
-        self.source_embedding = Embedding(source_size, embedding_size, dtype=dtype, seed=seed)
-        E, H, L, seed = int(embedding_size), int(hidden_size), int(num_layers), int(seed)
+        E, H, L, self.seed = int(embedding_size), int(hidden_size), int(num_layers), int(seed)
         self._config = {  # of Python's own types, for JSON knows no others
             "source_vocabulary": int(source_size),
             "target_vocabulary": int(target_size),
@@ -148,29 +158,33 @@ class Seq2Seq(Module):
             "dropout": float(dropout),
             "label_smoothing": float(label_smoothing),
             "tie_embeddings": bool(tie_embeddings),
-            "seed": seed,
+            "seed": self.seed,
+            **as_plain(options),
         }
         self.attention, self.context, self.dropout = attention, context, float(dropout)
-        self.label_smoothing, self.seed, self.teacher_forcing = float(label_smoothing), seed, 1.0
-        build, own, F = CELLS[cell], {"dtype": dtype, "seed": seed}, 2 * H if bidirectional else H
+        self.label_smoothing, self.teacher_forcing = float(label_smoothing), 1.0
+        build, F = CELLS[cell], 2 * H if bidirectional else H
 
-        self.encoder = build(E, H, L, dropout=dropout, bidirectional=bidirectional, **own)
-        states = len(self.encoder.STATES)
-        self.bridge = [Linear(F, H, dtype=dtype, seed=seed + k) for k in range(states * L)] if bidirectional else []
+        def own(part: str) -> dict[str, Any]:
+            return {"dtype": dtype, "seed": seed_of(part, self.seed)}
+
+        self.source_embedding = Embedding(source_size, E, **own("source_embedding"))
+        self.encoder = build(E, H, L, dropout=dropout, bidirectional=bidirectional, **own("encoder"), **options)
+        places = range(len(self.encoder.STATES) * L) if bidirectional else ()
+        self.bridge = [Linear(F, H, **own(f"bridge.{k}")) for k in places]
         self.memory_projection = None
         if attention in ("dot", "scaled_dot") and F != H:
-            self.memory_projection = Linear(F, H, bias=False, dtype=dtype, seed=seed + states * L)
+            self.memory_projection = Linear(F, H, bias=False, **own("memory_projection"))
             F = H
-        own["seed"] = seed + 1  # else layers of the decoder would start as those of the encoder do
-        self.target_embedding = Embedding(target_size, E, **own)
-        self.lower = build(E, H, L - 1, dropout=dropout, dtype=dtype, seed=seed + 2) if L > 1 else None
+        self.target_embedding = Embedding(target_size, E, **own("target_embedding"))
+        self.lower = build(E, H, L - 1, dropout=dropout, **own("lower"), **options) if L > 1 else None
         read = E if L == 1 else H
         self.decoder: Any
         if attention == "none":
-            self.decoder = build(read + F, H, **own)
+            self.decoder = build(read + F, H, **own("decoder"), **options)
         else:
-            self.decoder = AttentiveDecoder(read, H, F, cell, attention, feed, **own)
-        self.head = Linear(H, target_size, **own)
+            self.decoder = AttentiveDecoder(read, H, F, cell, attention, feed, **own("decoder"), **options)
+        self.head = Linear(H, target_size, **own("head"))
         if tie_embeddings:
             self.target_embedding.weight = self.head.weight
         for name, parameter in self.named_parameters():

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from minirnn import ops
+from minirnn.arguments import not_negative, positive
 from minirnn.arrays import Array, asarray, to_numpy
-from minirnn.models.char_lm import CELLS, check_cell
+from minirnn.models.char_lm import CELLS, check_cell, check_options
 from minirnn.nn import Embedding, Linear, Module
-from minirnn.nn.inputs import ids_on, positive
+from minirnn.nn.inputs import ids_on
 from minirnn.nn.sequences import checked_lengths
 from minirnn.tape import Tensor, no_grad
 
@@ -33,12 +34,14 @@ class Tagger(Module):
         Whether every layer also reads from the end. Without it a tag can only be told from the words up to its own.
     dropout : float
         Between recurrent layers and before the scores, while training.
-    locked_dropout : bool
-        Drops the same units at every word of a sentence (Gal & Ghahramani 2016).
     seed : int
-        Draws initial weights and dropout masks.
+        Draws initial weights and dropout masks: models of the same options and seed are the same.
     dtype : dtype
         float32 or float64.
+    **options
+        What else the recurrent layers take, such as ``locked_dropout``, ``layer_norm``, ``residual`` or ``proj_size``:
+        see `minirnn.nn.LSTM`, `minirnn.nn.GRU` and `minirnn.nn.RNN`. All but ``batch_first`` and ``through_time``.
+        ``locked_dropout`` holds before the scores, too.
 
     Examples
     --------
@@ -63,12 +66,15 @@ class Tagger(Module):
         cell: str = "lstm",
         bidirectional: bool = True,
         dropout: float = 0.0,
-        locked_dropout: bool = False,
         seed: int = 0,
         dtype: Any = "float32",
+        **options: Any,
     ):
         positive(vocab_size=vocab_size, num_tags=num_tags, embedding_size=embedding_size)
+        not_negative(seed=seed)
         check_cell(cell)
+        check_options(Tagger, cell, options)
+        self.seed = int(seed)  # of all parts: whatever is drawn for one has a name that no other's has
         self.embedding = Embedding(vocab_size, embedding_size, dtype=dtype, seed=seed)
         self.rnn = CELLS[cell](
             embedding_size,
@@ -76,12 +82,12 @@ class Tagger(Module):
             num_layers,
             bidirectional=bidirectional,
             dropout=dropout,
-            locked_dropout=locked_dropout,
             dtype=dtype,
             seed=seed,
+            **options,
         )
-        self.dropout, self.locked_dropout, self.seed = self.rnn.dropout, locked_dropout, seed
-        self.head = Linear(self.rnn.hidden_size * (2 if bidirectional else 1), num_tags, dtype=dtype, seed=seed)
+        self.dropout = self.rnn.dropout
+        self.head = Linear(self.rnn._sizes["h"] * self.rnn._directions, num_tags, dtype=dtype, seed=seed)
         for name, parameter in self.named_parameters():
             parameter.name = name  # what errors call it
 
@@ -98,7 +104,7 @@ class Tagger(Module):
         hs, _ = self.rnn(ops.embedding(self.embedding.weight, ids.T), lengths=lengths)
         if self.training and self.dropout:
             self.draws += 1
-            over = (0,) if self.locked_dropout else ()
+            over = (0,) if self.rnn.locked_dropout else ()
             hs = ops.dropout(hs, p=self.dropout, seed=self.seed, stream="dropout_head", step=self.draws, over=over)
         return self.head(hs)
 

@@ -4,7 +4,7 @@ from minirnn.nn import convert
 from minirnn.nn.attention import Attention
 from minirnn.nn.attentive import AttentiveDecoder
 from minirnn.nn.cells import GRUCell, LSTMCell, RNNCell
-from minirnn.nn.heads import HierarchicalPooling, MultiHeadAttention
+from minirnn.nn.heads import HierarchicalPooling, MultiheadAttention
 from minirnn.nn.layers import Dropout, Embedding, Linear
 from minirnn.nn.module import Module, Parameter
 from minirnn.nn.recurrent import GRU, LSTM, RNN
@@ -23,7 +23,7 @@ __all__ = [
     "LSTMCell",
     "Linear",
     "Module",
-    "MultiHeadAttention",
+    "MultiheadAttention",
     "Parameter",
     "RNNCell",
     "convert",

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from minirnn import ops
+from minirnn.arguments import positive
 from minirnn.arrays import Array, asarray, float_dtype
 from minirnn.nn.init import uniform_by_fan
-from minirnn.nn.inputs import floats_like, positive, tensor_of
+from minirnn.nn.inputs import floats_like, tensor_of
 from minirnn.nn.module import Module, Parameter
 from minirnn.nn.sequences import checked_lengths
+from minirnn.seeds import own_seed
 from minirnn.tape import Tensor
 
 KINDS = ("dot", "scaled_dot", "general", "additive")
@@ -32,8 +34,8 @@ class Attention(Module):
         Hidden units ``A`` of additive scores; ``query_size`` of them without it.
     dtype : dtype
         float32 or float64.
-    seed : int
-        Draws the initial weights.
+    seed : int, optional
+        Draws the initial weights; without it the next of `minirnn.use_seed`.
 
     Attributes
     ----------
@@ -62,7 +64,7 @@ class Attention(Module):
         attention_size: int | None = None,
         *,
         dtype: Any = "float32",
-        seed: int = 0,
+        seed: int | None = None,
     ):
         positive(query_size=query_size, memory_size=memory_size)
         if kind not in KINDS:
@@ -85,8 +87,9 @@ class Attention(Module):
         elif kind == "additive":
             shapes = {"weight_key": (A, F), "weight_query": (A, Q), "v": (A,)}
         self.weight_key = self.weight_query = self.v = None
+        self.seed = own_seed(seed)
         for name, shape in shapes.items():
-            setattr(self, name, Parameter(uniform_by_fan(shape, shape[-1], seed, name), dtype, name))
+            setattr(self, name, Parameter(uniform_by_fan(shape, shape[-1], self.seed, name), dtype, name))
 
     def keys(self, memory: Tensor) -> Tensor:
         """What queries are compared with, ``(S, A, B)`` of a memory ``(S, F, B)``: once for all that look into it."""

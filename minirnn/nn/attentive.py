@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from minirnn import ops
@@ -12,13 +13,25 @@ from minirnn.nn.init import uniform_by_fan
 from minirnn.nn.inputs import floats_like, states_like
 from minirnn.nn.module import Module, Parameter
 from minirnn.nn.recurrent import GRU, LSTM, RNN
+from minirnn.nn.weights import options_of, refuse_unknown
 from minirnn.rules.combinators import attentive, shard
+from minirnn.seeds import own_seed, seed_of
 from minirnn.tape import Tensor, differentiable
 
 FEEDS = ("nothing", "output", "context")
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
-STEPS: dict[str, Any] = {"rnn": ops.rnn_step, "lstm": ops.lstm_step, "gru": ops.gru_step}
-ATTEND = {cell: differentiable(shard(attentive(step.rule))) for cell, step in STEPS.items()}
+OF_A_STEP = ("bias", "nonlinearity", "peepholes", "forget_bias", "reset_after", "layer_norm", "init")
+
+
+def of_a_step(layer: type) -> list[str]:
+    """The options of a recurrent layer that say what one step computes, and from which weights it begins."""
+    return [name for name in options_of(layer) if name in OF_A_STEP]
+
+
+@cache
+def lifted(step: Callable) -> tuple[Callable, Callable]:
+    """A step rule, and the decoder that attends after each such step, as operations on tensors."""
+    return differentiable(step), differentiable(shard(attentive(step)))
 
 
 class AttentiveDecoder(Module):
@@ -39,8 +52,12 @@ class AttentiveDecoder(Module):
         2014). With either the decoder is one rule, ``minirnn/rules/combinators/attending.py``.
     dtype : dtype
         float32 or float64.
-    seed : int
-        Draws the initial weights.
+    seed : int, optional
+        Draws the initial weights; without it the next of `minirnn.use_seed`.
+    **options
+        Those of the recurrence that say what one step computes and from which weights it begins: ``bias``,
+        ``layer_norm``, ``init``; of an RNN ``nonlinearity``, of an LSTM ``peepholes`` and ``forget_bias``, of a GRU
+        ``reset_after``.
 
     Attributes
     ----------
@@ -72,13 +89,16 @@ class AttentiveDecoder(Module):
         feed: str = "nothing",
         *,
         dtype: Any = "float32",
-        seed: int = 0,
+        seed: int | None = None,
+        **options: Any,
     ):
         for name, value, known in (("cell", cell, CELLS), ("attention", attention, KINDS), ("feed", feed, FEEDS)):
             if not isinstance(value, str) or value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-        self.attention = Attention(hidden_size, memory_size, attention, dtype=dtype, seed=seed)
-        self.rnn = CELLS[cell](input_size, hidden_size, dtype=dtype, seed=seed)
+        refuse_unknown(AttentiveDecoder, options, of_a_step(CELLS[cell]))
+        self.seed = seed = own_seed(seed)
+        self.attention = Attention(hidden_size, memory_size, attention, dtype=dtype, seed=seed_of("attention", seed))
+        self.rnn = CELLS[cell](input_size, hidden_size, dtype=dtype, seed=seed_of("rnn", seed), **options)
         self.cell, self.feed = cell, feed
         H, F, dtype = self.rnn.hidden_size, self.attention.memory_size, float_dtype(dtype)
         self.weight_out = Parameter(uniform_by_fan((H, F + H), F + H, seed, "weight_out"), dtype, "weight_out")
@@ -99,8 +119,8 @@ class AttentiveDecoder(Module):
             return tuple(states)
         if self.feed == "output":
             return Tensor.around(xp_of(h.array).zeros(h.shape, h.dtype)), *states
-        contexts, _ = self._look(h, memory, mask, keys)
-        return contexts[0], *states
+        context, _ = self._look(h, memory, mask, keys)
+        return context, *states
 
     def run(
         self,
@@ -139,7 +159,8 @@ class AttentiveDecoder(Module):
             hs, (ends,) = self.rnn._layer(0, xs, None, [(part,) for part in state], None, None)
             contexts, weights = self.attention.run(hs, keys, memory, mask)
             return self._outs(contexts, hs), weights, tuple(ends)
-        feds, hs, weights, *ends = ATTEND[self.cell](
+        _, attend = lifted(self.rnn._cell()[0])
+        feds, hs, weights, *ends = attend(
             ops.affine(xs, *self.rnn._input_weights("l0")),
             *state,
             keys,
@@ -158,7 +179,7 @@ class AttentiveDecoder(Module):
         # what a step finds is for the next: the first reads what was found before
         fed, h = state[:2]
         _, first = self._look(h, memory, mask, keys)
-        contexts, weights = ops.concat(fed.reshape(1, *fed.shape), feds[:-1]), ops.concat(first, weights[:-1])
+        contexts, weights = (ops.concat(y.reshape(1, *y.shape), ys[:-1]) for y, ys in ((fed, feds), (first, weights)))
         return self._outs(contexts, hs), weights, tuple(ends)
 
     def step(
@@ -193,24 +214,19 @@ class AttentiveDecoder(Module):
         fed, states = ((), tuple(state)) if self.feed == "nothing" else (state[:1], tuple(state[1:]))
         if fed:
             a = a + ops.affine(fed[0], self.weight_fed)
-        new = STEPS[self.cell](a, *states, *self.rnn._recurrent_weights("l0"), **self.rnn._static())
+        step, _ = lifted(self.rnn._cell()[0])
+        new = step(a, *states, *self.rnn._recurrent_weights("l0"), **self.rnn._static())
         new = new if isinstance(new, tuple) else (new,)
         h = new[0]
         if self.feed == "context":  # what the output reads was found by the state before
-            _, weights = self._look_together(states[0], memory, mask, keys)
-            found, _ = self._look_together(h, memory, mask, keys)
+            _, weights = self._look(states[0], memory, mask, keys)
+            found, _ = self._look(h, memory, mask, keys)
             return self._outs(fed[0], h), weights, (found, *new)
-        context, weights = self._look_together(h, memory, mask, keys)
+        context, weights = self._look(h, memory, mask, keys)
         out = self._outs(context, h)
         return out, weights, new if self.feed == "nothing" else (out, *new)
 
     def _look(self, h: Tensor, memory: Tensor, mask: Array | None, keys: Tensor | None) -> tuple[Tensor, Tensor]:
-        keys = self.attention.keys(memory) if keys is None else keys
-        return self.attention.run(h.reshape(1, *h.shape), keys, memory, mask)
-
-    def _look_together(
-        self, h: Tensor, memory: Tensor, mask: Array | None, keys: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
         """``(F, N)`` and ``(S, N)`` for ``h (H, N)``: the neighbours that share a memory are as many queries to it."""
         keys = self.attention.keys(memory) if keys is None else keys
         (H, N), B = h.shape, memory.shape[-1]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from minirnn import ops
+from minirnn.arguments import booleans, positive
 from minirnn.arrays import float_dtype, xp_of
 from minirnn.nn.init import uniform_by_fan
-from minirnn.nn.inputs import booleans, floats_like, positive, states_like
+from minirnn.nn.inputs import floats_like, states_like
 from minirnn.nn.module import Module, Parameter
 from minirnn.nn.recurrent import NONLINEARITIES, gru_input_bias
 from minirnn.nn.weights import with_options
+from minirnn.seeds import own_seed
 from minirnn.tape import Tensor
 
 # What every cell takes and has; `with_options` puts it into the docstring of each, where help() shows it.
@@ -21,8 +23,8 @@ bias : bool, default True
     Whether there are ``bias_ih`` and ``bias_hh``.
 dtype : dtype, default "float32"
     float32 or float64.
-seed : int, default 0
-    Draws the initial weights. Cells of the same shapes and seed start equal: give each its own.
+seed : int, optional
+    Draws the initial weights; without it the next of `minirnn.use_seed`.
 
 Attributes
 ----------
@@ -48,15 +50,15 @@ class Cell(Module):
         super().__init_subclass__(**keywords)
         cls.__doc__ = with_options(cls.__doc__, OPTIONS)
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool, dtype: Any, seed: int):
+    def __init__(self, input_size: int, hidden_size: int, bias: bool, dtype: Any, seed: int | None):
         positive(input_size=input_size, hidden_size=hidden_size)
         booleans(bias=bias)
         D, H, dtype = int(input_size), int(hidden_size), float_dtype(dtype)  # a NumPy integer could overflow below
-        self.input_size, self.hidden_size, self.bias, self.seed = D, H, bias, seed
+        self.input_size, self.hidden_size, self.bias, self.seed = D, H, bias, own_seed(seed)
         G = self.GATES * H
         shapes = {"weight_ih": (G, D), "weight_hh": (G, H), "bias_ih": (G,), "bias_hh": (G,)}
         for name, shape in shapes.items():
-            drawn = uniform_by_fan(shape, H, seed, name)
+            drawn = uniform_by_fan(shape, H, self.seed, name)
             setattr(self, name, Parameter(drawn, dtype, name) if bias or name.startswith("weight") else None)
 
     def _columns(self, x: Any, state: Any) -> tuple[Tensor, list[Tensor]]:
@@ -96,7 +98,7 @@ class RNNCell(Cell):
         nonlinearity: str = "tanh",
         *,
         dtype: Any = "float32",
-        seed: int = 0,
+        seed: int | None = None,
     ):
         if nonlinearity not in NONLINEARITIES:
             raise ValueError(f"nonlinearity must be one of {', '.join(NONLINEARITIES)}, got {nonlinearity!r}")
@@ -131,7 +133,9 @@ class LSTMCell(Cell):
 
     GATES, STATES = 4, ("h", "c")
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = "float32", seed: int = 0):
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = "float32", seed: int | None = None
+    ):
         super().__init__(input_size, hidden_size, bias, dtype, seed)
 
     def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Tensor]:
@@ -169,7 +173,7 @@ class GRUCell(Cell):
         *,
         reset_after: bool = True,
         dtype: Any = "float32",
-        seed: int = 0,
+        seed: int | None = None,
     ):
         booleans(reset_after=reset_after)
         self.reset_after = reset_after

@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 
 from minirnn import ops
+from minirnn.arguments import positive
 from minirnn.arrays import Array, float_dtype, to_numpy, xp_of
 from minirnn.nn.attention import real_part, real_tokens
 from minirnn.nn.init import glorot, uniform_by_fan
-from minirnn.nn.inputs import floats_like, positive
+from minirnn.nn.inputs import floats_like
 from minirnn.nn.layers import Linear
 from minirnn.nn.module import Module, Parameter
 from minirnn.nn.recurrent import GRU
+from minirnn.seeds import own_seed, seed_of
 from minirnn.tape import Tensor
 
 
-class MultiHeadAttention(Module):
+class MultiheadAttention(Module):
     """Several looks at once, each through a projection of its own (Vaswani et al. 2017), as PyTorch has it.
 
     A head is a column: ``num_heads`` times as many columns of ``embed_dim / num_heads`` features run through the rules
@@ -30,8 +32,8 @@ class MultiHeadAttention(Module):
         Size ``E``, and into how many parts of equal size it is cut.
     dtype : dtype
         float32 or float64.
-    seed : int
-        Draws the initial weights.
+    seed : int, optional
+        Draws the initial weights; without it the next of `minirnn.use_seed`.
 
     Attributes
     ----------
@@ -43,21 +45,21 @@ class MultiHeadAttention(Module):
     Examples
     --------
     >>> import numpy as np
-    >>> attention, x = MultiHeadAttention(embed_dim=6, num_heads=2), np.ones((5, 4, 6), "float32")
+    >>> attention, x = MultiheadAttention(embed_dim=6, num_heads=2), np.ones((5, 4, 6), "float32")
     >>> y, weights = attention(x, x, x)  # self-attention
     >>> y.shape, weights.shape
     ((5, 4, 6), (5, 4, 5))
     """
 
-    def __init__(self, embed_dim: int, num_heads: int, *, dtype: Any = "float32", seed: int = 0):
+    def __init__(self, embed_dim: int, num_heads: int, *, dtype: Any = "float32", seed: int | None = None):
         positive(embed_dim=embed_dim, num_heads=num_heads)
         if embed_dim % num_heads:
             raise ValueError(f"num_heads must divide embed_dim, {embed_dim}, got {num_heads}")
         E, dtype = int(embed_dim), float_dtype(dtype)
-        self.embed_dim, self.num_heads = E, int(num_heads)
-        self.in_proj_weight = Parameter(glorot((3 * E, E), seed, "in_proj_weight"), dtype, "in_proj_weight")
+        self.embed_dim, self.num_heads, self.seed = E, int(num_heads), own_seed(seed)
+        self.in_proj_weight = Parameter(glorot((3 * E, E), self.seed, "in_proj_weight"), dtype, "in_proj_weight")
         self.in_proj_bias = Parameter(np.zeros(3 * E), dtype, "in_proj_bias")
-        self.out_proj = Linear(E, E, dtype=dtype, seed=seed)
+        self.out_proj = Linear(E, E, dtype=dtype, seed=seed_of("out_proj", self.seed))
         self.out_proj.bias = Parameter(np.zeros(E), dtype, "bias")
 
     def forward(self, query: Any, key: Any, value: Any, lengths: Any = None) -> tuple[Tensor, Tensor]:
@@ -120,8 +122,8 @@ class HierarchicalPooling(Module):
         Size ``D`` of a word, and ``H`` of each direction.
     dtype : dtype
         float32 or float64.
-    seed : int
-        Draws the initial weights.
+    seed : int, optional
+        Draws the initial weights; without it the next of `minirnn.use_seed`.
 
     Examples
     --------
@@ -132,13 +134,14 @@ class HierarchicalPooling(Module):
     ((2, 8), (2, 3), (2, 3, 5))
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, dtype: Any = "float32", seed: int = 0):
+    def __init__(self, input_size: int, hidden_size: int, *, dtype: Any = "float32", seed: int | None = None):
         positive(input_size=input_size, hidden_size=hidden_size)
         D, F = int(input_size), 2 * int(hidden_size)
-        self.words = GRU(D, hidden_size, bidirectional=True, dtype=dtype, seed=seed)
-        self.sentences = GRU(F, hidden_size, bidirectional=True, dtype=dtype, seed=seed + 1)
-        self.of_words = LearnedQuery(F, dtype=dtype, seed=seed)
-        self.of_sentences = LearnedQuery(F, dtype=dtype, seed=seed + 1)
+        self.seed = seed = own_seed(seed)
+        self.words = GRU(D, hidden_size, bidirectional=True, dtype=dtype, seed=seed_of("words", seed))
+        self.sentences = GRU(F, hidden_size, bidirectional=True, dtype=dtype, seed=seed_of("sentences", seed))
+        self.of_words = LearnedQuery(F, dtype=dtype, seed=seed_of("of_words", seed))
+        self.of_sentences = LearnedQuery(F, dtype=dtype, seed=seed_of("of_sentences", seed))
 
     def forward(self, words: Any, lengths: Any) -> tuple[Tensor, Tensor, Tensor]:
         """Vectors of documents, the weights of their sentences, and of the words in these.

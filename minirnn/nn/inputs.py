@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,62 +10,6 @@ from minirnn.arrays import Array, asarray, to_numpy
 from minirnn.kernels import numpy as host
 from minirnn.kernels.capturing import checked_before
 from minirnn.tape import Tensor, inside_rule
-
-
-def positive(**sizes: Any) -> None:
-    """Refuses sizes that are not positive integers, naming the first.
-
-    Raises
-    ------
-    ValueError
-    """
-    for name, value in sizes.items():
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a positive integer, got {value!r}")
-
-
-def positive_number(**values: Any) -> None:
-    """Refuses what is not a finite number above 0, naming the first.
-
-    Raises
-    ------
-    ValueError
-    """
-    for name, value in values.items():
-        if (
-            not isinstance(value, (int, float, np.integer, np.floating))
-            or isinstance(value, bool)
-            or not 0 < value < math.inf
-        ):
-            raise ValueError(f"{name} must be a positive number, got {value!r}")
-
-
-def at_least_0(below: float = math.inf, **values: Any) -> None:
-    """Refuses what is not a number from 0 to below ``below``, naming the first.
-
-    Raises
-    ------
-    ValueError
-    """
-    for name, value in values.items():
-        if (
-            not isinstance(value, (int, float, np.integer, np.floating))
-            or isinstance(value, bool)
-            or not 0 <= value < below
-        ):
-            raise ValueError(f"{name} must be a number from 0 to below {below}, got {value!r}")
-
-
-def booleans(**flags: Any) -> None:
-    """Refuses what is neither ``True`` nor ``False``, naming the first.
-
-    Raises
-    ------
-    TypeError
-    """
-    for name, value in flags.items():
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 def ids_on(backend: str, ids: Any, size: int, name: str = "ids", ndim: int | None = None) -> Array:

@@ -22,6 +22,7 @@ c_prev enters the LSTM's sum as it is: the highway through time is not normalise
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from minirnn import ops
 from minirnn.tape import Tensor, rule_of
@@ -31,6 +32,7 @@ def normalised(a: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
     return ops.layer_norm(a, gain, bias, axis=0)
 
 
+@cache
 def layer_norm_rnn_step(nonlinearity: str) -> Callable:
     """The step of an RNN with layer norm, as a rule; ``nonlinearity`` is ``"tanh"`` or ``"relu"``."""
     activation = {"tanh": ops.tanh, "relu": ops.relu}[nonlinearity]

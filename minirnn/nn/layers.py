@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from minirnn import ops
-from minirnn.arrays import float_dtype, not_negative
+from minirnn.arguments import at_least_0, booleans, positive
+from minirnn.arrays import float_dtype
 from minirnn.nn.init import normal, uniform_by_fan
-from minirnn.nn.inputs import at_least_0, booleans, floats_like, ids_on, positive, tensor_of
+from minirnn.nn.inputs import floats_like, ids_on, tensor_of
 from minirnn.nn.module import Module, Parameter
+from minirnn.seeds import own_seed
 from minirnn.tape import Tensor
 
 
@@ -23,8 +25,8 @@ class Linear(Module):
         Whether there is a ``b``.
     dtype : dtype
         float32 or float64.
-    seed : int
-        Draws the initial weights. Layers of the same shape and seed start equal: give each its own.
+    seed : int, optional
+        Draws the initial weights; without it the next of `minirnn.use_seed`.
 
     Attributes
     ----------
@@ -35,13 +37,15 @@ class Linear(Module):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = "float32", seed: int = 0
+        self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = "float32", seed: int | None = None
     ):
         positive(in_features=in_features, out_features=out_features)
         booleans(bias=bias)
-        D, F, dtype = int(in_features), int(out_features), float_dtype(dtype)
-        self.weight = Parameter(uniform_by_fan((F, D), D, seed, "weight"), dtype, "weight")
-        self.bias = Parameter(uniform_by_fan((F,), D, seed, "bias"), dtype, "bias") if bias else None
+        self.in_features, self.out_features = D, F = int(in_features), int(out_features)
+        dtype = float_dtype(dtype)
+        self.seed = own_seed(seed)
+        self.weight = Parameter(uniform_by_fan((F, D), D, self.seed, "weight"), dtype, "weight")
+        self.bias = Parameter(uniform_by_fan((F,), D, self.seed, "bias"), dtype, "bias") if bias else None
 
     def forward(self, x: Any) -> Tensor:
         """``x`` of shape ``(..., in_features)`` to ``(..., out_features)``."""
@@ -62,8 +66,8 @@ class Embedding(Module):
         How many ids there are, and how long their vectors.
     dtype : dtype
         float32 or float64.
-    seed : int
-        Draws the initial weights. Layers of the same shape and seed start equal: give each its own.
+    seed : int, optional
+        Draws the initial weights; without it the next of `minirnn.use_seed`.
 
     Attributes
     ----------
@@ -71,10 +75,12 @@ class Embedding(Module):
         ``(num_embeddings, embedding_dim)``.
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, *, dtype: Any = "float32", seed: int = 0):
+    def __init__(self, num_embeddings: int, embedding_dim: int, *, dtype: Any = "float32", seed: int | None = None):
         positive(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        drawn = normal((int(num_embeddings), int(embedding_dim)), seed, "embedding")
-        self.weight = Parameter(drawn, float_dtype(dtype), "weight")
+        self.num_embeddings, self.embedding_dim = shape = int(num_embeddings), int(embedding_dim)
+        dtype = float_dtype(dtype)
+        self.seed = own_seed(seed)
+        self.weight = Parameter(normal(shape, self.seed, "embedding"), dtype, "weight")
 
     def forward(self, ids: Any) -> Tensor:
         """``ids``, integers of any shape, to ``(*ids.shape, embedding_dim)``."""
@@ -88,15 +94,14 @@ class Dropout(Module):
     ----------
     p : float
         A number from 0 to below 1.
-    seed : int
-        Draws the masks: the n-th call the n-th mask of its stream, the same on every backend. Two layers of the same
-        seed drop the same units: give each its own.
+    seed : int, optional
+        Draws the masks: the n-th call the n-th mask of its stream, the same on every backend. Without it the next of
+        `minirnn.use_seed`.
     """
 
-    def __init__(self, p: float = 0.5, *, seed: int = 0):
+    def __init__(self, p: float = 0.5, *, seed: int | None = None):
         at_least_0(below=1, p=p)
-        not_negative(seed=seed)
-        self.p, self.seed = float(p), seed
+        self.p, self.seed = float(p), own_seed(seed)
 
     def forward(self, x: Any) -> Tensor:
         x = tensor_of(x, "x")

@@ -11,8 +11,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from minirnn.arrays import Array, asarray, float_dtype, not_negative
-from minirnn.nn.inputs import booleans, numbers
+from minirnn.arguments import booleans, not_negative
+from minirnn.arrays import Array, asarray, float_dtype
+from minirnn.nn.inputs import numbers
 from minirnn.rules.combinators.form import combinators_of
 from minirnn.tape import Tensor, rule_of
 
@@ -58,6 +59,23 @@ class Module:
                 "numbers, Parameter(...) makes another"
             )
         super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        """The module and, under the names that their parameters begin with, all below it."""
+        (_, own), *below = ((name, f"{type(m).__name__}({m._differing()})") for name, m in self.named_modules())
+        return "\n".join([own, *(f"  {name}: {told}" for name, told in below)])
+
+    def _differing(self) -> str:
+        """What the module keeps of its arguments under their own names, where it is plain and not the default."""
+        kinds = reversed(type(self).__mro__)  # the nearest has the last word on a default
+        defaults = {name: p.default for kind in kinds for name, p in inspect.signature(kind).parameters.items()}
+        told = []
+        for name, default in defaults.items():
+            value = vars(self).get(name, default)
+            value = False if value is None and default is True else value  # a parameter that is not there
+            if isinstance(value, (bool, int, float, str)) and value != default and name != "seed":
+                told.append(f"{name}={value!r}")
+        return ", ".join(told)
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward()")

@@ -8,8 +8,8 @@ from typing import Any, Unpack
 import numpy as np
 
 from minirnn import rules
+from minirnn.arguments import at_least_0, booleans, not_negative
 from minirnn.arrays import Array, xp_of
-from minirnn.nn.inputs import at_least_0, booleans
 from minirnn.nn.layer_norm import layer_norm_gru_step, layer_norm_lstm_step, layer_norm_rnn_step
 from minirnn.nn.stack import Recurrent, State
 from minirnn.nn.weights import Options
@@ -138,8 +138,7 @@ class LSTM(Recurrent):
         **options: Unpack[Options],
     ):
         booleans(peepholes=peepholes)
-        if not isinstance(proj_size, (int, np.integer)) or isinstance(proj_size, bool) or proj_size < 0:
-            raise ValueError(f"proj_size must be an integer from 0, which means none, got {proj_size!r}")
+        not_negative(proj_size=proj_size)
         if proj_size and isinstance(hidden_size, (int, np.integer)) and proj_size >= hidden_size:
             raise ValueError(f"proj_size must be smaller than hidden_size, {hidden_size}, got {proj_size}")
         if forget_bias is not None:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from minirnn import ops
+from minirnn.arguments import booleans
 from minirnn.arrays import to_numpy
-from minirnn.nn.inputs import booleans, tensor_of
+from minirnn.nn.inputs import tensor_of
 from minirnn.tape import Tensor
 
 

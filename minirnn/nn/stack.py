@@ -12,7 +12,7 @@ from minirnn.arrays import Array, asarray, random_generator, xp_of
 from minirnn.nn.inputs import floats_like, states_like
 from minirnn.nn.module import twin
 from minirnn.nn.sequences import checked_lengths
-from minirnn.nn.weights import RecurrentWeights, refuse_unknown
+from minirnn.nn.weights import Options, RecurrentWeights, refuse_unknown
 from minirnn.rules.combinators import in_runs, looked_up, projected, ragged, reverse, scan, shard, zoneout
 from minirnn.rules.combinators.answers import name_of
 from minirnn.rules.combinators.form import combinators_of, positional
@@ -33,7 +33,7 @@ class Recurrent(RecurrentWeights):
     def __init__(self, *sizes: Any, through_time: Callable[[Callable], Callable] | None = None, **options: Any):
         if through_time is not None and not callable(through_time):
             raise ValueError(f"through_time must be a combinator, a function of a sequence rule, got {through_time!r}")
-        refuse_unknown(type(self), options)
+        refuse_unknown(type(self), options, Options.__annotations__)
         super().__init__(*sizes, **options)
         self.through_time = through_time
         self._lift()

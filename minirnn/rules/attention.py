@@ -53,7 +53,8 @@ from __future__ import annotations
 
 import math
 
-from minirnn.arrays import booleans_in, joint_dtype, xp_of
+from minirnn.arguments import booleans_in
+from minirnn.arrays import joint_dtype, xp_of
 from minirnn.kernels import kernels_of
 
 OPERATIONS = 10  # of a hidden unit of additive scores, about: one of them is a tanh

@@ -7,7 +7,8 @@ from numbers import Integral
 
 from numpy.lib.array_utils import normalize_axis_index
 
-from minirnn.arrays import booleans_in, xp_of
+from minirnn.arguments import booleans_in
+from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
 
 

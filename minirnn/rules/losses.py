@@ -8,7 +8,8 @@ from operator import iadd
 
 from numpy.lib.array_utils import normalize_axis_index
 
-from minirnn.arrays import booleans_in, joint_dtype, xp_of
+from minirnn.arguments import booleans_in
+from minirnn.arrays import joint_dtype, xp_of
 from minirnn.kernels import kernels_of
 
 OPERATIONS = 30  # of a softmax with each number, about: one of them is an exponential

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from minirnn.arguments import at_least_0, not_negative, positive
 from minirnn.arrays import random_generator
 from minirnn.text.reading import DataError, bytes_of, decoded
-from minirnn.text.stream import integer_of, share_of
 from minirnn.text.tokens import EOS, PAD, TokenVocabulary
 
 LONGEST = 10_000  # characters of a sentence: what is longer is no sentence, and would fill memory with padding
@@ -138,9 +138,10 @@ class PairStream:
         seed: int = 0,
         max_length: int | None = None,
     ):
-        self.batch_size = integer_of("batch_size", batch_size, least=1)
-        self.seed = integer_of("seed", seed, least=0)
-        self.max_length = None if max_length is None else integer_of("max_length", max_length, least=1)
+        positive(batch_size=batch_size, max_length=1 if max_length is None else max_length)
+        not_negative(seed=seed)
+        self.batch_size, self.seed = int(batch_size), int(seed)
+        self.max_length = None if max_length is None else int(max_length)
         self.source_vocabulary = source_vocabulary
         self.target_vocabulary = target_vocabulary
         self.pairs: list[Pair] = []
@@ -180,8 +181,7 @@ class PairStream:
         ValueError
             If ``epoch`` is negative or there is no such batch.
         """
-        epoch = integer_of("epoch", epoch, least=0)
-        k = integer_of("k", k, least=0)
+        not_negative(epoch=epoch, k=k)
         if k >= self.batches_per_epoch:
             raise ValueError(f"k must be below batches_per_epoch = {self.batches_per_epoch}, got {k}")
         remembered, order = self._remembered
@@ -262,7 +262,8 @@ class PairStream:
         Sources are drawn at random, by the seed. All pairs of a source go to one side: a few more than the share may
         be held out.
         """
-        if share_of("val_split", val_split) == 0:
+        at_least_0(below=1, val_split=val_split)
+        if val_split == 0:
             return self, None
         wanted = round(len(self.pairs) * val_split)
         held_out = self._draw_sources(wanted)

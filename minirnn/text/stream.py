@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
+from minirnn.arguments import at_least_0, booleans, not_negative, positive
 from minirnn.arrays import random_generator
 from minirnn.text.reading import DataError
 from minirnn.text.vocabulary import Vocabulary
@@ -89,12 +89,11 @@ class TextStream:
         seed: int = 0,
         unknown: str = "error",
     ):
-        self.seq_len = integer_of("seq_len", seq_len, least=1)
-        self.batch_size = integer_of("batch_size", batch_size, least=1)
-        self.seed = integer_of("seed", seed, least=0)
-        if not isinstance(lanes, bool):
-            raise TypeError(f"lanes must be True or False, got {lanes!r}")
-        self.lanes = self.carries_state = lanes
+        positive(seq_len=seq_len, batch_size=batch_size)
+        not_negative(seed=seed)
+        booleans(lanes=lanes)
+        self.seq_len, self.batch_size, self.seed = int(seq_len), int(batch_size), int(seed)
+        self.lanes = self.carries_state = bool(lanes)
         self.vocabulary = Vocabulary.from_text(text) if vocabulary is None else vocabulary
         self.ids = self.vocabulary.encode(text, unknown)
         self.ids.setflags(write=False)
@@ -131,8 +130,7 @@ class TextStream:
         ValueError
             If ``epoch`` is negative or there is no such batch.
         """
-        epoch = integer_of("epoch", epoch, least=0)
-        k = integer_of("k", k, least=0)
+        not_negative(epoch=epoch, k=k)
         if k >= self.batches_per_epoch:
             raise ValueError(f"k must be below batches_per_epoch = {self.batches_per_epoch}, got {k}")
         starts = self._lane_starts(epoch, k) if self.lanes else self._window_starts(epoch, k)  # (B,)
@@ -171,7 +169,8 @@ class TextStream:
         ValueError
             If ``val_split`` is not in [0, 1).
         """
-        if share_of("val_split", val_split) == 0:
+        at_least_0(below=1, val_split=val_split)
+        if val_split == 0:
             return self, None
         held_out = round(len(self.ids) * val_split)
         self._check_held_out(val_split, held_out)
@@ -227,17 +226,3 @@ def _check_length(count: int, seq_len: int, batch_size: int, what: str = "text",
 
 def _power_of_two_up_to(n: int) -> int:
     return 1 << (n.bit_length() - 1)
-
-
-def integer_of(name: str, value: int, least: int) -> int:
-    """The value as an int, if it is an integer of at least ``least``."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-    return int(value)
-
-
-def share_of(name: str, value: float) -> float:
-    """The value as a float, if it is from 0 to below 1."""
-    if not isinstance(value, Real) or not 0 <= value < 1:
-        raise ValueError(f"{name} must be a number from 0 to below 1, got {value!r}")
-    return float(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from minirnn.nn.inputs import positive
+from minirnn.arguments import positive
 
 
 class Callback:

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.arrays import not_negative
+from minirnn.arguments import booleans, not_negative, positive
 from minirnn.nn import Module
-from minirnn.nn.inputs import booleans, positive
 from minirnn.training.atomic import previous_path, write_atomically
 from minirnn.training.callbacks import Callback
 from minirnn.training.claiming import claim, release
@@ -165,15 +164,17 @@ def _check_sizes(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     if any(arrays[f"model/{layer}.weight"].ndim != 2 for layer, _ in sizes.values()):
         raise ValueError("an embedding is no matrix")
     found = {name: arrays[f"model/{layer}.weight"].shape[axis] for name, (layer, axis) in sizes.items()}
-    rows, H = arrays[f"model/{rnn}.weight_hh_l0"].shape
+    rows, read = arrays[f"model/{rnn}.weight_hh_l0"].shape
     forward = [name for name in arrays if name.startswith(f"model/{rnn}.weight_hh_l") and "reverse" not in name]
-    found |= {"hidden_size": H, "num_layers": len(forward)}
+    found |= {"hidden_size": read, "num_layers": len(forward)}
+    if f"model/{rnn}.weight_hr_l0" in arrays:
+        found["proj_size"], found["hidden_size"] = arrays[f"model/{rnn}.weight_hr_l0"].shape
     for name, size in found.items():
         if config[name] != size:
             raise ValueError(f"{name} is {config[name]!r} in its configuration and {size} in its arrays")
     # an array may say (0, 10**12) for nothing
-    shapes = {f"{rnn}.weight_hh_l{k}": (max(rows, H), H) for k in range(len(forward))}
-    shapes |= {f"{rnn}.weight_ih_l0": (rows, found["embedding_size"]), "head.weight": (found[scored], H)}
+    shapes = {f"{rnn}.weight_hh_l{k}": (max(rows, found["hidden_size"]), read) for k in range(len(forward))}
+    shapes |= {f"{rnn}.weight_ih_l0": (rows, found["embedding_size"]), "head.weight": (found[scored], read)}
     for name, shape in shapes.items():
         if arrays[f"model/{name}"].shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {arrays[f'model/{name}'].shape}")
@@ -389,11 +390,9 @@ class Checkpoint(Callback):
         """Sets ``trainer`` to where the run in the directory stands; no file is changed."""
         path = self.directory / "last.npz"
         arrays, meta = read_run(path, kind_of(trainer.model))
-        other = [
-            f"{n} {meta['model'].get(n)!r}, not {v!r}"
-            for n, v in config_of(trainer.model).items()
-            if meta["model"].get(n) != v
-        ]
+        theirs, ours = meta["model"], config_of(trainer.model)
+        names = [name for name in {**ours, **theirs} if theirs.get(name) != ours.get(name)]
+        other = [f"{name} {theirs.get(name)!r}, not {ours.get(name)!r}" for name in names]
         if other or meta["training"] is None:
             reason = f"of a run with {', '.join(other)}" if other else "of a model without a run"
             raise CheckpointError(

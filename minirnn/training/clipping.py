@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from minirnn.arguments import positive_number
 from minirnn.arrays import Array, xp_of
 from minirnn.kernels import kernels_of
-from minirnn.nn.inputs import positive_number
 from minirnn.tape import Tensor
 from minirnn.workers import one_blas_thread
 

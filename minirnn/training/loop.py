@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from minirnn.arguments import booleans, positive, positive_number
 from minirnn.arrays import device_errors, home_of, to_numpy, xp_of
-from minirnn.nn.inputs import booleans, positive, positive_number
 from minirnn.nn.module import flatten
 from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from minirnn.arguments import at_least_0
 from minirnn.arrays import Array, asarray, home_of, xp_of
 from minirnn.kernels import kernels_of
-from minirnn.nn.inputs import at_least_0
 from minirnn.nn.module import Parameter
 from minirnn.tape import Tensor, no_grad
 from minirnn.training.clipping import distinct
@@ -73,6 +73,12 @@ class Optimizer:
         self.state: list[dict[str, Array]] = [
             {name: xp_of(p.array).zeros(p.shape, p.dtype) for name in self.moments} for p in self.parameters
         ]
+
+    def __repr__(self) -> str:
+        settings = {"lr": self.lr, **self.settings()}
+        told = ", ".join(f"{name}={value!r}" for name, value in settings.items() if name != "moments")
+        numbers = sum(p.size for p in self.parameters)
+        return f"{type(self).__name__}({len(self.parameters)} parameters of {numbers:,} numbers, {told})"
 
     def zero_grad(self) -> None:
         """Forgets the gradients."""

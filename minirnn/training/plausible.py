@@ -117,12 +117,12 @@ def check_state(trainer: Trainer, arrays: dict[str, np.ndarray], books: dict[str
 
 
 def _check_carried(model: Any, arrays: dict[str, np.ndarray], batch_size: int) -> None:
-    shape = (model.config["num_layers"], batch_size, model.config["hidden_size"])
-    dtype = model.config["dtype"]
+    sizes = model.rnn._sizes.values() if hasattr(model, "rnn") else ()
+    shapes, dtype = [(model.config["num_layers"], batch_size, size) for size in sizes], model.config["dtype"]
     state = [arrays[name] for name in ("state/0", "state/1") if name in arrays]
-    parts = len(model.rnn.STATES) if hasattr(model, "rnn") else 0
-    if len(state) not in (0, parts) or any(a.shape != shape or a.dtype != dtype for a in state):
-        raise ValueError(f"its state must be {parts} arrays of shape {shape} and dtype {dtype}")
+    fits = not state or [a.shape for a in state] == shapes
+    if not fits or any(a.dtype != dtype for a in state):
+        raise ValueError(f"its state must be arrays of shapes {shapes} and dtype {dtype}")
 
 
 def read_log(path: Path, lines: bytes) -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from minirnn.arguments import positive
 from minirnn.nn import Module
-from minirnn.nn.inputs import positive
 from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor
 

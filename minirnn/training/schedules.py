@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from minirnn.nn.inputs import at_least_0, positive, positive_number
+from minirnn.arguments import at_least_0, positive, positive_number
 
 Schedule = Callable[[int], float]
 

@@ -302,7 +302,7 @@ def test_large_logits_stay_finite():
         ({"length_penalty": 10}, "length_penalty must be .* got 10"),
         ({"coverage_penalty": -1}, "coverage_penalty must be .* got -1"),
         ({"coverage_penalty": "1"}, "coverage_penalty must be .* got '1'"),
-        ({"block_ngrams": -1}, "block_ngrams must be an integer of at least 0 .* got -1"),
+        ({"block_ngrams": -1}, "block_ngrams must be an integer that is not negative, got -1"),
         ({"block_ngrams": 1.5}, r"block_ngrams must be .* got 1\.5"),
         ({"block_ngrams": True}, "block_ngrams must be .* got True"),
         ({"sources": np.empty((0, 3), int)}, r"sources must have shape \(B, S\), .* got \(0, 3\)"),

@@ -34,7 +34,7 @@ def test_extremes():
 
 @pytest.mark.parametrize("n", [0, -1, 2.0, "3", None])
 def test_refuses_a_bad_n(n):
-    with pytest.raises(ValueError, match="n must be an integer of at least 1"):
+    with pytest.raises(ValueError, match="n must be a positive integer"):
         novel_ngram_share("abc", "abc", n)
 
 

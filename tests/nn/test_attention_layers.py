@@ -9,7 +9,7 @@ import pytest
 from minirnn import nn, ops, use_workers
 from minirnn.arrays import asarray, to_numpy, use_backend
 from minirnn.checking import check_rule
-from minirnn.nn import Attention, AttentiveDecoder, HierarchicalPooling, MultiHeadAttention
+from minirnn.nn import Attention, AttentiveDecoder, HierarchicalPooling, MultiheadAttention
 from minirnn.nn.attention import KINDS
 from minirnn.nn.attentive import CELLS, FEEDS
 from minirnn.tape import Tensor
@@ -334,7 +334,7 @@ def test_many_heads_are_torchs(backend, to_itself, lengths):
     with torch.no_grad():
         theirs.in_proj_bias.copy_(torch.tensor(numbers(3 * F)))
         theirs.out_proj.bias.copy_(torch.tensor(numbers(F)))
-    ours = MultiHeadAttention(F, 2, dtype="float64")
+    ours = MultiheadAttention(F, 2, dtype="float64")
     ours.load_state_dict(theirs.state_dict())
     values = [numbers(S, B, F)] * 3 if to_itself else [numbers(T, B, F), numbers(S, B, F), numbers(S, B, F, seed=1)]
     inputs = [Tensor(x, requires_grad=True) for x in values]
@@ -356,7 +356,7 @@ def test_many_heads_are_torchs(backend, to_itself, lengths):
 
 
 def test_many_heads_begin_as_torchs_do():
-    layer = MultiHeadAttention(60, 3)
+    layer = MultiheadAttention(60, 3)
     bound = np.sqrt(6 / (4 * 60))
     assert bound * 0.95 < np.abs(layer.in_proj_weight.numpy()).max() <= bound
     assert not layer.in_proj_bias.numpy().any() and not layer.out_proj.bias.numpy().any()
@@ -365,7 +365,7 @@ def test_many_heads_begin_as_torchs_do():
 
 @pytest.mark.parametrize("filling", [np.nan, 7.0])
 def test_many_heads_do_not_read_padding(filling):
-    layer, query, key, value = MultiHeadAttention(F, 2, dtype="float64"), *(numbers(S, B, F, seed=k) for k in range(3))
+    layer, query, key, value = MultiheadAttention(F, 2, dtype="float64"), *(numbers(S, B, F, seed=k) for k in range(3))
     real = (np.arange(S)[:, None] < LENGTHS)[..., None]
     expected = layer(query, key, value, lengths=LENGTHS)
     found = layer(query, np.where(real, key, filling), np.where(real, value, filling), lengths=LENGTHS)
@@ -376,15 +376,15 @@ def test_many_heads_do_not_read_padding(filling):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: MultiHeadAttention(F, 4), "num_heads must divide embed_dim, 6, got 4"),
-        (lambda: MultiHeadAttention(0, 1), "embed_dim must be a positive integer, got 0"),
-        (lambda: MultiHeadAttention(F, 2)(*[numbers(S, B, 5)] * 3), "query must have the dtype"),
+        (lambda: MultiheadAttention(F, 4), "num_heads must divide embed_dim, 6, got 4"),
+        (lambda: MultiheadAttention(0, 1), "embed_dim must be a positive integer, got 0"),
+        (lambda: MultiheadAttention(F, 2)(*[numbers(S, B, 5)] * 3), "query must have the dtype"),
         (
-            lambda: MultiHeadAttention(F, 2, dtype="float64")(numbers(T, B, F), numbers(S, B, F), numbers(T, B, F)),
+            lambda: MultiheadAttention(F, 2, dtype="float64")(numbers(T, B, F), numbers(S, B, F), numbers(T, B, F)),
             r"value must have shape \(5, 3, 6\), got \(4, 3, 6\)",
         ),
         (
-            lambda: MultiHeadAttention(F, 2, dtype="float64")(*[numbers(S, B, F)] * 3, lengths=[1, 2]),
+            lambda: MultiheadAttention(F, 2, dtype="float64")(*[numbers(S, B, F)] * 3, lengths=[1, 2]),
             "one integer for each of 3 sequences",
         ),
     ],

@@ -252,6 +252,31 @@ def test_what_would_leave_a_parameter_untrained_is_refused():
     assert [name for name, _ in layer.named_parameters()] == ["weight"]
 
 
+def test_a_module_is_shown_with_what_differs_from_the_defaults_and_all_below_it():
+    shown = {
+        repr(Linear(3, 4, bias=False, seed=1)): "Linear(in_features=3, out_features=4, bias=False)",
+        repr(Dropout()): "Dropout()",
+        repr(Module()): "Module()",
+        repr(LSTM(3, 4, 2, dropout=0.5, zoneout=0.1)): (
+            "LSTM(input_size=3, hidden_size=4, num_layers=2, dropout=0.5, zoneout=0.1)"
+        ),
+    }
+    assert all(found == expected for found, expected in shown.items())
+
+    class Own(LSTM):
+        def __init__(self, D, dropout=0.5):
+            super().__init__(D, 4, 2, dropout=dropout)
+            self.above = self
+
+    assert repr(Own(3)) == "Own(input_size=3, hidden_size=4, num_layers=2)"  # the nearest default counts
+    assert repr(Heads()).splitlines() == [
+        "Heads()",
+        "  heads.noun: Linear(in_features=3, out_features=2)",
+        "  heads.verb.0: Linear(in_features=3, out_features=2)",
+        "  pairs.1.0.0: Dropout()",
+    ]
+
+
 def test_forward_is_for_subclasses():
     with pytest.raises(NotImplementedError, match="Module has no forward"):
         Module()(1)

@@ -296,7 +296,7 @@ def test_refuses_pairs_without_tokens(pairs, reason):
 @pytest.mark.parametrize("name", ["batch_size", "max_length"])
 @pytest.mark.parametrize("value", [0, -1, 2.0, "3", True])
 def test_refuses_bad_settings(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1, got {value!r}"):
+    with pytest.raises(ValueError, match=f"{name} must be a positive integer, got {value!r}"):
         PairStream([("a", "b")], CHARS, CHARS, **{name: value})
 
 
@@ -304,7 +304,7 @@ def test_refuses_batches_of_pairs_that_do_not_exist():
     stream = stream_of(uneven(10), 4, seed=0)
     with pytest.raises(ValueError, match="k must be below batches_per_epoch = 3, got 3"):
         stream.batch(0, 3)
-    with pytest.raises(ValueError, match="epoch must be an integer of at least 0, got -1"):
+    with pytest.raises(ValueError, match="epoch must be an integer that is not negative, got -1"):
         stream.batch(-1, 0)
-    with pytest.raises(ValueError, match="seed must be an integer of at least 0, got -1"):
+    with pytest.raises(ValueError, match="seed must be an integer that is not negative, got -1"):
         stream_of(uneven(10), seed=-1)

@@ -186,13 +186,13 @@ def test_refuses_a_bad_val_split(val_split):
 @pytest.mark.parametrize("name", ["seq_len", "batch_size"])
 @pytest.mark.parametrize("value", [0, -1, 2.0, "3", None, True])
 def test_refuses_bad_sizes(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1, got {value!r}"):
+    with pytest.raises(ValueError, match=f"{name} must be a positive integer, got {value!r}"):
         TextStream(ALL_DIFFERENT, **{name: value})
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, None])
 def test_refuses_a_bad_seed(seed):
-    with pytest.raises(ValueError, match=f"seed must be an integer of at least 0, got {seed!r}"):
+    with pytest.raises(ValueError, match=f"seed must be an integer that is not negative, got {seed!r}"):
         TextStream(ALL_DIFFERENT, seed=seed)
 
 
@@ -213,9 +213,9 @@ def test_refuses_batches_that_do_not_exist():
     stream = TextStream(ALL_DIFFERENT, 50, 16)
     with pytest.raises(ValueError, match="k must be below batches_per_epoch = 2, got 2"):
         stream.batch(0, 2)
-    with pytest.raises(ValueError, match="k must be an integer of at least 0, got -1"):
+    with pytest.raises(ValueError, match="k must be an integer that is not negative, got -1"):
         stream.batch(0, -1)
-    with pytest.raises(ValueError, match="epoch must be an integer of at least 0, got -1"):
+    with pytest.raises(ValueError, match="epoch must be an integer that is not negative, got -1"):
         stream.batch(-1, 0)
 
 

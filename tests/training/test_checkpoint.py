@@ -165,6 +165,24 @@ LIES = {
 }
 
 
+def projected(H, P):
+    """The lie that the layers have H units, projected to P, in arrays that take no memory if one of them is 0."""
+
+    def lie(arrays, meta):
+        meta["model"].update(hidden_size=H, proj_size=P, num_layers=1)
+        arrays.pop("model/rnn.weight_hh_l1")
+        arrays.update({"model/rnn.weight_hh_l0": np.zeros((16, P), "float32")})
+        arrays.update({"model/rnn.weight_hr_l0": np.zeros((P, H), "float32")})
+
+    return lie
+
+
+LIES["proj_size"] = projected(4, 0)
+LIES["weight_hr_l0"] = lambda arrays, meta: arrays.update({"model/rnn.weight_hr_l0": np.zeros((), "float32")})
+LIES["a projection of nothing"] = projected(2**40, 0)
+LIES["a projection of too many"] = projected(2**14, 3)
+
+
 @pytest.mark.parametrize("name", LIES)
 def test_sizes_that_lie_about_the_arrays_are_refused_before_memory_is_taken(tmp_path, name, monkeypatch):
     save(tiny_model(tiny_stream()), tmp_path / "lm.npz")
@@ -317,6 +335,7 @@ OTHERS = {
     "lanes": {"stream": tiny_stream(lanes=False)},
     "hidden_size": {"model": tiny_model(tiny_stream(), hidden_size=5)},
     "dropout": {"model": tiny_model(tiny_stream(), dropout=0.5)},
+    "zoneout": {"model": tiny_model(tiny_stream(), zoneout=0.5)},
     "optimizer": {"model": (lm := tiny_model(tiny_stream())), "optimizer": SGD(lm.parameters(), 0.1)},
 }
 
@@ -331,6 +350,24 @@ def test_resume_of_another_run_is_refused_and_changes_nothing(tmp_path, what):
     with pytest.raises(CheckpointError, match=what.split()[-1] if what != "order of characters" else "text"):
         train(tmp_path, steps=8, stream=stream, model=model, optimizer=optimizer, resume=True)
     assert (contents(tmp_path), bits(model), bits(optimizer)) == before
+
+
+def test_an_option_of_layers_that_only_the_run_had_is_missed(tmp_path):
+    train(tmp_path, steps=7, model=tiny_model(tiny_stream(), zoneout=0.5))
+    with pytest.raises(CheckpointError, match=r"of a run with zoneout 0\.5, not None; resume with the settings"):
+        train(tmp_path, steps=8, resume=True)
+
+
+@pytest.mark.parametrize("options", [{"proj_size": 2, "zoneout": 0.3}, {"cell": "gru", "layer_norm": True}])
+def test_a_run_with_options_of_layers_goes_on_where_it_stopped(tmp_path, options):
+    def model():
+        return tiny_model(tiny_stream(), **options)
+
+    train(tmp_path / "whole", steps=11, model=model())
+    train(tmp_path / "parts", steps=7, model=model())
+    train(tmp_path / "parts", steps=11, model=model(), resume=True)
+    whole, parts = contents(tmp_path / "whole"), contents(tmp_path / "parts")
+    assert whole["last.npz"] == parts["last.npz"] and whole["log.jsonl"] == parts["log.jsonl"]
 
 
 def test_a_saved_model_is_no_run_to_resume(tmp_path):

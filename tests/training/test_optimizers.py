@@ -352,3 +352,12 @@ def test_a_state_of_something_else_is_refused(state):
             optimizer.state_dict() | {name: np.asarray(x) if name == "steps" else x for name, x in state.items()}
         )
     assert bits(optimizer) == before
+
+
+def test_an_optimizer_is_shown_with_its_settings():
+    parameters = [Tensor(np.ones(shape), requires_grad=True) for shape in ((40, 30), 5)]
+    shown = "2 parameters of 1,205 numbers, lr="
+    assert repr(SGD(parameters, 0.1, 0.5)) == f"SGD({shown}0.1, momentum=0.5, weight_decay=0.0)"
+    optimizer = AdamW(parameters)
+    optimizer.lr = 0.5
+    assert repr(optimizer).startswith(f"AdamW({shown}0.5, ") and repr(optimizer).endswith("decoupled_decay=0.01)")

@@ -88,11 +88,11 @@ def layers() -> Iterator[Call]:
         partial(nn.Attention, 2, 2),
     )
     yield Call(
-        "nn.MultiHeadAttention",
+        "nn.MultiheadAttention",
         lambda layer, key: layer(x, key, memory),
         {"key": memory},
         {"key": [emptied(memory)[0]._replace(named="value"), *emptied(memory)[1:]]},
-        partial(nn.MultiHeadAttention, 2, 1),
+        partial(nn.MultiheadAttention, 2, 1),
     )
     yield Call(
         "nn.AttentiveDecoder",

@@ -49,7 +49,7 @@ def calls() -> Iterator[Call]:
     )
     look = lambda layer, lengths: layer(xs, xs, xs, lengths)
     yield Call(
-        "nn.MultiHeadAttention", look, {"lengths": [T] * B}, {"lengths": of(T, B)}, partial(nn.MultiHeadAttention, 2, 1)
+        "nn.MultiheadAttention", look, {"lengths": [T] * B}, {"lengths": of(T, B)}, partial(nn.MultiheadAttention, 2, 1)
     )
     yield Call(
         "nn.unpad_sequences",
