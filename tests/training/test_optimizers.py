@@ -360,4 +360,4 @@ def test_an_optimizer_is_shown_with_its_settings():
     assert repr(SGD(parameters, 0.1, 0.5)) == f"SGD({shown}0.1, momentum=0.5, weight_decay=0.0)"
     optimizer = AdamW(parameters)
     optimizer.lr = 0.5
-    assert repr(optimizer).startswith(f"AdamW({shown}0.5, ") and repr(optimizer).endswith("decoupled_decay=0.01)")
+    assert repr(optimizer).startswith(f"AdamW({shown}0.5, ") and repr(optimizer).endswith("weight_decay=0.01)")
