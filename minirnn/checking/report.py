@@ -138,18 +138,27 @@ class GradcheckReport:
             return f"{self.reason}\nverdict: {self.verdict}\nreproduce: {self.call}"
         bad = sorted((argument for argument in self.arguments if not argument.ok), key=lambda a: -a.max_error)
         details = [argument.describe() for argument in bad]
-        guesses = [f"guess: {guess.text} ({guess.place})" for guess in self.guesses]
-        first = [f"the gradient check of {self.rule} failed, verdict: {self.verdict}", *filter(None, [self.hint])]
-        return "\n".join([*first, *guesses, *details, f"reproduce: {self.call}", "", str(self)])
+        first = f"the gradient check of {self.rule} failed, verdict: {self.verdict}"
+        again = [f"reproduce: {self.call}", "", self._first_line(), *self._table()]
+        return "\n".join([first, *self.suspicions(), *details, *again])
 
     def __str__(self) -> str:
         if self.reason:
-            return f"gradient check of {self.rule}, seed {self.seed}: {self.verdict}\n{self.reason}"
+            return f"{self._first_line()}\n{self.reason}"
+        return "\n".join([self._first_line(), *self.suspicions(), *self._table()])
+
+    def _first_line(self) -> str:
+        return f"gradient check of {self.rule}, seed {self.seed}: {self.verdict}"
+
+    def _table(self) -> list[str]:
         widths = [max(map(len, column)) for column in zip(*self.rows(), strict=True)]
         table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in self.rows()]
         curves = [f"\n{a.name}: {a.v_curve}" for a in self.arguments if a.v_curve]
-        first = f"gradient check of {self.rule}, seed {self.seed}: {self.verdict}"
-        return "\n".join([first, *table, *self.notes(), *curves])
+        return [*table, *self.notes(), *curves]
+
+    def suspicions(self) -> list[str]:
+        """What may be the cause of a wrong gradient: a line each, the likeliest first."""
+        return [*filter(None, [self.hint]), *(f"guess: {guess.text} ({guess.place})" for guess in self.guesses)]
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table: its head, then a row per argument."""

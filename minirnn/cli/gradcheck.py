@@ -133,8 +133,7 @@ def judged(name: str, options: argparse.Namespace) -> Found:
         return Found(name, "skipped", text, {"rule": name, "ok": None, "skipped": str(error)}, Section(text))
     record = {**report.to_dict(), "rule": name, "again": again}
     title = f"{name}, seed {report.seed}: {report.verdict}"
-    guesses = [f"Guess: {guess.text} ({guess.place})" for guess in report.guesses]
-    sentences = [report.reason, *report.notes(), *guesses, f"Again: {again}"]
+    sentences = [report.reason, *report.notes(), *report.suspicions(), f"again: {again}"]
     wrong = [argument.describe() for argument in report.arguments if not argument.ok]
     curves = [f"{argument.name}: {argument.v_curve}" for argument in report.arguments if argument.v_curve]
     section = Section(title, report.rows() if report.arguments else [], [*filter(None, sentences)], [*wrong, *curves])
@@ -149,7 +148,7 @@ def side_by_side(name: str, options: argparse.Namespace) -> Found:
     table = oracles.compare(name, seed=options.seed)
     again = f"minirnn gradcheck {name} --oracles --seed {options.seed}"
     missing = [f"Without {oracle}: {reason}" for oracle, reason in table.missing.items()]
-    section = Section(table.title, table.rows(), [table.verdict, *missing, f"Again: {again}"])
+    section = Section(table.title, table.rows(), [table.verdict, *missing, f"again: {again}"])
     return Found(name, "agree" if table.ok else "disagree", str(table), {**table.to_dict(), "again": again}, section)
 
 

@@ -146,7 +146,7 @@ def test_pages_hold_what_is_printed(cli, tmp_path, monkeypatch):
             "WRONG: lstm",
             "1 of 2 agree",
             "tanh, seed 0: correct",
-            "Again: minirnn gradcheck lstm",
+            "again: minirnn gradcheck lstm",
             "dc at step",
         ):
             assert part in plain

@@ -73,9 +73,11 @@ def form_of(rule: Callable, ending: str = "_0", memory: bool = False) -> Form:
     names = positional(rule)
     places = [k for k, name in enumerate(names) if name.endswith(ending)]
     if not places or places != list(range(places[0], places[-1] + 1)) or places[0] == 0:
+        is_a_step = ending == "_0" and any(name.endswith("_prev") for name in names)
+        hint = f"; of a step, scan({name_of(rule)}) makes such a rule" if is_a_step else ""
         raise TypeError(
             f"{name_of(rule)} must take (*sequences, *states, *weights), the states and they alone named ...{ending}; "
-            f"its positional parameters are {', '.join(names) or 'none'}"
+            f"its positional parameters are {', '.join(names) or 'none'}{hint}"
         )
     form = Form(places[0], len(places))
     looked_into = memory_of(names, form)

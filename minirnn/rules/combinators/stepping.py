@@ -56,9 +56,13 @@ def scan(step):
     step, form, names = selective(step), form_of(step, "_prev"), positional(step)
     inputs, shown = names[: form.sequences], [name.removesuffix("_prev") for name in names[form.sequences : sum(form)]]
     shown_back = [f"d{name}" for name in (*shown, *inputs)]
+    parameters = [*(f"{name}_xs" for name in inputs), *(f"{name}_0" for name in shown), *names[sum(form) :]]
 
     def scanned(*arguments, wanted, probe=None, **static):
         xs, states, weights = form.split(arguments)
+        if len({len(x) for x in xs}) > 1:
+            lengths = ", ".join(f"{name} has {len(x)}" for name, x in zip(parameters, xs, strict=False))
+            raise ValueError(f"sequences must have as many steps as each other; {lengths}")
         inside = form.with_states(wanted)
         ys, pullbacks = [], []
         for x in zip(*xs, strict=True):
@@ -84,7 +88,6 @@ def scan(step):
         hs = xp.stack(ys) if ys else xp.empty((0, *h.shape), h.dtype)
         return (hs, *states), scan_pullback
 
-    parameters = [*(f"{name}_xs" for name in inputs), *(f"{name}_0" for name in shown), *names[sum(form) :]]
     return named("scan", scanned, parameters, step, probe=None)
 
 

@@ -249,3 +249,16 @@ def test_a_step_with_two_states_must_return_both():
         TypeError, match="takes h_prev, c_prev and must return a tuple of its 2 new states for output, got"
     ):
         scan(lost_step)(*arguments(CELLS["lstm"]))
+
+
+def test_sequences_of_different_lengths_are_named():
+    def sum_step(x, y, h_prev):
+        return x + y + h_prev, lambda dh: (dh, dh, dh)
+
+    with pytest.raises(ValueError, match="as many steps as each other; x_xs has 3, y_xs has 4"):
+        scan(sum_step)(np.ones((3, 2, 1)), np.ones((4, 2, 1)), np.ones((2, 1)))
+
+
+def test_a_step_in_the_place_of_a_sequence_rule_is_told_of_scan():
+    with pytest.raises(TypeError, match=r"; of a step, scan\(rnn_step\) makes such a rule"):
+        projected(rules.rnn_step)
