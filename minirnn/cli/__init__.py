@@ -51,7 +51,7 @@ CODES: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
 )
 
 
-UNKNOWN = re.compile(r"-[^\d.]")  # how a flag begins, and no number does
+FLAG = re.compile(r"-[^\d.]")  # how a flag begins, and no number does
 
 
 class Parser(argparse.ArgumentParser):
@@ -66,11 +66,7 @@ class Parser(argparse.ArgumentParser):
         words, given = self._sorted(args)
         found, rest = super().parse_known_args(words, namespace)
         if rest:
-            rest = [word for word in rest if UNKNOWN.match(word)] or rest  # a flag rather than its value
-            flags = {flag.lstrip("-"): flag for flag in self._option_string_actions}
-            near = difflib.get_close_matches(rest[0].partition("=")[0].lstrip("-"), flags, n=1)
-            hint = f"; did you mean {flags[near[0]]}?" if near else ""
-            self.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
         found.given = given
         return found, rest
 
@@ -86,16 +82,29 @@ class Parser(argparse.ArgumentParser):
         left = list(words)
         while left and left[0] != "--":
             word = left.pop(0)
-            flag = word.partition("=")[0]
+            if not FLAG.match(word):
+                others.append(word)
+                continue
+            options.append(word)
+            flag, attached, _ = word.partition("=")
+            if flag not in self._option_string_actions and not word.startswith("--"):
+                flag, attached = word[:2], word[2:]  # -oruns/a
             action = self._option_string_actions.get(flag)
-            (others if action is None and not UNKNOWN.match(word) else options).append(word)
-            if action is not None and given.setdefault(action.dest, flag) != flag:
+            if action is None:
+                self.error(f"unrecognized arguments: {flag}{self._near(flag)}")
+            if given.setdefault(action.dest, flag) != flag:
                 self.error(f"give {given[action.dest]} or {flag}, not both")
-            if action is None or "=" in word or not left or left[0] == "--":
+            if attached or not left or left[0] == "--":
                 continue
             if action.nargs is None or (action.nargs == "?" and (left[0] == "-" or not left[0].startswith("-"))):
                 options.append(left.pop(0))
         return [*options, "--", *others, *left[1:]] if left else [*others, *options], given
+
+    def _near(self, unknown: str) -> str:
+        flags, word = {flag.lstrip("-"): flag for flag in self._option_string_actions}, unknown.lstrip("-")
+        begun = [flag for flag in flags if flag.startswith(word)]
+        near = begun or difflib.get_close_matches(word, flags, n=1)
+        return f"; did you mean {flags[near[0]]}?" if near else ""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")

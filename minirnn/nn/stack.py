@@ -31,8 +31,9 @@ class Recurrent(RecurrentWeights):
     """
 
     def __init__(self, *sizes: Any, through_time: Callable[[Callable], Callable] | None = None, **options: Any):
-        if through_time is not None and not callable(through_time):
-            raise ValueError(f"through_time must be a combinator, a function of a sequence rule, got {through_time!r}")
+        if through_time is not None and (not callable(through_time) or combinators_of(through_time)):
+            got = getattr(through_time, "__name__", repr(through_time))
+            raise ValueError(f"through_time must be a combinator, a function of a sequence rule, got {got}")
         refuse_unknown(type(self), options, Options.__annotations__)
         super().__init__(*sizes, **options)
         self.through_time = through_time

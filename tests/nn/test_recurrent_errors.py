@@ -6,7 +6,7 @@ from recurrent_cases import parts
 
 from minirnn import ops, rules
 from minirnn.nn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
-from minirnn.rules.combinators import projected, ragged, truncate
+from minirnn.rules.combinators import projected, ragged, scan, truncate
 from minirnn.tape import Tensor
 from minirnn.testing import strict_cupy
 
@@ -158,6 +158,7 @@ def test_bad_lengths_are_explained(layer, lengths, error, words):
         ({"dtype": "float16"}, ValueError, "dtype must be float32 or float64, got 'float16'"),
         ({"seed": -1}, ValueError, "seed must be an integer that is not negative, got -1"),
         ({"init": "zeros"}, ValueError, "init must be one of uniform, orthogonal, got 'zeros'"),
+        ({"through_time": scan(rules.gru_step)}, ValueError, r"a function of a sequence rule, got scan\(gru_step\)"),
         ({"through_time": 20}, ValueError, "through_time must be a combinator, a function of a sequence rule, got 20"),
         ({"bias": "relu"}, TypeError, "bias must be True or False, got 'relu'"),
         ({"bidirectional": 2}, TypeError, "bidirectional must be True or False, got 2"),
