@@ -13,7 +13,7 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
-from hand_written import forgetful_step, leaky_sum, leaky_sum_shown, with_workers
+from hand_written import forgetful_step, leaky_step, leaky_sum, leaky_sum_shown, with_workers
 from subjects import AROUND_RULES
 from trials import FULL_LSTM, GRU, LENGTHS, LSTM, RNN, B, H, T, attending_inputs, drawn
 
@@ -238,6 +238,27 @@ def wrong_answers_are_named(tools: Tools) -> None:
             pullback(*outputs)
         except (TypeError, ValueError) as error:
             assert str(error) == said, f"{error}"
+        else:
+            raise AssertionError(f"nothing is said of this: {said}")
+
+
+def what_is_misplaced_is_told_where_it_belongs(tools: Tools) -> None:
+    """A step in the place of a sequence rule is told of scan, and nothing else is; sequences that differ are named."""
+    scanned = tools.scan(leaky_step)
+    a_xs, h_0, W_hh = drawn(*RNN)
+    for make, said in (
+        (lambda: tools.projected(rules.rnn_step), "are a, h_prev, W_hh; of a step, scan(rnn_step) makes such a rule"),
+        (lambda: tools.projected(rules.tanh), "its positional parameters are x"),
+        (lambda: tools.scan(_torn_apart), "its positional parameters are a, h_prev, W_hh, c_prev"),
+        (
+            lambda: scanned(a_xs, np.ones((T + 1, H, B), bool), h_0, W_hh),
+            f"as many steps as each other; a_xs has {T}, keep_xs has {T + 1}",
+        ),
+    ):
+        try:
+            make()
+        except (TypeError, ValueError) as error:
+            assert str(error).endswith(said), f"{error}"
         else:
             raise AssertionError(f"nothing is said of this: {said}")
 
@@ -507,6 +528,7 @@ PROMISES: dict[Callable[[Tools], None], Collection[str]] = {
         "scan",
     ),
     wrong_answers_are_named: ("scan",),
+    what_is_misplaced_is_told_where_it_belongs: ("projected", "scan"),
     a_record: ("Record",),
     no_step_too_many: ("ragged",),
     runs_fill_the_cache: ("in_runs",),

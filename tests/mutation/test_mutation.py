@@ -182,7 +182,7 @@ def test_a_change_that_is_none_lives(place):
         ("kernels.lstm.lstm_gates_back", "dc += scratch -> dc = scratch", "check"),
         ("rules.combinators.form.add_to", "totals[k] += part -> totals[k] = part", "check"),
         ("rules.combinators.windows.truncate", "generations - 1 -> generations", "check"),
-        ("rules.combinators.windows.steps_of", "value < 1 -> (value <= 1)", "error"),
+        ("rules.combinators.form.checked_lengths", "n is not True -> (n is True)", "error"),
         ("kernels.numpy.turn", "::-1 -> :", "law"),
         ("rules.combinators.ordering._runs", "sorted(set(lengths) - {0}) -> (set(lengths) - {0})", "law"),
         ("rules.tangents.lstm_tangent", "f * c_dot -> c_dot", "check"),

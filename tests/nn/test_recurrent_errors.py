@@ -222,7 +222,7 @@ def test_what_through_time_makes_must_take_what_the_rule_takes(through_time, got
 def test_what_a_combinator_refuses_it_says_itself():
     with pytest.raises(TypeError, match=r"projected\(in_runs\(ragged\(.*: padding would be projected"):
         GRU(3, 4, through_time=projected)
-    with pytest.raises(ValueError, match="window must be a positive number of steps, got 0"):
+    with pytest.raises(ValueError, match="window must be a positive integer, got 0"):
         GRU(3, 4, through_time=lambda rule: truncate(rule, 0))
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial, reduce
 from inspect import signature
-from numbers import Integral, Real
 
+from minirnn.arguments import at_least_0, positive, positive_number
 from minirnn.arrays import random_generator, xp_of
 from minirnn.kernels import kernels_of
 from minirnn.rules.combinators.form import (
@@ -60,7 +59,7 @@ def truncate(rule, window, back=None):
         If ``window`` or ``back`` is not such a number; when called, if there is a probe and ``back`` exceeds
         ``window``: no step has one gradient then, but one for each stretch that it is part of.
     """
-    steps_of(window=window, back=window if back is None else back)
+    positive(window=window, back=window if back is None else back)
     if back is not None and back % window:
         raise ValueError(f"back must be a multiple of window, {window}, got {back}")
     generations = (back or window) // window
@@ -104,9 +103,8 @@ def truncate_randomly(rule, window, probability, seed=0):
     ValueError
         If ``window`` or ``probability`` cannot be used.
     """
-    if not isinstance(probability, Real) or not 0 <= probability < 1:
-        raise ValueError(f"probability must be a number from 0 to below 1, got {probability!r}")
-    steps_of(window=window)
+    at_least_0(below=1, probability=probability)
+    positive(window=window)
     grown = float(1 / (1 - probability))
 
     def pull(windows, gathered, dys, dends, step):
@@ -140,9 +138,8 @@ def clip_through_time(rule, max_norm, every=1):
     ValueError
         If ``max_norm`` is not a positive number, or ``every`` no positive integer.
     """
-    if not isinstance(max_norm, Real) or not 0 < max_norm < math.inf:
-        raise ValueError(f"max_norm must be a positive number, got {max_norm!r}")
-    steps_of(every=every)
+    positive_number(max_norm=max_norm)
+    positive(every=every)
     longest = float(max_norm)
 
     def shorten(dstates):
@@ -175,7 +172,7 @@ def checkpoint(rule, every):
     ValueError
         If ``every`` is no positive integer.
     """
-    steps_of(every=every)
+    positive(every=every)
     return _in_windows(rule, every, "checkpoint", partial(_carried, border=lambda dstates: dstates), again=True)
 
 
@@ -196,13 +193,6 @@ def in_runs(rule):
         return max(1, COLUMNS // max(1, B))
 
     return _in_windows(rule, steps, "in_runs", partial(_carried, border=lambda dstates: dstates))
-
-
-def steps_of(**numbers):
-    """Refuses numbers of steps that are not positive integers, naming the first."""
-    for name, value in numbers.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a positive number of steps, got {value!r}")
 
 
 def _carried(windows, gathered, dys, dends, border):

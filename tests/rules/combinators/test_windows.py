@@ -357,17 +357,17 @@ def test_random_truncation_keeps_the_precision(p):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: truncate(rules.lstm, 0), "window must be a positive number of steps, got 0"),
-        (lambda: truncate(rules.lstm, 2.0), "window must be a positive number of steps, got 2.0"),
+        (lambda: truncate(rules.lstm, 0), "window must be a positive integer, got 0"),
+        (lambda: truncate(rules.lstm, 2.0), "window must be a positive integer, got 2.0"),
         (lambda: truncate(rules.lstm, 4, 6), "back must be a multiple of window, 4, got 6"),
         (lambda: truncate(rules.lstm, 4, 2), "back must be a multiple of window, 4, got 2"),
-        (lambda: truncate(rules.lstm, 4, 0), "back must be a positive number of steps, got 0"),
+        (lambda: truncate(rules.lstm, 4, 0), "back must be a positive integer, got 0"),
         (lambda: truncate_randomly(rules.lstm, 4, 1), "probability must be a number from 0 to below 1, got 1"),
-        (lambda: truncate_randomly(rules.lstm, -1, 0.5), "window must be a positive number of steps, got -1"),
+        (lambda: truncate_randomly(rules.lstm, -1, 0.5), "window must be a positive integer, got -1"),
         (lambda: clip_through_time(rules.lstm, 0), "max_norm must be a positive number, got 0"),
         (lambda: clip_through_time(rules.lstm, np.inf), "max_norm must be a positive number, got inf"),
-        (lambda: clip_through_time(rules.lstm, 1, every=True), "every must be a positive number of steps, got True"),
-        (lambda: checkpoint(rules.lstm, "10"), "every must be a positive number of steps, got '10'"),
+        (lambda: clip_through_time(rules.lstm, 1, every=True), "every must be a positive integer, got True"),
+        (lambda: checkpoint(rules.lstm, "10"), "every must be a positive integer, got '10'"),
     ],
 )
 def test_what_cannot_be_used_is_refused(make, message):
