@@ -191,6 +191,8 @@ def _rule_behind(fn: Callable, inputs: Sequence[Any], arrays: Sequence[Array]) -
     else:
         if isinstance(answer, tuple) and len(answer) == 2 and callable(answer[1]):
             return fn
+        if isinstance(answer, tuple) and len(answer) == 2 and answer[1] is None:
+            raise TypeError(f"{name_of(fn)} must return (output, pullback), and its pullback is None")
         with_arrays = f"returned {type(answer).__name__}, and a rule returns a tuple (output, pullback)"
     try:
         of_tensors(*arrays)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextvars import ContextVar
+from itertools import count
 
 from minirnn.arguments import not_negative
 from minirnn.arrays import random_generator
 
-_in_use: ContextVar[tuple[int, int]] = ContextVar("minirnn_seeds", default=(0, 0))  # the seed, and how many came of it
+# The seed, and the numbers of those that are to come of it. Whoever shares the context shares the numbers: no two
+# threads and no two tasks take the same.
+_in_use: ContextVar[tuple[int, Iterator[int]]] = ContextVar("minirnn_seeds", default=(0, count()))
 
 
 class use_seed:  # noqa: N801  # called like a function, and used in a with statement
-    """Begin anew the seeds of layers and models that are given none, until further notice or for a ``with`` block.
+    """Begin anew the seeds of layers that are given none, until further notice or for a ``with`` block.
 
     The n-th of them from here on has a seed that is a function of ``seed`` and n: no two start equal, and the same
     program has the same weights each time it runs. A program begins as if it had called ``use_seed(0)``.
@@ -30,7 +34,10 @@ class use_seed:  # noqa: N801  # called like a function, and used in a with stat
     -----
     This decides which weights a layer starts from, and nothing after that: the seed it got stands in its attribute
     ``seed``, and ``Linear(3, 4, seed=layer.seed)`` makes it once more anywhere. Its masks are a function of that seed,
-    too. The count belongs to the current context: another thread is never affected, and begins with a count of its own.
+    too. A model has the seed 0 unless it is given another: a run that is resumed must have the model it was begun with.
+
+    The choice belongs to the current context: another thread is never affected. Threads that have chosen nothing share
+    one count, so that no two of their layers start equal; which gets which seed, only seeds that are given decide.
 
     Examples
     --------
@@ -45,7 +52,7 @@ class use_seed:  # noqa: N801  # called like a function, and used in a with stat
 
     def __init__(self, seed: int):
         not_negative(seed=seed)
-        self._token = _in_use.set((int(seed), 0))
+        self._token = _in_use.set((int(seed), count()))
 
     def __enter__(self) -> use_seed:
         return self
@@ -65,9 +72,8 @@ def own_seed(given: int | None) -> int:
     if given is not None:
         not_negative(seed=given)
         return int(given)
-    seed, count = _in_use.get()
-    _in_use.set((seed, count + 1))
-    return seed_of(f"layer {count}", seed)
+    seed, numbers = _in_use.get()
+    return seed_of(f"layer {next(numbers)}", seed)
 
 
 def seed_of(part: str, seed: int) -> int:

@@ -1,6 +1,7 @@
 """``minirnn.gradcheck``: one question for rules, lifted ops, functions of tensors, and modules."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -319,3 +320,40 @@ def test_an_array_is_no_tuple_of_inputs():
     for check in (gradcheck, lambda fn, inputs: hvp(fn, inputs, inputs)):
         with pytest.raises(TypeError, match="inputs must be a tuple of what fn takes, got ndarray"):
             check(lambda x: (x * x).sum(), np.ones((1, 3)))
+
+
+def test_a_rule_whose_pullback_is_none_is_told_so():
+    with pytest.raises(TypeError, match=r"half must return \(output, pullback\), and its pullback is None"):
+
+        def half(x):
+            return x / 2, None
+
+        gradcheck(half, (X,))
+
+
+class Named(NamedTuple):
+    first: object
+    second: object
+
+
+class Both(nn.Module):
+    def __init__(self):
+        self.pair = Named(nn.Linear(4, 2, dtype="float64"), nn.Linear(4, 2, dtype="float64"))
+
+    def forward(self, given):
+        return self.pair.first(given.first) + self.pair.second(given.second)
+
+
+def test_parts_and_inputs_may_have_named_fields():
+    report = gradcheck(Both(), (Named(X, Y),))
+    names = [f"pair.{k}.{what}" for k in (0, 1) for what in ("weight", "bias")]
+    assert [argument.name for argument in report.arguments] == [*names, "given[0]", "given[1]"]
+
+
+def test_a_module_that_returns_no_tensor_is_told_so():
+    class Doubling(nn.Module):
+        def forward(self, x):
+            return x * 2.0
+
+    with pytest.raises(TypeError, match="forward of Doubling must return a tensor, or several, got ndarray"):
+        gradcheck(Doubling(), (X,))

@@ -1,5 +1,6 @@
 """Seeds that nobody has given: layers never start equal by accident, and a program starts the same each time."""
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -111,12 +112,29 @@ def test_a_layer_that_is_refused_counts_for_nothing():
     assert own_seed(None) == expected
 
 
-def test_a_thread_counts_for_itself():
-    found, own = [], [own_seed(None), own_seed(None)]
-    thread = threading.Thread(target=lambda: found.extend([own_seed(None), own_seed(None)]))
-    thread.start()
-    thread.join()
-    assert found == own
+def test_no_two_threads_take_the_same_seed_and_none_disturbs_another():
+    found = []
+    threads = [threading.Thread(target=lambda: found.append([own_seed(None), own_seed(None)])) for _ in range(4)]
+    with mr.use_seed(7):
+        first = own_seed(None)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        second = own_seed(None)
+    assert len({seed for seeds in found for seed in seeds}) == 8
+    with mr.use_seed(7):
+        assert [own_seed(None), own_seed(None)] == [first, second]
+
+
+def test_tasks_share_the_count_of_whoever_starts_them():
+    async def one():
+        return own_seed(None)
+
+    async def both():
+        return await asyncio.gather(one(), one())
+
+    assert len({*asyncio.run(both()), *asyncio.run(both())}) == 4
 
 
 def test_a_program_has_the_same_weights_each_time():

@@ -413,7 +413,8 @@ def test_a_forked_process_has_workers_and_memory_of_its_own():
     script = """
         import os, sys, threading
         import numpy as np
-        from minirnn import memory, tape, workers
+        from minirnn import memory, workers
+        from minirnn.tape import tensor
         from minirnn.workers import spread, use_workers
 
         use_workers(2)
@@ -421,7 +422,7 @@ def test_a_forked_process_has_workers_and_memory_of_its_own():
         held, done = threading.Event(), threading.Event()
 
         def hold():
-            with memory._lock, workers._making, workers._blas.lock, tape._adding:
+            with memory._lock, workers._making, workers._blas.lock, tensor._adding:
                 held.set()
                 done.wait(20)
 
@@ -432,7 +433,7 @@ def test_a_forked_process_has_workers_and_memory_of_its_own():
         if child == 0:
             threading.Timer(10, os._exit, [3]).start()  # a child that hangs is a failure
             right = spread(abs, [-3, -4]) == [3, 4] and memory.empty((100, 200), "float64").shape == (100, 200)
-            x = tape.Tensor(1.0, requires_grad=True)
+            x = tensor.Tensor(1.0, requires_grad=True)
             (x * 3.0).backward()
             right = right and x.grad == 3
             os._exit(0 if right else 4)

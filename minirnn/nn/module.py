@@ -209,7 +209,12 @@ class Module:
         signature = list(inspect.signature(self.forward).parameters)
         labels = [*signature, *(f"input {k}" for k in range(len(signature), len(inputs)))]
         floating = [leaf for label, x in zip(labels, inputs, strict=False) for leaf in floating_leaves(x, label)]
-        attached = [t.requires_grad for t in flatten(twin(self, {})(*inputs))]
+        answer = twin(self, {})(*inputs)
+        attached = [t.requires_grad for t in flatten(answer)]
+        if not attached:
+            raise TypeError(
+                f"forward of {type(self).__name__} must return a tensor, or several, got {type(answer).__name__}"
+            )
 
         def function(*tensors: Tensor) -> tuple[Tensor, ...]:
             stand_ins = {id(p): t for p, t in zip(parameters.values(), tensors, strict=False)}
@@ -289,8 +294,13 @@ def floating_leaves(x: Any, name: str) -> Iterator[tuple[str, Any]]:
 def rebuilt(x: Any, leaves: Iterator[Tensor]) -> Any:
     """``x`` with the next of ``leaves`` in the place of every floating array or tensor in it."""
     if isinstance(x, (tuple, list)):
-        return type(x)(rebuilt(part, leaves) for part in x)
+        return _sequence_like(x, (rebuilt(part, leaves) for part in x))
     return next(leaves) if getattr(getattr(x, "dtype", None), "kind", "") == "f" else x
+
+
+def _sequence_like(x: Any, parts: Iterable) -> Any:
+    """A list or tuple of the kind of ``x``, which may have named fields."""
+    return type(x)._make(parts) if hasattr(x, "_make") else type(x)(parts)
 
 
 def twin(module: Module, stand_ins: Mapping[int, Any]) -> Any:
@@ -307,7 +317,7 @@ def twin(module: Module, stand_ins: Mapping[int, Any]) -> Any:
                 return value
             if isinstance(value, dict):
                 return {key: copied(part) for key, part in value.items()}
-            return type(value)(copied(part) for part in value)
+            return _sequence_like(value, map(copied, value))
         if id(value) not in copies:
             copies[id(value)] = copy = object.__new__(type(value))
             vars(copy).update({key: copied(part) for key, part in vars(value).items()})
