@@ -15,13 +15,25 @@ from math import ceil
 from typing import Any
 
 from minirnn.kernels.launching import launch
-from minirnn.kernels.sequences import EMPTY, LANES, QUAD, TILE, WARPS, WORD, own_arrays, parted, stalled_word
+from minirnn.kernels.sequences import (
+    CELLS,
+    EMPTY,
+    LANES,
+    QUAD,
+    TILE,
+    WARPS,
+    WORD,
+    named,
+    own_arrays,
+    room,
+    stalled_word,
+)
 
 Sizes = tuple[int, int, int, int, int, int, int]  # T, H, K, F, A, S, B, as rules/combinators/attending.py names them
 
 
 def plan_attending(
-    kernel: str, sizes: Sizes, has_query: bool, has_out: bool, processors: int, memory: int
+    cell: str, back: bool, sizes: Sizes, has_query: bool, has_out: bool, processors: int, memory: int
 ) -> tuple[tuple[int, int], int] | None:
     """Grid, and bytes of shared memory of a block, on so many processors that have so much each; None if it cannot be.
 
@@ -32,15 +44,15 @@ def plan_attending(
     Examples
     --------
     >>> sizes = 50, 256, 256, 256, 256, 50, 64
-    >>> plan_attending("lstm_attending", sizes, has_query=False, has_out=True, processors=132, memory=232448)
+    >>> plan_attending("lstm", False, sizes, has_query=False, has_out=True, processors=132, memory=232448)
     ((8, 16), 181448)
     >>> sizes = 50, 1024, 1024, 1024, 1024, 50, 64
-    >>> plan_attending("lstm_attending", sizes, False, True, 132, 232448) is None
+    >>> plan_attending("lstm", False, sizes, has_query=False, has_out=True, processors=132, memory=232448) is None
     True
     """
     _, H, K, F, A, S, B = sizes
-    G = H if kernel.startswith("rnn") else 4 * H  # the rows of a GRU's n are there twice, for its two parts
-    if kernel.endswith("back"):  # rows of each matrix and their length; of the vector that looks
+    G = CELLS[cell].blocks * H  # the rows of a GRU's n are there twice, for its two parts
+    if back:  # rows of each matrix and their length; of the vector that looks
         matrices, vector = [(H, G), (K, G), *[(H, K), (F, K)] * has_out, *[(H, A)] * has_query], F
     else:
         matrices, vector = [(G, H + K), *[(K, F + H)] * has_out, *[(A, H)] * has_query], A
@@ -59,14 +71,15 @@ def plan_attending(
 
 
 def attending_in_one_launch(
-    kernel: str,  # and before it the cell: "lstm_attending"
+    cell: str,  # "lstm", "gru" or "rnn"
     mailboxes: tuple,  # the outputs through which blocks pass words to each other
     W_query: Any,  # (A, H) or None
     W_out: Any,  # (K, F + H) or None
     *arrays: Any,  # what else kernels take for every cell
     scale: float,
     sizes: Sizes,
-    **own: Any,  # what ``own_arrays`` says
+    back: bool = False,
+    **own: Any,  # what ``own_arrays`` takes
 ) -> bool:
     """Takes all steps of a decoder if a kernel fits, and says whether it did.
 
@@ -74,23 +87,20 @@ def attending_in_one_launch(
     """
     if min(sizes) == 0:
         return False
-    cupy = sys.modules["cupy"]
-    has = cupy.cuda.Device().attributes
-    processors, memory = has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"]
-    fits = plan_attending(kernel, sizes, W_query is not None, W_out is not None, processors, memory)
+    cupy, kernel = sys.modules["cupy"], named("attending", back)
+    fits = plan_attending(cell, back, sizes, W_query is not None, W_out is not None, *room())
     if fits is None:  # said once: Python shows a warning of the same words from the same place no more
         told = ", ".join(f"{name} = {size}" for name, size in zip("HKFAS", sizes[1:6], strict=True))
-        warnings.warn(f"no {kernel} fits {told} on this device: steps are taken one at a time", stacklevel=3)
+        warnings.warn(f"no {kernel} of {cell} fits {told} on this device: steps are taken one at a time", stacklevel=3)
         return False
     (groups, slices), shared = fits
     for mailbox in mailboxes:
         if mailbox is not None:
             mailbox.view("uint32").fill(EMPTY)
-    attending, cell = parted(kernel)
-    given = *mailboxes, W_query, W_out, *arrays, *own_arrays(kernel, **own)
+    given = *mailboxes, W_query, W_out, *arrays, *own_arrays(back, **own)
     launch(
         "attentive_decoder",
-        attending,
+        kernel,
         (groups, slices),
         (LANES, WARPS),
         *(x if x is None else cupy.ascontiguousarray(x) for x in given),
@@ -99,6 +109,6 @@ def attending_in_one_launch(
         *sizes,
         shared=shared,
         cooperative=slices > 1,  # a block that has the whole matrices waits for nobody else
-        macros=(cell,),
+        macros=(CELLS[cell].macro,),
     )
     return True

@@ -76,7 +76,7 @@ RUN = 2**17  # numbers prepared at once, about half a megabyte: they stay in the
 ENOUGH = 3 * 10**6  # multiplications of a step that are worth a thread: with fewer, threads wait for Python's lock
 
 
-def in_one_launch(kernel, mailbox, W_hh, xs, start, **own):
+def in_one_launch(cell, mailbox, W_hh, xs, start, back=False, **own):
     """False, for there are no launches: a sequence is taken step by step."""
     return False
 
@@ -86,7 +86,7 @@ def asked_for_whole(mailbox, *arrays):
     return None
 
 
-def attending_in_one_launch(kernel, mailboxes, W_query, W_out, *arrays, scale, sizes, **own):
+def attending_in_one_launch(cell, mailboxes, W_query, W_out, *arrays, scale, sizes, back=False, **own):
     """False, for the same reason."""
     return False
 

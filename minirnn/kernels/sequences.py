@@ -39,21 +39,16 @@ _refused: set[tuple[Any, int, int]] = set()  # (module, device, blocks of a clus
 _stalled: dict[tuple[Any, int], Any] = {}  # (module, device) -> the word in which its kernels say that they gave up
 
 
-class Kernel(NamedTuple):
-    """How the matrix of a kernel for whole sequences grows with the hidden size."""
+class Cell(NamedTuple):
+    """What the kernels for whole sequences know of a cell, as it stands in ``cuda/*_lanes.cuh``."""
 
-    units: int  # that a quad of four rows belongs to
-    length: int  # of a row, in hidden sizes
+    macro: str  # that tells the compiler which it is
+    units: int  # that a quad of four rows belongs to; on the way back these are four
+    blocks: int  # of H rows each, that travel back
+    of_state: int  # how many of them ask something of h_prev
 
 
-KERNELS = {
-    "lstm_sequence": Kernel(1, 1),
-    "lstm_sequence_back": Kernel(4, 4),
-    "gru_sequence": Kernel(1, 1),
-    "gru_sequence_back": Kernel(4, 3),
-    "rnn_sequence": Kernel(4, 1),
-    "rnn_sequence_back": Kernel(4, 1),
-}
+CELLS = {"lstm": Cell("CELL=Lstm", 1, 4, 4), "gru": Cell("CELL=Gru", 1, 4, 3), "rnn": Cell("CELL=Rnn", 4, 1, 1)}
 
 
 class Precision(NamedTuple):
@@ -180,9 +175,16 @@ def check_stalled() -> None:
 
 
 def plan(
-    kernel: str, H: int, B: int, processors: int, memory: int, precision: str = "float32", scope: str = "grid"
+    cell: str,
+    back: bool,
+    H: int,
+    B: int,
+    processors: int,
+    memory: int,
+    precision: str = "float32",
+    scope: str = "grid",
 ) -> Plan | None:
-    """How a kernel is spread over so many processors with so many bytes of shared memory each; None if it cannot be.
+    """How a cell's kernel is spread over processors with so many bytes of shared memory each; None if it cannot be.
 
     Over the grid all blocks run at once, one on a processor. First as few tiles for each block as possible, since it
     takes them one after the other; then as few quads, then as few blocks. A cluster has one tile, twice, and they need
@@ -192,16 +194,17 @@ def plan(
 
     Examples
     --------
-    >>> plan("lstm_sequence", H=256, B=64, processors=132, memory=232448)
+    >>> plan("lstm", back=False, H=256, B=64, processors=132, memory=232448)
     Plan(grid=(8, 16), quads=16, shared=73728, cluster=1)
-    >>> plan("lstm_sequence_back", H=2048, B=64, processors=132, memory=232448) is None
+    >>> plan("lstm", back=True, H=2048, B=64, processors=132, memory=232448) is None
     True
-    >>> plan("lstm_sequence", H=256, B=64, processors=132, memory=232448, precision="bf16")
+    >>> plan("lstm", back=False, H=256, B=64, processors=132, memory=232448, precision="bf16")
     Plan(grid=(8, 16), quads=16, shared=49152, cluster=1)
-    >>> plan("lstm_sequence", H=256, B=64, processors=132, memory=232448, scope="cluster")
+    >>> plan("lstm", back=False, H=256, B=64, processors=132, memory=232448, scope="cluster")
     Plan(grid=(8, 8), quads=32, shared=147456, cluster=8)
     """
-    (units, length), (_, team, depth, weight) = KERNELS[kernel], PRECISIONS[precision]
+    (_, units, _, of_state), (_, team, depth, weight) = CELLS[cell], PRECISIONS[precision]
+    units, length = (QUAD, of_state) if back else (units, 1)  # of a quad; of a row, in hidden sizes
     quads, tiles, K = ceil(H / units), ceil(B / TILE), depth * ceil(length * H / depth)
     parts = team * QUAD * TILE * WORD if team > 1 else 0  # of the sums of a quad, a float32 from each warp
 
@@ -236,32 +239,33 @@ def asked_for_whole(mailbox, *arrays) -> str | None:
 
 
 def in_one_launch(
-    kernel,  # and before it the cell: "lstm_sequence"
+    cell,  # "lstm", "gru" or "rnn"
     mailbox,  # (T, ..., B) the output through which blocks pass words to each other
     W_hh,  # (G H, H)
     xs,  # a_xs, or back dhs
     start,  # h_0, or back dh of h_T
-    **own,  # what ``own_arrays`` says
+    back=False,
+    **own,  # what ``own_arrays`` takes
 ):
     """Takes all steps of a sequence if that was asked for and a kernel fits, and says whether it did."""
-    given = mailbox, W_hh, xs, start, *own_arrays(kernel, **own)
+    given = mailbox, W_hh, xs, start, *own_arrays(back, **own)
     precision = asked_for_whole(*given)
     if precision is None:
         return False
     cupy = sys.modules["cupy"]
     device, B, H = cupy.cuda.Device(), mailbox.shape[-1], W_hh.shape[1]
-    has = device.attributes
-    if precision != "float32" and has["ComputeCapabilityMajor"] < TENSOR_CORES:
+    capability, kernel = device.attributes["ComputeCapabilityMajor"], named("sequence", back)
+    if precision != "float32" and capability < TENSOR_CORES:
         warnings.warn(f"no tensor core of this device knows {precision}: steps are taken one at a time", stacklevel=3)
         return False
     for scope in _scopes.get() or next(ways for most_H, most_B, ways in SCOPES if most_H >= H and most_B >= B):
-        fits = plan(kernel, H, B, has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"], precision, scope)
+        fits = plan(cell, back, H, B, *room(), precision, scope)
         if fits is None or (cupy, device.id, fits.cluster) in _refused:
             continue
-        if scope == "cluster" and has["ComputeCapabilityMajor"] < CLUSTERS:
+        if scope == "cluster" and capability < CLUSTERS:
             continue
         try:
-            _launch(*parted(kernel), fits, PRECISIONS[precision].macros, given)
+            _launch(kernel, fits, given, (CELLS[cell].macro, *PRECISIONS[precision].macros))
         except cupy.cuda.driver.CUDADriverError as error:
             if error.status != REFUSED:
                 raise
@@ -269,28 +273,33 @@ def in_one_launch(
         else:
             return True
     # said once: Python shows a warning of the same words from the same place no more
-    warnings.warn(f"no {kernel} fits hidden size {H} on this device: steps are taken one at a time", stacklevel=3)
+    warnings.warn(
+        f"no {kernel} of {cell} fits hidden size {H} on this device: steps are taken one at a time", stacklevel=3
+    )
     return False
 
 
-def parted(kernel: str) -> tuple[str, str]:
-    """The kernel itself, and what the compiler is told of its cell.
+def named(kernel: str, back: bool) -> str:
+    """What a kernel is called in its source, there or back."""
+    return f"{kernel}_back" if back else kernel
 
-    Examples
-    --------
-    >>> parted("lstm_sequence_back")
-    ('sequence_back', 'CELL=Lstm')
+
+def room() -> tuple[int, int]:
+    """How many processors the current device has, and how many bytes of shared memory each of them."""
+    has = sys.modules["cupy"].cuda.Device().attributes
+    return has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"]
+
+
+def own_arrays(back: bool, b_hn=None, cs=None, gates=None, states=None, dc=None) -> tuple:
+    """What kernels take besides what all of them do, in their order: there, or back.
+
+    What a cell does not have stays None. ``states (T + 1, H, B)`` are those before the first step and after each: c of
+    an LSTM, h of others.
     """
-    cell, _, kernel = kernel.partition("_")
-    return kernel, f"CELL={cell.title()}"
+    return (gates, states, dc) if back else (b_hn, cs, gates)
 
 
-def own_arrays(kernel: str, b_hn=None, cs=None, gates=None, states=None, dc=None) -> tuple:
-    """What kernels take for some cells only, in their order: there, or back."""
-    return (gates, states, dc) if kernel.endswith("back") else (b_hn, cs, gates)
-
-
-def _launch(kernel, cell, fits, macros, given):
+def _launch(kernel, fits, given, macros):
     cupy, (mailbox, W_hh, *_), slices = sys.modules["cupy"], given, fits.grid[1]
     if fits.cluster == 1:
         mailbox.view(np.uint32).fill(EMPTY)
@@ -308,5 +317,5 @@ def _launch(kernel, cell, fits, macros, given):
         shared=fits.shared,
         cooperative=fits.cluster == 1 and slices > 1,  # a block that has the whole matrix waits for nobody else
         cluster=fits.cluster,
-        macros=(cell, *macros),
+        macros=macros,
     )

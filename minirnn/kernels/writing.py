@@ -9,7 +9,6 @@ No device has measured this kernel yet. It runs only where ``use_whole_sequences
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Sequence
 from itertools import accumulate
@@ -20,7 +19,7 @@ import numpy as np
 
 from minirnn.arrays import Array, home_of, xp_of
 from minirnn.kernels.launching import launch
-from minirnn.kernels.sequences import LANES, QUAD, TILE, WARPS, WORD, asked_for_whole, stalled_word
+from minirnn.kernels.sequences import LANES, QUAD, TILE, WARPS, WORD, asked_for_whole, room, stalled_word
 
 CELLS = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}  # as in generation.cu
 NONE = -1  # a row of a quad that the matrix lacks
@@ -80,8 +79,7 @@ def plan_here(cell: str, weight: Array, L: int, H: int, V: int, B: int) -> Plan 
     """The plan for a model with such a weight on the current device, if whole sequences were asked for."""
     if home_of(weight) != "cupy" or asked_for_whole(weight) is None:
         return None
-    has = sys.modules["cupy"].cuda.Device().attributes
-    fits = plan(cell, L, H, V, B, has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"])
+    fits = plan(cell, L, H, V, B, *room())
     if fits is None:
         warnings.warn(
             f"no kernel fits {L} layers of hidden size {H} and {V} characters on this device: "

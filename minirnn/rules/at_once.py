@@ -48,7 +48,7 @@ class LstmSteps:
         da = kernels_of(dh).empty(self.gates.shape, dh.dtype)
         if not launch(da, dh, gates=self.gates, states=self.cs, dc=dc):
             return None
-        return da, dh, dc, sum_of_products(da, before(self.h_0, self.hs)), None, None
+        return da, dh, dc, sum_of_products(da, states_of(self.h_0, self.hs)[:-1]), None, None
 
 
 class GruSteps:
@@ -76,13 +76,13 @@ class GruSteps:
         return partial(gru_step_back, self.gates[t], h_prev, self.W_hh, has_bias, True)
 
     def back(self, launch, dh):
-        h_prevs, dgates = before(self.h_0, self.hs), kernels_of(dh).empty(self.gates.shape, dh.dtype)
-        if not launch(dgates, dh, gates=self.gates, states=h_prevs):
+        states, dgates = states_of(self.h_0, self.hs), kernels_of(dh).empty(self.gates.shape, dh.dtype)
+        if not launch(dgates, dh, gates=self.gates, states=states):
             return None
         H, db_hn = len(dh), None
         if self.b_hn is not None:
             db_hn = sum_of_columns(dgates[:, :H])
-        return dgates[:, H:], dh, weights_after(self.gates, h_prevs, dgates), db_hn
+        return dgates[:, H:], dh, weights_after(self.gates, states[:-1], dgates), db_hn
 
 
 class RnnSteps:
@@ -107,15 +107,15 @@ class RnnSteps:
         return partial(rnn_step_back, self.hs[t], self.hs[t - 1] if t else self.h_0, self.W_hh, "tanh")
 
     def back(self, launch, dh):
-        da = kernels_of(dh).empty(self.hs.shape, dh.dtype)
-        if not launch(da, dh, states=self.hs):
+        states, da = states_of(self.h_0, self.hs), kernels_of(dh).empty(self.hs.shape, dh.dtype)
+        if not launch(da, dh, states=states):
             return None
-        return da, dh, sum_of_products(da, before(self.h_0, self.hs))
+        return da, dh, sum_of_products(da, states[:-1])
 
 
-def before(h_0, hs):
-    """The state that enters each step."""
-    return xp_of(hs).concatenate([h_0[None], hs[:-1]])
+def states_of(h_0, hs):
+    """That before the first step and those after each, ``(T + 1, H, B)``."""
+    return xp_of(hs).concatenate([h_0[None], hs])
 
 
 def kept_by(step):
@@ -137,7 +137,7 @@ def at_once(cell, a_xs, states, weights, static, looks, reads, feds, W_fed, W_ou
         return None
     steps = cell(T, states, weights, reads[:, -H:], saving)
     done = kernels.attending_in_one_launch(
-        f"{cell.name}_attending",
+        cell.name,
         (reads, feds[1:], looks.qs),
         *matrices,
         *(looks.v, looks.ws, looks.real),
@@ -165,27 +165,16 @@ def back_at_once(steps, looks_back, drs, dfeds, dhs, dws, dfed, dstates, feds, W
 
     def launch(da, dh, **own):
         matrices, memory = (seen.W_query, W_out), (seen.qs, seen.ws, seen.keys, seen.values)
-        given = (
-            seen.v,
-            looks_back.des,
-            *of_sums,
-            dfeds,
-            dhs,
-            dws,
-            of_out[1],
-            *memory,
-            W_fed,
-            steps.W_hh,
-            dfed,
-            dh,
-        )
+        of_loss = dfeds, dhs, dws
+        given = seen.v, looks_back.des, *of_sums, *of_loss, of_out[1], *memory, W_fed, steps.W_hh, dfed, dh
         return kernels.asked_for_whole(da, *given, *own.values()) and kernels.attending_in_one_launch(
-            f"{steps.name}_attending_back",
+            steps.name,
             (da, of_out[0], looks_back.dcs, dqs),
             *matrices,
             *given,
             scale=seen.scale,
             sizes=(T, H, K, F, A, S, B),
+            back=True,
             **own,
         )
 

@@ -222,19 +222,19 @@ def gru(
     step, b = way_there(W_hh, B), columns(b_hn, B)
     plain = probe is None and reset_after  # then a device may take all steps in one launch
     kept = gates if saving else None
-    done = plain and kernels.in_one_launch("gru_sequence", hs[1:], W_hh, a_xs, hs[0], b_hn=b_hn, gates=kept)
+    done = plain and kernels.in_one_launch("gru", hs[1:], W_hh, a_xs, hs[0], b_hn=b_hn, gates=kept)
     for t in range(0 if done else T):
         now, h = gates[t if saving else 0], hs[t + 1]
         step(a_xs[t], hs[t], b, now, h)  # (1, 2, 3, 4)
         if probe is not None:
             show(probe, t, ("r", "z", "n", "h"), (now[:H], now[H : 2 * H], now[-H:], h))
 
-    saved = (gates, hs[:-1], W_hh) if saving else None
+    saved = (gates, hs, W_hh) if saving else None
 
     def gru_pullback(dhs, dh_T):
         if saved is None:
             return None, None, None, None
-        gates, h_prevs, W_hh = saved
+        gates, hs, W_hh = saved
         way_back, weights = (way_back_after, weights_after) if reset_after else (way_back_before, weights_before)
         dtype = joint_dtype(gates, dhs, dh_T)
         dgates, dh = kernels.empty(gates.shape, dtype), dh_T.astype(dtype, order="C")
@@ -242,10 +242,10 @@ def gru(
         dhs, back = kernels.in_order(dhs, dtype), way_back(W_hh, B, dtype)
 
         def slopes(run):
-            kernels.gru_slopes(gates[run], h_prevs[run], dgates[run], reset_after)
+            kernels.gru_slopes(gates[run], hs[:-1][run], dgates[run], reset_after)
             return gates[run], dgates[run]
 
-        done = plain and kernels.in_one_launch("gru_sequence_back", dgates, W_hh, dhs, dh, gates=gates, states=h_prevs)
+        done = plain and kernels.in_one_launch("gru", dgates, W_hh, dhs, dh, back=True, gates=gates, states=hs)
         run = kernels.run(gates[:1].size)
         for t, gates_t, dgates_t in steps_back(0 if done else T, run, slopes):  # only here time runs backward
             if probe is not None:
@@ -253,7 +253,7 @@ def gru(
             back(dhs[t], dh, gates_t, dgates_t)  # (4, 3, 2, 1)
             if probe is not None:
                 show(probe, t, ("da_r", "da_z", "da_n"), da[t].reshape(3, H, B))
-        dW_hh = weights(gates, h_prevs, dgates) if wanted[2] else None
+        dW_hh = weights(gates, hs[:-1], dgates) if wanted[2] else None
         db_hn = sum_of_columns(dgates[:, :H]) if wanted[3] else None
         return da if wanted[0] else None, dh if wanted[1] else None, dW_hh, db_hn
 

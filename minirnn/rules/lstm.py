@@ -149,7 +149,7 @@ def lstm(
     recur = kernels.product(W_hh, B)  # h -> W_hh h, with the matrix cut up once for T products of B columns
     plain = probe is None and W_hr is None and peepholes is None  # then a device may take all steps in one launch
     kept = gates if saving else None
-    done = plain and kernels.in_one_launch("lstm_sequence", hs[1:], W_hh, a_xs, hs[0], cs=cs, gates=kept)
+    done = plain and kernels.in_one_launch("lstm", hs[1:], W_hh, a_xs, hs[0], cs=cs, gates=kept)
     for t in range(0 if done else T):
         now, then = (t, t + 1) if saving else (0, 0)
         m_t = hs[t + 1] if m is None else m
@@ -178,7 +178,7 @@ def lstm(
             return da_slopes, dc_slopes, carry
 
         # da_t holds the slopes of its step until dm and dc meet them; here, and only here, time runs backward
-        done = plain and kernels.in_one_launch("lstm_sequence_back", da, W_hh, dhs, dh, gates=gates, states=cs, dc=dc)
+        done = plain and kernels.in_one_launch("lstm", da, W_hh, dhs, dh, back=True, gates=gates, states=cs, dc=dc)
         run = kernels.run(5 * H * B)  # four slopes and dc_slope
         for t, da_t, dc_slope, carry in steps_back(0 if done else T, run, slopes):
             dm_t, dh_total = dhs[t], dh

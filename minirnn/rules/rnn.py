@@ -113,7 +113,7 @@ def rnn(
     hs[0], a_xs = h_0, kernels.in_order(a_xs, dtype)
     recur = kernels.product(W_hh, B)  # h -> W_hh h, with the matrix cut up once for T products of B columns
     plain = probe is None and nonlinearity == "tanh"  # then a device may take all steps in one launch
-    done = plain and kernels.in_one_launch("rnn_sequence", hs[1:], W_hh, a_xs, hs[0])
+    done = plain and kernels.in_one_launch("rnn", hs[1:], W_hh, a_xs, hs[0])
     for t in range(0 if done else T):
         h = recur(hs[t], hs[t + 1])
         kernels.rnn_activate(a_xs[t], h, nonlinearity)  # (1, 2)
@@ -135,7 +135,7 @@ def rnn(
             return (da[run],)
 
         # da_t holds the slope of its step until dh meets it; here, and only here, time runs backward
-        done = plain and kernels.in_one_launch("rnn_sequence_back", da, W_hh, dhs, dh, states=hs[1:])
+        done = plain and kernels.in_one_launch("rnn", da, W_hh, dhs, dh, back=True, states=hs)
         for t, da_t in steps_back(0 if done else T, kernels.run(H * B), slopes):
             kernels.rnn_back(dhs[t], dh, da_t)  # (2)
             if probe is not None:

@@ -13,7 +13,7 @@ import pytest
 
 from minirnn.kernels.launching import kernels_in, options, source_of
 from minirnn.kernels.products import EACH
-from minirnn.kernels.sequences import PRECISIONS
+from minirnn.kernels.sequences import CELLS, PRECISIONS
 
 pytest.importorskip("cupy", reason="CuPy is not installed")
 from cupy.cuda import compiler
@@ -55,7 +55,6 @@ CUPY_TELLS = "-ftz=true", "--device-as-default-execution-space"
 # opcodes: a product by tensor cores in floating point, the end of a thread, and the two halves of a cluster's barrier
 HMMA, EXIT, COME, AWAIT = 0x23C, 0x94D, 0x9C7, 0xDC7
 CLUSTER_OF = 0x3D04  # in the notes on a kernel, before 12 bytes for the blocks of a cluster along each dimension
-CELLS = "rnn", "lstm", "gru"
 
 
 def why_not() -> str:
@@ -91,21 +90,19 @@ def instructions(code: bytes) -> dict[str, list[int]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "real", "precision", "cluster"),
-    [(cell, real, "float32", 1) for cell in CELLS for real in ("float", "double")]
-    + [(f"{cell}_{source}", "float", "float32", 1) for cell in CELLS for source in ("sequence", "attentive_decoder")]
-    + [("rnn_sequence", "float", precision, 1) for precision in PRECISIONS if precision != "float32"]
-    + [(f"{cell}_sequence", "float", "3xtf32", 1) for cell in ("lstm", "gru")]  # takes most; products are the same
-    + [("lstm_sequence", "float", "float32", 16), ("gru_sequence", "float", "float32", 8)]
-    + [("rnn_sequence", "float", "float32", 4), ("rnn_sequence", "float", "3xtf32", 2)]
-    + [("generation", "float", "float32", 1)],
+    ("name", "cell", "real", "precision", "cluster"),
+    [(cell, None, real, "float32", 1) for cell in CELLS for real in ("float", "double")]
+    + [(source, cell, "float", "float32", 1) for cell in CELLS for source in ("sequence", "attentive_decoder")]
+    + [("sequence", "rnn", "float", precision, 1) for precision in PRECISIONS if precision != "float32"]
+    + [("sequence", cell, "float", "3xtf32", 1) for cell in ("lstm", "gru")]  # takes most; products are the same
+    + [("sequence", "lstm", "float", "float32", 16), ("sequence", "gru", "float", "float32", 8)]
+    + [("sequence", "rnn", "float", "float32", 4), ("sequence", "rnn", "float", "3xtf32", 2)]
+    + [("generation", None, "float", "float32", 1)],
 )
-def test_a_source_compiles_without_a_word_and_spills_nothing(name, real, precision, cluster):
-    macros, cell = PRECISIONS[precision].macros + ((f"CLUSTER={cluster}",) if cluster > 1 else ()), ""
-    if "_" in name:  # a kernel for every cell
-        cell, _, name = name.partition("_")
-        macros = f"CELL={cell.title()}", *macros
-        cell += "_"
+def test_a_source_compiles_without_a_word_and_spills_nothing(name, cell, real, precision, cluster):
+    macros = PRECISIONS[precision].macros + ((f"CLUSTER={cluster}",) if cluster > 1 else ())
+    if cell:  # a kernel for every cell
+        macros = CELLS[cell].macro, *macros
     code, log = compiled(name, real, *macros)
     assert code.startswith(b"\x7fELF")
     assert "warning" not in log
@@ -115,7 +112,7 @@ def test_a_source_compiles_without_a_word_and_spills_nothing(name, real, precisi
     assert spills == [("0", "0", "0")] * len(used)
     which = 2 if cluster > 1 else real == "double" or precision != "float32"
     for kernel, registers in used.items():
-        assert int(registers) <= REGISTERS[cell + kernel][which], kernel
+        assert int(registers) <= REGISTERS[f"{cell}_{kernel}" if cell else kernel][which], kernel
     for kernel, opcodes in instructions(code).items():
         assert kernel in used and EXIT in opcodes  # they are read aright
         assert (HMMA in opcodes) == (precision != "float32"), kernel

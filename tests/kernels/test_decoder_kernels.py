@@ -10,10 +10,10 @@ import pytest
 
 from minirnn import nn, rules
 from minirnn.arrays import asarray, use_backend
-from minirnn.kernels import decoders
+from minirnn.kernels import decoders, sequences
 from minirnn.kernels.decoders import plan_attending
 from minirnn.kernels.launching import options, source_of
-from minirnn.kernels.sequences import EMPTY, StalledError, parted, use_whole_sequences
+from minirnn.kernels.sequences import EMPTY, StalledError, named, use_whole_sequences
 from minirnn.rules.combinators import attentive, zoneout
 from minirnn.testing import counting, cuda_emulator, strict_cupy
 
@@ -79,7 +79,7 @@ def on_device(cupy, inputs):
 
 def there_and_back(cell):
     """The kernels of a cell."""
-    return [parted(f"{cell}_attending{which}") for which in ("", "_back")]
+    return [(named("attending", back), sequences.CELLS[cell].macro) for back in (False, True)]
 
 
 class Device:
@@ -199,7 +199,7 @@ def test_every_synchronisation_is_needed(device, cell, which):
 
 
 def emulated_kernels(cell):
-    return cuda_emulator.emulated(source_of("attentive_decoder.cu"), options("float", f"CELL={cell.title()}"))
+    return cuda_emulator.emulated(source_of("attentive_decoder.cu"), options("float", sequences.CELLS[cell].macro))
 
 
 @every_cell
@@ -287,7 +287,7 @@ def test_back_by_steps_from_what_a_launch_has_kept(device, cell, feed):
         return  # its way back takes less than its way there
     device.allow(1300)
     K, A = (4, 7) if feed == "context" else (3, 5)
-    told = f"no {cell}_attending_back fits H = 5, K = {K}, F = 4, A = {A}, S = 6 on this device"
+    told = f"no attending_back of {cell} fits H = 5, K = {K}, F = 4, A = {A}, S = 6 on this device"
     with pytest.warns(UserWarning, match=told):
         found, _ = device.run(cell, inputs, dys)
     assert distance(found, right) < 1e-5 / 3 and len(device.launched) == 1
@@ -344,7 +344,7 @@ def test_the_layer_asks_for_it(device, cell, attention):
 
 def test_plans_fill_the_device_and_no_more():
     for sizes in ((1, 1, 1, 1, 1, 1, 1), (9, 100, 100, 200, 50, 30, 30), (50, 256, 256, 512, 256, 50, 64)):
-        for cell, back, has_query, has_out in product(CELLS, ("", "_back"), (False, True), (False, True)):
-            (groups, slices), shared = plan_attending(f"{cell}_attending{back}", sizes, has_query, has_out, 132, 232448)
+        for cell, back, has_query, has_out in product(CELLS, *[(False, True)] * 3):
+            (groups, slices), shared = plan_attending(cell, back, sizes, has_query, has_out, 132, 232448)
             assert 1 <= groups * slices <= 132 and groups <= -(-sizes[-1] // 8) and shared <= 232448
-    assert plan_attending("rnn_attending", (50, 4096, 4096, 4096, 4096, 50, 1), False, True, 132, 232448) is None
+    assert plan_attending("rnn", False, (50, 4096, 4096, 4096, 4096, 50, 1), False, True, 132, 232448) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from minirnn import kernels, rules
 from minirnn.kernels import sequences
 from minirnn.kernels.launching import options, source_of
 from minirnn.kernels.sequences import (
+    CELLS,
     EMPTY,
-    KERNELS,
     LANES,
     PRECISIONS,
+    QUAD,
     StalledError,
     check_stalled,
+    named,
     plan,
     use_whole_sequences,
 )
@@ -27,7 +30,9 @@ from minirnn.testing.strict_cupy.faults import CUDADriverError
 
 pytestmark = pytest.mark.skipif(bool(cuda_emulator.why_not()), reason=cuda_emulator.why_not())
 
-CELLS = {"lstm": (4, ("h", "c")), "gru": (3, ("h",)), "rnn": (1, ("h",))}  # blocks of rows, states
+BLOCKS = {"lstm": 4, "gru": 3, "rnn": 1}  # of rows
+STATES = {"lstm": ("h", "c"), "gru": ("h",), "rnn": ("h",)}
+WAYS = list(product(CELLS, (False, True)))  # each cell, there and back
 SIZES = [(4, 5, 9), (1, 6, 2), (3, 1, 1), (2, 33, 17)]  # T, H, B: odd ones, one step, one unit and column, two rounds
 ERRORS = {  # of values and of gradients at most, and of both at least: other factors than these have them
     "3xtf32": (1e-6, 1e-6, 0),
@@ -51,13 +56,17 @@ def _four(monkeypatch):
 
 
 def kernels_of(cell, precision="float32", cluster=1):
-    macros = f"CELL={cell.title()}", *PRECISIONS[precision].macros, *((f"CLUSTER={cluster}",) if cluster > 1 else ())
+    macros = (
+        CELLS[cell].macro,
+        *PRECISIONS[precision].macros,
+        *((f"CLUSTER={cluster}",) if cluster > 1 else ()),
+    )
     return emulated(source_of("sequence.cu"), options("float", *macros))
 
 
 def example(cell, T, H, B, seed=0):
     """What the rule is given: pre-activations, states, weights, and for a GRU a bias."""
-    random, (blocks, states) = np.random.default_rng(seed), CELLS[cell]
+    random, blocks, states = np.random.default_rng(seed), BLOCKS[cell], STATES[cell]
     inputs = {"a_xs": (T, blocks * H, B), **{f"{s}_0": (H, B) for s in states}, "W_hh": (blocks * H, H)}
     inputs |= {"b_hn": (H,)} if cell == "gru" else {}
     return {name: random.standard_normal(shape) / ((name == "W_hh" and H**0.5) or 1) for name, shape in inputs.items()}
@@ -65,7 +74,7 @@ def example(cell, T, H, B, seed=0):
 
 def cotangents(cell, T, H, B, seed=1):
     random = np.random.default_rng(seed)
-    return [random.standard_normal(shape) for shape in [(T, H, B), *[(H, B)] * len(CELLS[cell][1])]]
+    return [random.standard_normal(shape) for shape in [(T, H, B), *[(H, B)] * len(STATES[cell])]]
 
 
 def expected(cell, inputs, dys):
@@ -85,9 +94,10 @@ class Spread:
         self.without = dict(without)  # kernel -> the marked statement that it lacks
         self.stalled = np.zeros(1, np.uint32)
 
-    def run(self, kernel, mailbox, W_hh, *arrays):
+    def run(self, mailbox, W_hh, *arrays, back=False):
         T, H, B = len(mailbox), W_hh.shape[1], mailbox.shape[-1]
-        fits = plan(f"{self.cell}_{kernel}", H, B, self.processors, 232448, self.precision, self.scope)
+        fits = plan(self.cell, back, H, B, self.processors, 232448, self.precision, self.scope)
+        kernel = named("sequence", back)
         assert (fits.cluster > 1) == (self.scope == "cluster")
         mailbox.view(np.uint32).fill(EMPTY)
         kernels = self.kernels or kernels_of(self.cell, self.precision, fits.cluster)
@@ -109,25 +119,25 @@ def computed(spread, inputs, dys):
     H = len(h_0)
     dhs, dh, *dc = (np.array(dy, np.float32) for dy in dys)
     hs, cell = np.empty((T, H, B), np.float32), spread.cell
-    h_prevs = lambda: np.concatenate([h_0[None], hs[:-1]])  # noqa: E731
-    products = lambda da: np.einsum("tfb,thb->fh", da, h_prevs())  # noqa: E731
+    states = lambda: np.concatenate([h_0[None], hs])  # noqa: E731
+    products = lambda da: np.einsum("tfb,thb->fh", da, states()[:-1])  # noqa: E731
     if cell == "rnn":
-        spread.run("sequence", hs, W_hh, a_xs, h_0, None, None, None)
+        spread.run(hs, W_hh, a_xs, h_0, None, None, None)
         da = np.empty_like(a_xs)
-        spread.run("sequence_back", da, W_hh, dhs, dh, None, hs, None)
+        spread.run(da, W_hh, dhs, dh, None, states(), None, back=True)
         return [hs, hs[-1], da, dh, products(da)]
     gates = np.empty((T, 4 * H, B), np.float32)
     dgates = np.empty_like(gates)
     if cell == "gru":
         b_hn = inputs["b_hn"].astype(np.float32)
-        spread.run("sequence", hs, W_hh, a_xs, h_0, b_hn, None, gates)
-        spread.run("sequence_back", dgates, W_hh, dhs, dh, gates, h_prevs(), None)
+        spread.run(hs, W_hh, a_xs, h_0, b_hn, None, gates)
+        spread.run(dgates, W_hh, dhs, dh, gates, states(), None, back=True)
         ds = np.roll(dgates[:, : 3 * H], -H, axis=1)
         return [hs, hs[-1], dgates[:, H:], dh, products(ds), ds[:, 2 * H :].sum((0, 2))]
     cs = np.empty((T + 1, H, B), np.float32)
     cs[0] = inputs["c_0"]
-    spread.run("sequence", hs, W_hh, a_xs, h_0, None, cs, gates)
-    spread.run("sequence_back", dgates, W_hh, dhs, dh, gates, cs, *dc)
+    spread.run(hs, W_hh, a_xs, h_0, None, cs, gates)
+    spread.run(dgates, W_hh, dhs, dh, gates, cs, *dc, back=True)
     return [hs, hs[-1], cs[-1], dgates, dh, *dc, products(dgates)]
 
 
@@ -154,7 +164,7 @@ def test_values_and_gradients_under_many_schedules(cell, sizes):
 
 def is_as_precise_as_said(precision, cell, found, right):
     of_values, of_gradients, least = ERRORS[precision]
-    values = 1 + len(CELLS[cell][1])
+    values = 1 + len(STATES[cell])
     worst = distance(found, right)
     return least < worst < of_gradients and distance(found[:values], right[:values]) < of_values
 
@@ -192,7 +202,7 @@ def test_all_of_the_error_of_tf32_is_that_of_rounded_factors(cell, monkeypatch):
 
     def emulated_gradients(T):
         found = computed(Spread(cell, 0, 2, 1, precision="tf32"), *given(T))
-        return [found[1 + len(CELLS[cell][1]) :][k] for k in places]
+        return [found[1 + len(STATES[cell]) :][k] for k in places]
 
     def gradients(T, ways=0):
         """Of h_0 and of W_hh, by the rule, where factors are rounded on so many ways: there, and back."""
@@ -246,7 +256,7 @@ def test_every_synchronisation_is_needed(cell, kernel, precision, scope):
             return np.inf
 
     for statement, why in enumerate(kernels_of(cell, precision, 4 if scope == "cluster" else 1).marked):
-        if "NaN" in why or ("ended" in why and kernel.endswith("back")):
+        if "NaN" in why or ("ended" in why and kernel == "sequence_back"):
             continue  # another test has the first; the last step back sends nothing
         assert any(error(seed, statement) > 1e-3 for seed in range(40)), why
 
@@ -433,8 +443,8 @@ def test_a_hidden_size_that_no_kernel_fits_falls_back_with_a_word(cp, monkeypatc
         found, _ = on_device(cp, "lstm", inputs, dys)
     assert distance(found, expected("lstm", inputs, dys)) < 1e-5
     assert [str(warning.message) for warning in said] == [
-        f"no {kernel} fits hidden size 9 on this device: steps are taken one at a time"
-        for kernel in ("lstm_sequence", "lstm_sequence_back")
+        f"no {kernel} of lstm fits hidden size 9 on this device: steps are taken one at a time"
+        for kernel in ("sequence", "sequence_back")
     ]
 
 
@@ -449,18 +459,26 @@ def test_a_kernel_that_gave_up_is_reported_when_the_block_ends_and_once(cp):
     check_stalled()
 
 
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+def test_what_plans_know_of_a_cell_is_what_its_source_says(cell):
+    name, constants = cell.macro.removeprefix("CELL="), (cell.units, cell.blocks, cell.of_state)
+    told = "UNITS = {}, BLOCKS = {}, OF_STATE = {};".format(*constants)
+    assert re.search(rf"struct {name} {{\n.*{told}", source_of("sequence.cu"))
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_plans_fill_the_device_and_no_more(precision):
     _, team, depth, weight = PRECISIONS[precision]
     parts = {1: 0, 4: 4 * 32 * 4}[team]  # of a quad's 32 sums, in bytes
-    for kernel, (units, length) in KERNELS.items():
+    for cell, back in WAYS:
+        units, length = (QUAD, CELLS[cell].of_state) if back else (CELLS[cell].units, 1)
         for H, B, processors in ((1, 1, 1), (100, 30, 132), (256, 64, 132), (512, 256, 132), (600, 3, 108)):
-            (groups, slices), quads, shared, _ = plan(kernel, H, B, processors, 232448, precision)
+            (groups, slices), quads, shared, _ = plan(cell, back, H, B, processors, 232448, precision)
             assert groups * slices <= processors and quads % team == 0
             K = -(-length * H // depth) * depth
             assert shared == K * 4 * (quads * weight + 8) + quads * parts <= 232448
             assert (slices - 1) * quads * units < H <= slices * quads * units  # all units, and no block without one
-    assert plan("lstm_sequence", 8192, 1, 132, 232448, precision) is None
+    assert plan("lstm", False, 8192, 1, 132, 232448, precision) is None
 
 
 # --- in which scope ---------------------------------------------------------------------------------------------------
@@ -489,7 +507,7 @@ def test_a_device_without_clusters_takes_the_grid(cp, clusters, monkeypatch):
     assert clusters == [("sequence", 1), ("sequence_back", 1)]
     with (
         use_whole_sequences(scopes=["cluster"]),
-        pytest.warns(UserWarning, match="no rnn_sequence.* fits hidden size 3"),
+        pytest.warns(UserWarning, match="no sequence.* of rnn fits hidden size 3"),
     ):
         on_device(cp, "rnn", inputs, dys)
 
@@ -534,30 +552,31 @@ def test_plans_of_clusters(precision, monkeypatch):
     monkeypatch.undo()  # all sizes of clusters
     _, team, depth, weight = PRECISIONS[precision]
     parts = {1: 0, 4: 4 * 32 * 4}[team]
-    for kernel, (units, length) in KERNELS.items():
+    for cell, back in WAYS:
+        units, length = (QUAD, CELLS[cell].of_state) if back else (CELLS[cell].units, 1)
         for H, B, processors in ((1, 1, 2), (100, 30, 132), (256, 64, 132), (160, 256, 7)):
-            (tiles, size), quads, shared, cluster = plan(kernel, H, B, processors, 232448, precision, "cluster")
+            (tiles, size), quads, shared, cluster = plan(cell, back, H, B, processors, 232448, precision, "cluster")
             K = -(-length * H // depth) * depth
             assert size == cluster <= processors and tiles == -(-B // 8) and quads % team == 0
             assert shared == K * 4 * (quads * weight + 16) + quads * parts <= 232448
             assert size * quads * units >= H  # all units
-    assert plan("lstm_sequence", 8192, 1, 132, 232448, precision, "cluster") is None
-    assert plan("lstm_sequence", 8, 1, 1, 232448, precision, "cluster") is None
+    assert plan("lstm", False, 8192, 1, 132, 232448, precision, "cluster") is None
+    assert plan("lstm", False, 8, 1, 1, 232448, precision, "cluster") is None
 
 
 def test_what_fits_a_cluster(monkeypatch):
     """Hidden sizes in float32 on an H100: with 8 blocks, and with the 16 that not every device takes."""
     monkeypatch.undo()
     largest = {}
-    for kernel in KERNELS:
+    for way in WAYS:
         for H in range(16, 1200, 16):
-            if fits := plan(kernel, H, 64, 132, 232448, scope="cluster"):
-                largest[kernel, fits.cluster] = H
-    assert {kernel: (largest[kernel, 8], largest[kernel, 16]) for kernel in KERNELS} == {
-        "lstm_sequence": (320, 448),
-        "lstm_sequence_back": (272, 352),
-        "gru_sequence": (320, 448),
-        "gru_sequence_back": (320, 432),
-        "rnn_sequence": (608, 832),
-        "rnn_sequence_back": (608, 832),
+            if fits := plan(*way, H, 64, 132, 232448, scope="cluster"):
+                largest[way, fits.cluster] = H
+    assert {way: (largest[way, 8], largest[way, 16]) for way in WAYS} == {
+        ("lstm", False): (320, 448),
+        ("lstm", True): (272, 352),
+        ("gru", False): (320, 448),
+        ("gru", True): (320, 432),
+        ("rnn", False): (608, 832),
+        ("rnn", True): (608, 832),
     }

@@ -61,11 +61,14 @@ REASONS = {
                 conditions: 0 if done else T -> T
                 constants: 0 -> 1
         rules.gru.gru
+            done = plain and kernels.in_one_launch("gru", … , dhs, dh, back=True, gates=gates, states=hs)
+                constants: True -> False
             for t, gates_t, dgates_t in steps_back(0 if done else T, run, slopes):
                 conditions: 0 if done else T -> T
                 constants: 0 -> 1
         rules.lstm.lstm
-            done = plain and kernels.in_one_launch("lstm_ … W_hh, dhs, dh, gates=gates, states=cs, dc=dc)
+            done = plain and kernels.in_one_launch("lstm" … dh, back=True, gates=gates, states=cs, dc=dc)
+                constants: True -> False
                 names: dh -> dc
                 names: dc -> dh (2)
                 times: dc -> dc_prev (2)
@@ -73,10 +76,8 @@ REASONS = {
                 conditions: 0 if done else T -> T
                 constants: 0 -> 1
         rules.rnn.rnn
-            done = plain and kernels.in_one_launch("rnn_s … ence_back", da, W_hh, dhs, dh, states=hs[1:])
-                bounds: 1: -> :1
-                constants: 1 -> 2
-                constants: 1 -> 0
+            done = plain and kernels.in_one_launch("rnn", da, W_hh, dhs, dh, back=True, states=hs)
+                constants: True -> False
             for t, da_t in steps_back(0 if done else T, kernels.run(H * B), slopes):
                 conditions: 0 if done else T -> T
                 constants: 0 -> 1

@@ -193,7 +193,7 @@ extern "C" __global__ void __launch_bounds__(512, 1) attending_back(
     float *dfed,           // (K, B) that of fed_T, becomes that of fed_0
     float *dh,             // (H, B) that of h_T, becomes that of h_0
     const float *gates,    // (T, 4H, B), or null of an RNN
-    const float *states,   // those that the cell asks for
+    const float *states,   // (T + 1, H, B) c_0 to c_T of an LSTM; of others h_0 to h_T
     float *dc,             // (H, B) of an LSTM that of c_T, becomes that of c_0; of others or null
     unsigned *stalled,     // (1,)
     float scale,

@@ -44,7 +44,6 @@ struct Gru {
 
     float r, z, s_n, slope_n, slope_z;
 
-    // states are those that enter each step, (T, H, B)
     __device__ Gru(const float *gates, const float *states, float *, int t, long long here, long long step) {
         const float *gate = gates + t * 4 * step + here;
         const float n = gate[3 * step];

@@ -43,7 +43,6 @@ struct Lstm {
     float *const dc;
     const float dc_next;
 
-    // states are c_0 to c_T, (T + 1, H, B)
     __device__ Lstm(const float *gates, const float *states, float *dc, int t, long long here, long long step)
         : dc(dc + here), dc_next(dc[here])
     {

@@ -23,9 +23,8 @@ struct Rnn {
 
     const float slope;
 
-    // states are those that leave each step, (T, H, B)
     __device__ Rnn(const float *, const float *states, float *, int t, long long here, long long step)
-        : slope(rnn_slope(states[t * step + here], false)) {}
+        : slope(rnn_slope(states[(t + 1) * step + here], false)) {}
 
     template <class Send> __device__ float back(float dh_t, Send send) const {
         send(0, dh_t * slope);  // (2)

@@ -43,7 +43,7 @@ extern "C" __global__ void BLOCKS_ARE_SPREAD __launch_bounds__(512, 1) sequence_
     const float *dhs,     // (T, H, B)
     float *dh,            // (H, B) that of h_T, becomes that of h_0
     const float *gates,   // (T, 4H, B), or null of an RNN
-    const float *states,  // those that the cell asks for
+    const float *states,  // (T + 1, H, B) c_0 to c_T of an LSTM; of others h_0 to h_T
     float *dc,            // (H, B) of an LSTM that of c_T, becomes that of c_0; of others or null
     unsigned *stalled,    // (1,)
     int T,
