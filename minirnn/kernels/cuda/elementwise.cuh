@@ -1,4 +1,3 @@
-
 // What kernels share that work number by number, a thread for each.
 
 __device__ inline long long this_number() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }

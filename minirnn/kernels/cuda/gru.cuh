@@ -1,4 +1,3 @@
-
 // One unit of a GRU in one column: the formulas of rules/gru.py, with their numbers.
 
 // The candidate, with reset_after.

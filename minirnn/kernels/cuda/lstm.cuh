@@ -1,4 +1,3 @@
-
 // One unit of an LSTM in one column, there and back: the formulas of rules/lstm.py, with their numbers.
 
 __device__ inline REAL lstm_state(REAL i, REAL f, REAL g, REAL c_prev) { return f * c_prev + i * g; }  // (3)

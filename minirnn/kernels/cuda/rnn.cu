@@ -25,8 +25,8 @@ extern "C" __global__ void rnn_slopes(
 }
 
 extern "C" __global__ void rnn_back(
-    const REAL *dh_t,  // (H, B) what is asked of h_t by whoever reads it
-    REAL *dh,          // (H, B) what step t + 1 asks of it; becomes the sum
+    const REAL *dh_t,  // (H, B) what is asked of h_t by all but the next step
+    REAL *dh,          // (H, B) what the next step asks of it; becomes the sum
     REAL *da,          // (H, B) holds the slopes, and the cotangent of the pre-activations afterwards
     int numbers)
 {

@@ -1,4 +1,3 @@
-
 // One unit of a plain recurrent network in one column, there and back: equation (2) of rules/rnn.py.
 
 __device__ inline REAL rnn_unit(REAL a, bool relu) { return relu ? (a < 0 ? 0 : a) : tanh(a); }  // nan is not below zero
