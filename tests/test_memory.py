@@ -117,6 +117,7 @@ HOLDERS = {
 @pytest.mark.parametrize("how", HOLDERS)
 def test_memory_is_not_used_again_as_long_as_anything_refers_to_it(how):
     x = empty((SIZE,), "float64")
+    x.fill(1)  # a rule would warn of the squares of whatever was there
     where, holder = address(x), HOLDERS[how](x)
     del x
     others = [empty((SIZE,), "float64") for _ in range(3)]
