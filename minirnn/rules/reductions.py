@@ -71,9 +71,10 @@ def std(x, *, axis=None, keepdims=False, ddof=0):
     xp = xp_of(x)
     variance, var_pullback = var(x, axis=axis, keepdims=keepdims, ddof=ddof)
     y = xp.sqrt(variance)
+    equal = x.max(axis=axis, keepdims=keepdims) == x.min(axis=axis, keepdims=keepdims)  # where y may be a mere rounding
 
     def std_pullback(dy):
-        return var_pullback(dy / (2 * xp.where(y == 0, 1, y)))
+        return var_pullback(dy / xp.where(equal | (y == 0), xp.inf, 2 * y))
 
     return y, std_pullback
 

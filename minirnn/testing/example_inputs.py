@@ -260,7 +260,11 @@ VARIANTS: dict[str, tuple[Callable[[_Draw], Inputs], ...]] = {
     "split": (_of("any", (5, 2), sections=[1, 3]),),
     "squeeze": (_of("any", (1, 4, 1)),),
     "stack": (_of("any", few, few, few, axis=-1), _of("any", few)),
-    "std": (_of("any", x, ddof=1), _of("any", x, axis=(0, 2), keepdims=True), _of("zeros", few, axis=1)),
+    "std": (
+        _of("any", x, ddof=1),
+        _of("any", x, axis=(0, 2), keepdims=True),
+        lambda draw: ((np.array([[0.1, 0.1, 0.1], [0.0, 1.0, 2.0]]),), {"axis": 1, "ddof": 1}),
+    ),
     "subtract": (_of("any", *pair),),
     "sum": (_of("any", x), _of("any", x, axis=-1, keepdims=True)),
     "take": (

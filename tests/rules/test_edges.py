@@ -57,6 +57,9 @@ def test_equal_extremes_share_the_cotangent(backend, rule):
 def test_the_derivative_of_no_deviation_is_zero(backend):
     dx = gradients(rules.std, np.array([[2.0, 2.0, 2.0], [1.0, 2.0, 3.0]]), axis=1)[0]
     np.testing.assert_allclose(dx * np.sqrt(6), [[0, 0, 0], [-1, 0, 1]], atol=1e-15)
+    for dtype in ("float32", "float64"):  # in both the mean of three tenths is not a tenth
+        np.testing.assert_array_equal(gradients(rules.std, np.full((3, 2), 0.1, dtype), axis=0)[0], 0)
+    np.testing.assert_array_equal(gradients(rules.std, np.array([1e-200, 3e-200]))[0], 0)  # whose squares are 0
 
 
 @pytest.mark.parametrize("rule", [rules.maximum, rules.minimum])
