@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 # What operations raise that are given nonsense. FloatingPointError is not among them: whoever asked for it wants it.
-REFUSALS = (AttributeError, IndexError, TypeError, ValueError, ZeroDivisionError)
+REFUSALS = (AttributeError, IndexError, OverflowError, TypeError, ValueError, ZeroDivisionError)
 
 
 def explain(error: Exception, call: str, given: Mapping[str, Any]) -> None:

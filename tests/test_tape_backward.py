@@ -221,6 +221,8 @@ def test_nothing_to_differentiate():
 
 def test_a_cotangent_is_needed_and_must_fit(backend):
     y = leaf(2, 3) * 2.0
+    with pytest.raises(TypeError, match="cotangent must be numbers that all count, got a masked array"):
+        y.backward(np.ma.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"one element, this one has shape \(2, 3\)"):
         y.backward()
     with pytest.raises(ValueError, match=r"cotangent must have shape \(2, 3\), got \(3,\)"):

@@ -47,7 +47,7 @@ def test_tensors_are_not_data():
     t = Tensor([1.0], requires_grad=True)
     with pytest.raises(TypeError, match=r"\.detach\(\)"):
         Tensor(t)
-    with pytest.raises(TypeError, match=r"ops\.stack"):
+    with pytest.raises(TypeError, match=r"got a list of tensors; .* ops\.stack\(\*tensors\) makes one"):
         Tensor([[t, t]])
 
 
@@ -92,7 +92,34 @@ def test_replacing_the_data(backend):
     counts = Tensor([1, 2])
     with pytest.raises(TypeError, match="data must be numbers as the tensor's are, int64, got dtype float64"):
         counts.data = [1.5, 2.5]
+    with pytest.raises(TypeError, match="data must be numbers that all count, got a masked array"):
+        t.data = np.ma.array([1.0, 2.0], mask=[False, True])
     assert t.numpy().tolist() == [5.0, 6.0] and counts.numpy().tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "dtype, data, message",
+    [
+        ("int8", [300, 1], "data must lie between -128 and 127 for int8, got 1 to 300"),
+        ("uint8", [-1, 1], "data must lie between 0 and 255 for uint8, got -1 to 1"),
+        ("uint64", [-1, 1], "data must lie between 0 and 18446744073709551615 for uint64, got -1 to 1"),
+    ],
+)
+def test_integers_are_not_wrapped(backend, dtype, data, message):
+    t = Tensor([1, 2], dtype=dtype)
+    t.data = [3, 4]
+    with pytest.raises(ValueError, match=message):
+        t.data = data
+    with pytest.raises(ValueError, match=message):
+        Tensor(data, dtype=dtype)
+    assert t.numpy().tolist() == [3, 4] and Tensor([], dtype=dtype).size == 0
+
+
+def test_a_write_that_does_not_fit_is_none():
+    t = Tensor([1, 2], dtype="int8")
+    with pytest.raises(ValueError, match="300 out of bounds for int8; got the tensor"):
+        t[0] = 300
+    assert t.writes == [0] and t.numpy().tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -157,10 +184,21 @@ def test_numbers_come_out(backend):
     assert t.tolist() == [[2.5]] and t.sum().tolist() == 2.5
 
 
-@pytest.mark.parametrize("leave", [float, int, bool, Tensor.item, "{:.3f}".format])
-def test_only_one_number_comes_out(backend, leave):
-    with pytest.raises(ValueError, match="a tensor of one element"):
-        leave(Tensor([1.0, 2.0]))
+@pytest.mark.parametrize(
+    "leave, message",
+    [
+        (float, r"float\(\) needs a tensor of one element, this one has shape \(2, 2\)$"),
+        (int, r"int\(\) needs"),
+        (Tensor.item, r"item\(\) needs"),
+        ("{:.3f}".format, "the format '.3f' is for"),
+        (bool, r"is asked of a tensor of one element, .* ask \.any\(\) or \.all\(\)$"),
+        (lambda t: 3.0 in t, r"true or false \(bool, if, not, in\) is asked of"),
+    ],
+)
+def test_only_one_number_comes_out(backend, leave, message):
+    with pytest.raises(ValueError, match=message):
+        leave(Tensor([[1.0, 2.0], [3.0, 4.0]]))
+    assert 3.0 in Tensor([1.0, 3.0])
 
 
 def test_numpy_copies(backend):

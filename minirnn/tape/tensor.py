@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minirnn.arrays import Array, asarray, home_of, to_numpy, xp_of
+from minirnn.arrays import Array, current_backend, home_of, module_of, to_numpy, xp_of
 from minirnn.explaining import REFUSALS, explain
 from minirnn.memory import is_sole
 from minirnn.tape.record import Edge, Node, pull_back, recording
@@ -41,6 +41,8 @@ class Tensor:
     ------
     TypeError
         If ``data`` is not made of numbers, or a gradient is asked of integers.
+    ValueError
+        If they go beyond what an integer ``dtype`` holds.
 
     Notes
     -----
@@ -78,24 +80,13 @@ class Tensor:
             raise TypeError(
                 "data must be an array, got a Tensor; use .detach() to share its memory, Tensor(t.data) to copy"
             )
-        if hasattr(data, "filled"):
-            raise TypeError(
-                "data must be numbers that all count, got a masked array; say what is masked: data.filled(0)"
-            )
-        if holds_tensor(data):
-            raise TypeError("data must be numbers, got a list of tensors; ops.stack(*tensors) keeps their history")
         try:
             dtype = None if dtype is None else np.dtype(dtype)
         except TypeError:
             raise TypeError(f"dtype must be one of NumPy's, got {dtype!r}") from None
-        try:
-            array = asarray(data, dtype, "cupy" if type(data).__module__.startswith("cupy") else None)
-        except (ValueError, TypeError) as error:
-            raise TypeError(f"data must be numbers in a rectangular arrangement ({error})") from None
-        if array.dtype.kind not in "biufc":
-            of = f" of {type(data).__name__}" if array.dtype.kind == "O" else ""
-            raise TypeError(f"data must be numbers, got dtype {array.dtype}{of}")
-        self._hold(array, name)
+        xp = module_of("cupy" if type(data).__module__.startswith("cupy") else current_backend())
+        array = array_of("data", data, xp)
+        self._hold(array if dtype is None else converted("data", array, dtype), name)
         self.requires_grad = requires_grad
 
     def _hold(self, array: Array, name: str | None = None) -> None:
@@ -122,7 +113,7 @@ class Tensor:
 
     @data.setter
     def data(self, value: Any) -> None:
-        array = self._like("data", value.array if isinstance(value, Tensor) else value)
+        array = self._like("data", value)
         if array.shape != self.shape:
             raise ValueError(f"data must have shape {self.shape}, got {array.shape}")
         self.array, self.writes = array, [0]
@@ -174,9 +165,10 @@ class Tensor:
         Raises
         ------
         TypeError
-            If it is an array that lives elsewhere, naming both places.
+            If it is an array that lives elsewhere, naming both places, or a masked one.
         """
         other = other.array if isinstance(other, Tensor) else other
+        refuse_mask("value", other)
         if hasattr(other, "dtype"):
             xp_of(self.array, other)
         return other
@@ -237,8 +229,11 @@ class Tensor:
         ValueError
             If it has more or fewer.
         """
+        return self._number("item() needs")
+
+    def _number(self, asked: str, instead: str = "") -> Any:
         if self.size != 1:
-            raise ValueError(f"a number is in a tensor of one element, this one has shape {self.shape}")
+            raise ValueError(f"{asked} a tensor of one element, this one has shape {self.shape}{instead}")
         return self.array.item()
 
     def tolist(self) -> Any:
@@ -252,16 +247,16 @@ class Tensor:
         return tensor
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number("float() needs"))
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number("int() needs"))
 
     def __bool__(self) -> bool:
-        return bool(self.item())
+        return bool(self._number("true or false (bool, if, not, in) is asked of", "; ask .any() or .all()"))
 
     def __format__(self, form: str) -> str:
-        return format(self.item(), form) if form else str(self)
+        return format(self._number(f"the format {form!r} is for"), form) if form else str(self)
 
     def __len__(self) -> int:
         if self.ndim == 0:
@@ -348,14 +343,10 @@ class Tensor:
 
     def _like(self, name: str, value: Any) -> Array:
         """A value as a fresh array of this tensor's dtype."""
-        xp = xp_of(self.array)
-        try:
-            given = xp.array(value, order="C")
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"{name} must be numbers in a rectangular arrangement ({error})") from None
+        given = array_of(name, value.array if isinstance(value, Tensor) else value, xp_of(self.array))
         if given.dtype.kind not in {"c": "biufc", "f": "biuf"}.get(self.dtype.kind, "biu"):
             raise TypeError(f"{name} must be numbers as the tensor's are, {self.dtype}, got dtype {given.dtype}")
-        return given.astype(self.dtype, copy=False)
+        return converted(name, given, self.dtype)
 
     def to_dot(self) -> str:
         """The graph behind this tensor in the DOT language of Graphviz: boxes are leaves, ellipses are rules."""
@@ -376,6 +367,41 @@ class Tensor:
                     lines.append(f"  {dot_key(parent)} -> {source}")
                     stack.append(parent)
         return "\n".join([*lines, "}"])
+
+
+def array_of(name: str, data: Any, xp: Any) -> Array:
+    """A fresh array of the numbers in ``data``; ``name`` is what an error calls them."""
+    refuse_mask(name, data)
+    if holds_tensor(data):
+        raise TypeError(
+            f"{name} must be numbers, got a {type(data).__name__} of tensors; of a recurrent layer's (output, state) "
+            "pass on the output, of several ops.stack(*tensors) makes one"
+        )
+    try:
+        array = xp.array(data if xp is not np else to_numpy(data), order="C")
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be numbers in a rectangular arrangement ({error})") from None
+    if array.dtype.kind not in "biufc":
+        of = f" of {type(data).__name__}" if array.dtype.kind == "O" else ""
+        raise TypeError(f"{name} must be numbers, got dtype {array.dtype}{of}")
+    return array
+
+
+def converted(name: str, array: Array, dtype: np.dtype) -> Array:
+    """The array in another dtype; integers that the dtype does not hold are refused, for NumPy would wrap them."""
+    if dtype.kind in "iu" and array.dtype != dtype and array.size:
+        least, most, ends = array.min(), array.max(), np.iinfo(dtype)
+        if not (least >= ends.min and most <= ends.max):
+            raise ValueError(f"{name} must lie between {ends.min} and {ends.max} for {dtype}, got {least} to {most}")
+    return array.astype(dtype, copy=False)
+
+
+def refuse_mask(name: str, data: Any) -> None:
+    """Raises of a masked array: its mask would be forgotten."""
+    if hasattr(data, "filled"):
+        raise TypeError(
+            f"{name} must be numbers that all count, got a masked array; say what is masked: {name}.filled(0)"
+        )
 
 
 def holds_tensor(data: Any) -> bool:

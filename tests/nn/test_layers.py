@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirnn.arrays import asarray, to_numpy, use_backend
-from minirnn.nn import Dropout, Embedding, Linear
+from minirnn.nn import LSTM, Dropout, Embedding, Linear
 from minirnn.tape import Tensor
 from minirnn.testing import strict_cupy
 
@@ -67,6 +67,15 @@ def test_initial_weights_are_uniform_within_the_bound(backend):
 def test_linear_explains_bad_input(x, error, words):
     with pytest.raises(error, match=words):
         Linear(3, 2)(x)
+
+
+def test_the_pair_of_a_recurrent_layer_is_no_input():
+    pair = LSTM(3, 3)(np.ones((2, 1, 3), "float32"))
+    for layer in (Linear(3, 2), LSTM(3, 2)):
+        with pytest.raises(
+            TypeError, match=r"x: .* a tuple of tensors; of a recurrent layer's \(output, state\) pass on"
+        ):
+            layer(pair)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, "3", None, True])
