@@ -13,11 +13,12 @@ from typing import Any
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-class Form:
-    """The form of the calls of a rule that has been lifted to tensors.
+class Call:
+    """How a rule that has been lifted to tensors is called.
 
-    Static arguments may follow by position where no array can be left out, so that none is taken for an array; and
-    where a rule takes any number of arrays, all alike, they may come as a list.
+    Static arguments may follow by position where no array can be left out, so that none is taken for an array, and
+    where none that must be given stands behind one that need not. Where a rule takes any number of arrays, all alike,
+    a list of them may come first and alone; static arguments follow it by position too.
 
     Attributes
     ----------
@@ -27,12 +28,12 @@ class Form:
     Examples
     --------
     >>> from minirnn import rules
-    >>> form = Form(rules.sum)
-    >>> form.signature
+    >>> call = Call(rules.sum)
+    >>> call.signature
     <Signature (x, axis=None, keepdims=False)>
-    >>> form.sort(("an array", 0), {"keepdims": True})
+    >>> call.sort(("an array", 0), {"keepdims": True})
     (['an array'], {'axis': 0, 'keepdims': True})
-    >>> Form(rules.concat).sort((["an array", "another"],), {"axis": 1})
+    >>> Call(rules.concat).sort((["an array", "another"], 1), {})
     (['an array', 'another'], {'axis': 1})
     """
 
@@ -41,13 +42,14 @@ class Form:
         parameters = [p for p in signature.parameters.values() if p.name != "wanted"]
         self.name = rule.__name__
         self.arrays = [p.name for p in parameters if p.kind in POSITIONAL]
+        self.required = {p.name for p in parameters if p.kind in POSITIONAL and p.default is p.empty}
         self.any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.alike = self.any_number and not self.arrays
-        static = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-        required = all(p.default is p.empty for p in parameters if p.kind in POSITIONAL)
-        self.following = static if required else []
-        if required and not self.any_number:
-            parameters = [p.replace(kind=POSITIONAL[1]) if p.name in static else p for p in parameters]
+        static = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+        may_follow = static == sorted(static, key=lambda p: p.default is not p.empty)  # a stable sort
+        self.following = [p.name for p in static if may_follow and len(self.required) == len(self.arrays)]
+        if not self.any_number:
+            parameters = [p.replace(kind=POSITIONAL[1]) if p.name in self.following else p for p in parameters]
         self.signature = signature.replace(parameters=parameters)
 
     def sort(self, inputs: Sequence[Any], static: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
@@ -58,7 +60,7 @@ class Form:
         TypeError
             If too many are given, or one of them twice.
         """
-        if self.alike and inputs and _is_list_of_arrays(*inputs):
+        if self.alike and inputs and _holds_all_arrays(*inputs):
             arrays, extra = list(inputs[0]), inputs[1:]
         elif self.any_number or (len(inputs) <= len(self.arrays) and static.keys().isdisjoint(self.arrays)):
             return inputs, static
@@ -73,22 +75,26 @@ class Form:
         arrays += [static.pop(name, None) for name in self.arrays[len(arrays) : max(named, default=-1) + 1]]
         return arrays, static
 
-    def check(self, inputs: Sequence[Any], static: Mapping[str, Any]) -> None:
-        """Raises a TypeError that says how the operation is called, if that is not how."""
+    def check(self, inputs: Sequence[Any], static: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+        """Raises a TypeError that says how the operation is called if that is not how, or which array was ``None``."""
         try:
             self.signature.bind(*inputs, **static)
         except TypeError:
             raise self.refusal(inputs, static) from None
-        if self.any_number and self.following and inputs and isinstance(inputs[-1], int):  # where something failed
-            raise self.refusal(inputs, static)
+        for name, array in arrays.items():
+            if array is None and (self.alike or name in self.required):
+                raise TypeError(f"{self.name}: {name} must be an array, got None")
 
     def refusal(self, inputs: Sequence[Any], static: Mapping[str, Any]) -> TypeError:
         """What to raise of a call of another form."""
         by_name = f" and {', '.join(static)} by name" if static else ""
         how = f"{self.name} is called as {self.name}{self.signature}"
+        if self.alike:
+            how += f" or {self.name}({', '.join(['a list of them', *self.following])})"
         return TypeError(f"{how}; got {len(inputs)} by position{by_name}")
 
 
-def _is_list_of_arrays(first: Any, *others: Any) -> bool:
-    """Whether ``first`` holds all the arrays; a list of numbers with something behind it is an array itself."""
-    return isinstance(first, (list, tuple)) and (not others or any(hasattr(x, "shape") for x in first))
+def _holds_all_arrays(first: Any, *others: Any) -> bool:
+    """Whether ``first`` is a list of all; a list or an array behind it says that each is an array of its own."""
+    apart = any(isinstance(x, (list, tuple)) or hasattr(x, "shape") for x in others)
+    return isinstance(first, (list, tuple)) and not apart

@@ -37,6 +37,18 @@ def explain(error: Exception, call: str, given: Mapping[str, Any]) -> None:
         raise kind(f"{call}: {str(error).strip() or type(error).__name__}; got {listed or 'nothing'}") from error
 
 
+def is_answer(answer: Any) -> bool:
+    """Whether that is what a rule returns: ``(output, pullback)``."""
+    return isinstance(answer, tuple) and len(answer) == 2 and callable(answer[1])
+
+
+def name_of(rule: Callable) -> str:
+    """What to call a rule: by its name, by that of the rule in a ``functools.partial``, or by its type."""
+    while not hasattr(rule, "__name__") and hasattr(rule, "func"):
+        rule = rule.func
+    return getattr(rule, "__name__", type(rule).__name__)
+
+
 def argument_names(rule: Callable, count: int) -> list[str]:
     """Names of the first ``count`` positional parameters of ``rule``, as its signature gives them."""
     try:

@@ -7,9 +7,8 @@ from typing import Any
 
 from minirnn.arrays import Array, asarray, home_of
 from minirnn.checking import GradcheckReport, check_rule
-from minirnn.checking.contract import name_of
 from minirnn.checking.hessian import hessian_product
-from minirnn.explaining import argument_names
+from minirnn.explaining import argument_names, is_answer, name_of
 from minirnn.nn import Module
 from minirnn.rules.combinators.form import combinators_of
 from minirnn.rules.combinators.windows import CUTS
@@ -189,7 +188,7 @@ def _rule_behind(fn: Callable, inputs: Sequence[Any], arrays: Sequence[Array]) -
     except Exception as error:  # it may need tensors
         with_arrays = f"raised {type(error).__name__}: {error}"
     else:
-        if isinstance(answer, tuple) and len(answer) == 2 and callable(answer[1]):
+        if is_answer(answer):
             return fn
         if isinstance(answer, tuple) and len(answer) == 2 and answer[1] is None:
             raise TypeError(f"{name_of(fn)} must return (output, pullback), and its pullback is None")

@@ -36,6 +36,8 @@ W = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
         (lambda x: ops.concat([x, X]), np.concatenate([X, X])),
         (lambda x: ops.concat((x, X), axis=1), np.concatenate([X, X], 1)),
         (lambda x: ops.concat([x, X], 1), np.concatenate([X, X], 1)),
+        (lambda x: ops.concat([[1, 2], [3, 4]], 0) * x.sum(), np.array([15.0, 30.0, 45.0, 60.0])),
+        (lambda x: ops.concat([[[1], [2]], [[3], [4]]], 1) * x.sum(), np.array([[15.0, 45.0], [30.0, 60.0]])),
         (lambda x: ops.concat([x]), X),
         (lambda x: ops.stack([x, X], -1), np.stack([X, X], -1)),
         (lambda x: ops.stack([[1.0], [2.0]]) * x.sum(), np.stack([[15.0], [30.0]])),
@@ -68,9 +70,22 @@ def test_an_array_by_name_has_its_gradient_and_one_left_out_none():
         (lambda: ops.sum(X, dim=0), "called as sum(x, axis=None, keepdims=False); got 1 by position and dim by name"),
         (lambda: ops.sum(X, 0, axis=0), "sum(x, axis=None, keepdims=False); got 2 by position and axis by name"),
         (lambda: Tensor(X).sum(dim=0), "called as sum(x, axis=None, keepdims=False); got 1 by position and dim"),
-        (lambda: ops.stack(X, dim=0), "stack is called as stack(*xs, axis=0); got 1 by position and dim by name"),
-        (lambda: ops.concat(X, X, 1), "concat is called as concat(*xs, axis=0); got 3 by position"),
-        (lambda: ops.concat([Tensor(X)], 1, axis=1), "concat(*xs, axis=0); got 2 by position and axis by name"),
+        (
+            lambda: ops.stack(X, dim=0),
+            "stack(*xs, axis=0) or stack(a list of them, axis); got 1 by position and dim by name",
+        ),
+        (
+            lambda: ops.concat(X, X, axes=1),
+            "concat(*xs, axis=0) or concat(a list of them, axis); got 2 by position and",
+        ),
+        (
+            lambda: ops.concat([Tensor(X)], 1, axis=1),
+            "concat(a list of them, axis); got 2 by position and axis by name",
+        ),
+        (lambda: ops.sum(None), "sum: x must be an array, got None"),
+        (lambda: Tensor(X) + None, "add: y must be an array, got None"),
+        (lambda: ops.affine(X, None), "affine: W must be an array, got None"),
+        (lambda: ops.concat(X, None), "concat: xs[1] must be an array, got None"),
         (lambda: ops.cross_entropy(X, [0, 1], None, None, 0), "mask=None, *, axis=-1); got 5 by position"),
     ],
 )
@@ -78,6 +93,33 @@ def test_how_an_operation_is_called(call, message):
     with pytest.raises(TypeError) as caught:
         call()
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: ops.concat(X, X, 1), "concat takes arrays of as many axes each, got the shapes (2, 3), (2, 3), ()"),
+        (lambda: ops.concat([X, W], 0), "concat: all the input array dimensions"),
+        (lambda: ops.stack([X, W], 1), "stack: all input arrays must have the same shape; got xs[0]"),
+        (lambda: ops.pad(X, 1), "widths must have a pair (before, after) for each of 2 axes, got 1"),
+        (lambda: ops.pad(X, ((1, 1),)), "for each of 2 axes, got ((1, 1),)"),
+    ],
+)
+def test_what_does_not_fit_is_no_wrong_call(call, message):
+    with pytest.raises(ValueError) as caught:
+        call()
+    assert message in str(caught.value)
+
+
+def test_options_keep_their_names_where_one_that_must_be_given_stands_behind_one_that_need_not():
+    @differentiable
+    def scale(x, *, power=2, factor):
+        return factor * x**power, lambda dy: (dy * factor * power * x ** (power - 1),)
+
+    assert str(inspect.signature(scale)) == "(x, *, power=2, factor)"
+    assert scale([3.0], factor=2).tolist() == [18.0]
+    with pytest.raises(TypeError, match=r"called as scale\(x, \*, power=2, factor\); got 2 by position"):
+        scale([3.0], 2)
 
 
 @pytest.mark.parametrize("name", rules.__all__)

@@ -10,6 +10,7 @@ import numpy as np
 
 from minirnn.arrays import Array, home_of, random_generator, to_numpy, xp_of
 from minirnn.checking.report import GradcheckError
+from minirnn.explaining import is_answer, name_of
 
 
 def is_differentiable(x: Array | None) -> bool:
@@ -51,7 +52,7 @@ def refuse_bad_inputs(inputs: Sequence, names: Sequence[str]) -> None:
 def call_rule(rule: Callable, inputs: Sequence, static: Mapping[str, Any]) -> tuple[tuple, Callable]:
     """Run the rule: its outputs, always as a tuple, and its pullback."""
     answer = rule(*inputs, **static)
-    if not (isinstance(answer, tuple) and len(answer) == 2 and callable(answer[1])):
+    if not is_answer(answer):
         raise GradcheckError(f"a rule returns (output, pullback), but {name_of(rule)} returned {_kind(answer)}")
     output, pullback = answer
     if isinstance(output, tuple) and not output:
@@ -104,11 +105,6 @@ def pull_back(
         gradients_before, again[: len(inputs)], f"the pullback of {what} called twice gives other bits for", names
     )
     return outputs_before, cotangents_before, gradients_before
-
-
-def name_of(rule: Callable) -> str:
-    """What to call the rule in a message."""
-    return getattr(rule, "__name__", type(rule).__name__)
 
 
 def _refuse_bad_output(rule: str, k: int, y: Any) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 from minirnn.arguments import positive
 from minirnn.checking.comparing import Comparison, unchecked
-from minirnn.checking.contract import name_of, pull_back, refuse_bad_inputs
+from minirnn.checking.contract import pull_back, refuse_bad_inputs
 from minirnn.checking.locating import Guess, locate
 from minirnn.checking.numeric import Number
 from minirnn.checking.report import GradcheckError, GradcheckReport, gravest
-from minirnn.explaining import argument_names
+from minirnn.explaining import argument_names, name_of
 
 METHODS = ("auto", "complex", "central", "forward", "richardson")
 COMPLETED = 20  # times max_entries: a numeric gradient of at most so many entries is made whole, to see a pattern in it

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from minirnn.arrays import Array, to_numpy, xp_of
-from minirnn.checking.contract import call_rule, is_differentiable, name_of
+from minirnn.checking.contract import call_rule, is_differentiable
 from minirnn.checking.differences import COMPLEX_STEP
 from minirnn.checking.slopes import refuse_wrong_slopes
-from minirnn.explaining import argument_names
+from minirnn.explaining import argument_names, name_of
 
 
 def hessian_product(

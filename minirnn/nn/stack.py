@@ -9,12 +9,12 @@ from typing import Any, Self
 
 from minirnn import ops
 from minirnn.arrays import Array, asarray, random_generator, xp_of
+from minirnn.explaining import name_of
 from minirnn.nn.inputs import floats_like, states_like
 from minirnn.nn.module import twin
 from minirnn.nn.sequences import checked_lengths
 from minirnn.nn.weights import Options, RecurrentWeights, refuse_unknown
 from minirnn.rules.combinators import in_runs, looked_up, projected, ragged, reverse, scan, shard, zoneout
-from minirnn.rules.combinators.answers import name_of
 from minirnn.rules.combinators.form import combinators_of, positional
 from minirnn.tape import Tensor, differentiable
 

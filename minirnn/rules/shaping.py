@@ -78,7 +78,12 @@ def broadcast_to(x, *, shape):
 
 def concat(*xs, axis=0):
     """The arrays one after the other along ``axis``."""
-    xp, axis = xp_of(*xs), normalize_axis_index(axis, xs[0].ndim)
+    xp = xp_of(*xs)
+    if len({x.ndim for x in xs}) > 1:
+        raise ValueError(
+            f"concat takes arrays of as many axes each, got the shapes {', '.join(str(x.shape) for x in xs)}"
+        )
+    axis = normalize_axis_index(axis, xs[0].ndim)
     cuts = list(itertools.accumulate(x.shape[axis] for x in xs))[:-1]
 
     def concat_pullback(dy):
@@ -163,7 +168,10 @@ def take(x, ids, *, axis=0):
 
 def pad(x, *, widths, value=0):
     """``x`` with ``widths = ((before, after), ...)``, one pair per axis, of ``value`` added around it."""
-    inner = tuple(slice(before, before + size) for (before, _), size in zip(widths, x.shape, strict=True))
+    try:
+        inner = tuple(slice(before, before + size) for (before, _), size in zip(widths, x.shape, strict=True))
+    except (TypeError, ValueError):
+        raise ValueError(f"widths must have a pair (before, after) for each of {x.ndim} axes, got {widths!r}") from None
 
     def pad_pullback(dy):
         return (dy[inner],)

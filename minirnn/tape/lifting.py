@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from minirnn.arrays import Array, asarray, xp_of
-from minirnn.calling import Form
-from minirnn.explaining import REFUSALS, argument_names, explain
+from minirnn.calling import Call
+from minirnn.explaining import REFUSALS, argument_names, explain, is_answer
 from minirnn.tape.record import Node, pull_back, recording, watcher
 from minirnn.tape.tensor import Tensor
 from minirnn.workers import one_blas_thread
@@ -51,12 +51,12 @@ def differentiable(rule: Callable) -> Callable:
     >>> x.grad
     array(12.)
     """
-    name, form = rule.__name__, Form(rule)
+    name, call = rule.__name__, Call(rule)
     selective = "wanted" in inspect.signature(rule).parameters
 
     @wraps(rule)
     def op(*inputs: Any, **static: Any) -> Any:
-        arguments, options = form.sort(inputs, static)
+        arguments, options = call.sort(inputs, static)
         tensors = lift(rule, arguments)
         wanted = tuple(t is not None and t.requires_grad and recording.get() for t in tensors)
         arrays = [None if t is None else t.array for t in tensors]
@@ -66,11 +66,11 @@ def differentiable(rule: Callable) -> Callable:
             with one_blas_thread():
                 answer = rule(*arrays, **options, wanted=wanted) if selective else rule(*arrays, **options)
         except REFUSALS as error:
-            form.check(inputs, static)
-            names = argument_names(rule, len(arrays))
-            explain(error, name, {**dict(zip(names, arrays, strict=True)), **options})
+            named = dict(zip(argument_names(rule, len(arrays)), arrays, strict=True))
+            call.check(inputs, static, named)
+            explain(error, name, {**named, **options})
             raise
-        if not (isinstance(answer, tuple) and len(answer) == 2 and callable(answer[1])):
+        if not is_answer(answer):
             raise TypeError(f"a rule returns (output, pullback), but {name!r} returned {type(answer).__name__}")
         output, pullback = answer
         several = isinstance(output, tuple)
@@ -89,7 +89,7 @@ def differentiable(rule: Callable) -> Callable:
                     t.asks, t.node, t.index = True, node, k
         return tuple(outputs) if several else outputs[0]
 
-    op.rule, op.__signature__ = rule, form.signature  # type: ignore[attr-defined]
+    op.rule, op.__signature__ = rule, call.signature  # type: ignore[attr-defined]
     return op
 
 

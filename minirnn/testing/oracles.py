@@ -26,8 +26,8 @@ import numpy as np
 
 from minirnn import rules
 from minirnn.arrays import random_generator, to_numpy
-from minirnn.checking.contract import name_of
 from minirnn.checking.differences import DOUBLE, along, best_step, central, complex_step
+from minirnn.explaining import name_of
 from minirnn.rules.combinators import projected
 from minirnn.rules.combinators.form import positional
 from minirnn.rules.rtrl import add_up, influences

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from minirnn.arrays import Array, to_numpy
-from minirnn.checking.contract import name_of
-from minirnn.explaining import argument_names
+from minirnn.explaining import argument_names, name_of
 
 
 def refuse(broken: bool, law: str, rule: Callable, what: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from minirnn.explaining import is_answer, name_of
+
 
 def refuse_answer(rule: Callable, answer: Any) -> None:
     """Raise unless a rule answered ``(output, pullback)``.
@@ -14,7 +16,7 @@ def refuse_answer(rule: Callable, answer: Any) -> None:
     TypeError
         Naming the rule, and what it returned.
     """
-    if not (isinstance(answer, tuple) and len(answer) == 2 and callable(answer[1])):
+    if not is_answer(answer):
         raise TypeError(f"{name_of(rule)} must return (output, pullback), got {_kind(answer)}")
 
 
@@ -62,11 +64,6 @@ def refuse_gradients(rule: Callable, gradients: Any, names: Sequence[str], shape
             raise TypeError(f"{of} must be an array, got {_kind(gradient)}")
         if gradient.shape != shape_dtype[0]:
             raise ValueError(f"{of} has shape {gradient.shape}, the argument {shape_dtype[0]}")
-
-
-def name_of(rule: Callable) -> str:
-    """Its name, or that of the rule in a ``functools.partial``."""
-    return getattr(rule, "__name__", "") or name_of(rule.func)  # type: ignore[attr-defined]
 
 
 def _kind(x: Any) -> str:

@@ -9,9 +9,10 @@ from numbers import Integral
 from typing import Any, NamedTuple
 
 from minirnn.arrays import Array, joint_dtype, xp_of
+from minirnn.explaining import name_of
 from minirnn.kernels import kernels_of
 from minirnn.memory import is_sole
-from minirnn.rules.combinators.answers import name_of, refuse_answer, refuse_gradients, refuse_states
+from minirnn.rules.combinators.answers import refuse_answer, refuse_gradients, refuse_states
 
 # what a rule may look into besides: arguments that stand behind the states, a column for every sequence as they have
 MEMORY = ("keys", "values", "mask")
