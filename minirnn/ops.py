@@ -1,4 +1,7 @@
-"""The index of the library: every rule, lifted by the tape to a function of tensors, from ``add`` to a whole LSTM."""
+"""The index of the library: every rule, lifted by the tape to a function of tensors, from ``add`` to a whole LSTM.
+
+They are called as functions of NumPy are: ``sum(x, 0)``, and for any number of arrays ``concat([x, y], 1)``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,13 @@ from minirnn import rules
 from minirnn.arrays import asarray
 from minirnn.explaining import REFUSALS, explain
 from minirnn.tape import Tensor, bare_index, differentiable
+
+__all__ = rules.__all__
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
 
 # arithmetic, with broadcasting
 add = differentiable(rules.add)
@@ -106,10 +116,22 @@ def _at(x: Tensor, index: Any) -> Any:
     return getitem(x, index=beside if isinstance(parts, tuple) else beside[0])
 
 
+def _named(name: str, doc: str | None) -> Any:
+    """Has a method go by the name that it has in `Tensor`."""
+
+    def named(method: Any) -> Any:
+        method.__name__, method.__qualname__, method.__doc__ = name, f"Tensor.{name}", doc
+        return method
+
+    return named
+
+
+@_named("reshape", reshape.__doc__)
 def _reshape(x: Tensor, *shape: Any) -> Any:
     return reshape(x, shape=shape[0] if len(shape) == 1 else shape)
 
 
+@_named("transpose", transpose.__doc__)
 def _transpose(x: Tensor, *axes: Any) -> Any:
     return transpose(x, axes=(axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes) or None)
 
@@ -127,23 +149,24 @@ def _rows(x: Tensor) -> Any:
     return iter(unstack(x) if len(x) else ())
 
 
-def _ask(x: Tensor, name: str, **given: Any) -> Any:
+def _ask(x: Tensor, name: str, *value: Any, **options: Any) -> Any:
     """What has no derivative: the answer of the array's own method, without history."""
     try:
-        answer = getattr(x.array, name)(*given.values())
+        answer = getattr(x.array, name)(*value, **options)
     except REFUSALS as error:
-        explain(error, name, {"the tensor": x.array, **given})
+        explain(error, name, {"the tensor": x.array, **dict(zip(["value"], value, strict=False)), **options})
         raise
     return answer if answer is NotImplemented else Tensor.around(answer)
 
 
 def _compare(name: str) -> Any:
-    return lambda x, other: _ask(x, name, value=x.beside(other))
+    return lambda x, other: _ask(x, name, x.beside(other))
 
 
 def _reduce(name: str) -> Any:
-    def reduce(x: Tensor, axis: Any = None) -> Any:
-        return _ask(x, name, axis=axis)
+    @_named(name, f"``{name}`` of the elements over ``axis``; of all without it. The answer has no history.")
+    def reduce(x: Tensor, axis: Any = None, keepdims: bool = False) -> Any:
+        return _ask(x, name, axis=axis, keepdims=keepdims)
 
     return reduce
 

@@ -98,7 +98,7 @@ def test_how_an_operation_is_called(call, message):
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: ops.concat(X, X, 1), "concat takes arrays of as many axes each, got the shapes (2, 3), (2, 3), ()"),
+        (lambda: ops.concat(X, X, 1), "concat takes arrays of as many axes each, got shapes [(2, 3), (2, 3), ()]"),
         (lambda: ops.concat([X, W], 0), "concat: all the input array dimensions"),
         (lambda: ops.stack([X, W], 1), "stack: all input arrays must have the same shape; got xs[0]"),
         (lambda: ops.pad(X, 1), "widths must have a pair (before, after) for each of 2 axes, got 1"),

@@ -38,6 +38,17 @@ def test_what_the_packages_list_is_there_and_documented(package):
         assert inspect.getdoc(getattr(package, name)), name
 
 
+def test_the_index_of_operations_shows_them_and_nothing_else():
+    assert dir(minirnn.ops) == sorted(minirnn.rules.__all__) == sorted(minirnn.ops.__all__)
+
+
+@pytest.mark.parametrize("name", ["reshape", "transpose", "tanh", "sum", "any", "argmax"])
+def test_help_of_a_method_says_its_own_name(name):
+    method = getattr(minirnn.Tensor, name)
+    assert method.__name__ == name and inspect.getdoc(method)
+    assert method.__doc__ == getattr(minirnn.ops, name, method).__doc__
+
+
 OBVIOUS = {  # their names and signatures say it all
     "eval", "forward", "load_state_dict", "parameters", "state_dict", "zero_grad",
     "on_start", "on_epoch", "on_step", "on_end", "update", "numpy",

@@ -138,9 +138,19 @@ def test_second_backward_says_what_to_do(backend):
     loss = (x.tanh() * 2.0).sum()
     loss.backward()
     before = to_numpy(x.grad).copy()
-    with pytest.raises(RuntimeError, match=r"backward\(retain_graph=True\)"):
+    with pytest.raises(RuntimeError, match=r"behind 'sum'; add up .* backward\(\) once, .*\(retain_graph=True\)"):
         loss.backward()
     assert np.array_equal(to_numpy(x.grad), before)
+
+
+def test_losses_of_the_rows_of_a_leaf_add_up():
+    x = leaf(2, 3)
+    with pytest.raises(RuntimeError, match="behind 'unstack'; add up what is to go through it"):
+        for row in x:
+            (row * row).sum().backward()
+    x.grad = None
+    sum((row * row).sum() for row in x).backward()
+    assert np.array_equal(x.grad, 2 * x.data)
 
 
 def test_a_freed_part_is_named_from_another_loss():

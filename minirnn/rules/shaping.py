@@ -80,9 +80,7 @@ def concat(*xs, axis=0):
     """The arrays one after the other along ``axis``."""
     xp = xp_of(*xs)
     if len({x.ndim for x in xs}) > 1:
-        raise ValueError(
-            f"concat takes arrays of as many axes each, got the shapes {', '.join(str(x.shape) for x in xs)}"
-        )
+        raise ValueError(f"concat takes arrays of as many axes each, got shapes {[x.shape for x in xs]}")
     axis = normalize_axis_index(axis, xs[0].ndim)
     cuts = list(itertools.accumulate(x.shape[axis] for x in xs))[:-1]
 

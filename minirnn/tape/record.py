@@ -105,8 +105,8 @@ class Node:
         """One cotangent per input, from one per output; an output that nobody used counts as zero."""
         if self.pullback is None:
             raise RuntimeError(
-                f"an earlier backward() freed the graph behind {self.name!r}; "
-                "call that one as backward(retain_graph=True) to pass through the graph again"
+                f"an earlier backward() freed the graph behind {self.name!r}; add up what is to go through it and call "
+                "backward() once, or call the earlier one as backward(retain_graph=True)"
             )
         for k, (writes, before) in enumerate(self.saved):
             if writes[0] != before:
