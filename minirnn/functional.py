@@ -7,6 +7,7 @@ from typing import Any
 
 from minirnn.arrays import Array, asarray, home_of
 from minirnn.checking import GradcheckReport, check_rule
+from minirnn.checking.contract import is_differentiable
 from minirnn.checking.hessian import hessian_product
 from minirnn.explaining import argument_names, is_answer, name_of
 from minirnn.nn import Module
@@ -92,6 +93,9 @@ def gradcheck(
         "raises": raises,
     }
     rule, arrays, own_names = _as_rule(fn, inputs)
+    sizes = [x.size for x in arrays if x is not None and is_differentiable(x)]
+    if sizes and not any(sizes):
+        raise ValueError("nothing to check: every input that has a gradient is empty")
     cuts = [f"{name} {how}" for name, how in CUTS.items() if name in combinators_of(rule)]
     hint = f"maybe on purpose: {', and '.join(cuts)}; check the rule without it" if cuts else ""
     return check_rule(rule, arrays, names=names or own_names, caller="gradcheck", hint=hint, **options)

@@ -301,6 +301,7 @@ def test_a_function_that_returns_no_tensor_is_told_so():
         ((X,), {"tolerance": -1.0}, r"tolerance must .* got -1\.0"),
         ((X,), {"names": ["a", "b"]}, "names must name each of the 1 inputs, got 2"),
         ((np.array([1, 2]),), {}, "nothing to check"),
+        ((np.ones((2, 0)), np.ones(0, "float32")), {}, "nothing to check: every input that has a gradient is empty"),
         ((), {}, "nothing to check"),
         ((np.array([1.0, np.nan]),), {}, "not finite"),
     ],
