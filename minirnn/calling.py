@@ -18,7 +18,8 @@ class Call:
 
     Static arguments may follow by position where no array can be left out, so that none is taken for an array, and
     where none that must be given stands behind one that need not. Where a rule takes any number of arrays, all alike,
-    a list of them may come first and alone; static arguments follow it by position too.
+    a list of them may come first and alone; static arguments follow it by position too. An array alone is one array,
+    not a list of its rows: ``concat(*parts)`` may have one part.
 
     Attributes
     ----------

@@ -39,6 +39,7 @@ W = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
         (lambda x: ops.concat([[1, 2], [3, 4]], 0) * x.sum(), np.array([15.0, 30.0, 45.0, 60.0])),
         (lambda x: ops.concat([[[1], [2]], [[3], [4]]], 1) * x.sum(), np.array([[15.0, 45.0], [30.0, 60.0]])),
         (lambda x: ops.concat([x]), X),
+        (lambda x: ops.concat(x), X),  # as of concat(*parts), where there is one
         (lambda x: ops.stack([x, X], -1), np.stack([X, X], -1)),
         (lambda x: ops.stack([[1.0], [2.0]]) * x.sum(), np.stack([[15.0], [30.0]])),
         (lambda x: ops.concat([1.0], [2.0]) * x.sum(), np.array([15.0, 30.0])),  # each list an array

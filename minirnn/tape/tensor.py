@@ -50,6 +50,8 @@ class Tensor:
     change it are ``t.data = array``, ``t[index] = value``, and ``+= -= *= /=``. Writes are counted, and a pullback
     whose arrays were written into refuses to run rather than return a wrong gradient.
 
+    Functions of NumPy refuse a tensor, whose history they would lose: for ``np.tanh(x)`` there is ``x.tanh()``.
+
     Examples
     --------
     >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
@@ -85,8 +87,7 @@ class Tensor:
         except TypeError:
             raise TypeError(f"dtype must be one of NumPy's, got {dtype!r}") from None
         xp = module_of("cupy" if type(data).__module__.startswith("cupy") else current_backend())
-        array = array_of("data", data, xp)
-        self._hold(array if dtype is None else converted("data", array, dtype), name)
+        self._hold(copied("data", numbers_in("data", data, xp), dtype), name)
         self.requires_grad = requires_grad
 
     def _hold(self, array: Array, name: str | None = None) -> None:
@@ -343,10 +344,10 @@ class Tensor:
 
     def _like(self, name: str, value: Any) -> Array:
         """A value as a fresh array of this tensor's dtype."""
-        given = array_of(name, value.array if isinstance(value, Tensor) else value, xp_of(self.array))
+        given = numbers_in(name, value.array if isinstance(value, Tensor) else value, xp_of(self.array))
         if given.dtype.kind not in {"c": "biufc", "f": "biuf"}.get(self.dtype.kind, "biu"):
             raise TypeError(f"{name} must be numbers as the tensor's are, {self.dtype}, got dtype {given.dtype}")
-        return converted(name, given, self.dtype)
+        return copied(name, given, self.dtype)
 
     def to_dot(self) -> str:
         """The graph behind this tensor in the DOT language of Graphviz: boxes are leaves, ellipses are rules."""
@@ -369,8 +370,8 @@ class Tensor:
         return "\n".join([*lines, "}"])
 
 
-def array_of(name: str, data: Any, xp: Any) -> Array:
-    """A fresh array of the numbers in ``data``; ``name`` is what an error calls them."""
+def numbers_in(name: str, data: Any, xp: Any) -> Array:
+    """The numbers in ``data`` as an array, which may be ``data`` itself; ``name`` is what an error calls it."""
     refuse_mask(name, data)
     if holds_tensor(data):
         raise TypeError(
@@ -378,7 +379,7 @@ def array_of(name: str, data: Any, xp: Any) -> Array:
             "pass on the output, of several ops.stack(*tensors) makes one"
         )
     try:
-        array = xp.array(data if xp is not np else to_numpy(data), order="C")
+        array = xp.asarray(data if xp is not np else to_numpy(data))
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be numbers in a rectangular arrangement ({error})") from None
     if array.dtype.kind not in "biufc":
@@ -387,13 +388,13 @@ def array_of(name: str, data: Any, xp: Any) -> Array:
     return array
 
 
-def converted(name: str, array: Array, dtype: np.dtype) -> Array:
-    """The array in another dtype; integers that the dtype does not hold are refused, for NumPy would wrap them."""
-    if dtype.kind in "iu" and array.dtype != dtype and array.size:
+def copied(name: str, array: Array, dtype: np.dtype | None) -> Array:
+    """A copy in C order and in ``dtype``, if any; integers beyond it are refused, for NumPy would wrap them."""
+    if dtype is not None and dtype.kind in "iu" and array.dtype != dtype and array.size:
         least, most, ends = array.min(), array.max(), np.iinfo(dtype)
         if not (least >= ends.min and most <= ends.max):
             raise ValueError(f"{name} must lie between {ends.min} and {ends.max} for {dtype}, got {least} to {most}")
-    return array.astype(dtype, copy=False)
+    return xp_of(array).array(array, dtype=dtype, order="C")
 
 
 def refuse_mask(name: str, data: Any) -> None:
