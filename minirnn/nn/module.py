@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set, ValuesView
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain
@@ -236,20 +237,21 @@ def parts_of(container: Any, prefix: str = "") -> Iterator[tuple[str, Module | P
     Raises
     ------
     TypeError
-        If one has no name: in a set, or under a key that is not a text without dots.
+        If one has no name: in a set or a deque, or under a key that is not a text without dots.
     """
     items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(container, dict):
+    if isinstance(container, Mapping):
         items = container.items()
     elif isinstance(container, (list, tuple)):
         items = ((str(k), value) for k, value in enumerate(container))
-    elif isinstance(container, (set, frozenset)):
+    elif isinstance(container, (Set, deque, ValuesView)):
         items = ((None, value) for value in container)
     for key, value in items:
         place = f"{prefix}.{key}" if prefix else f"{key}"
         for name, part in ((place, value),) if isinstance(value, (Module, Parameter)) else parts_of(value, place):
             if not isinstance(key, str) or "." in key:
-                where = "in a set" if key is None else f"under the key {key!r}"
+                named = isinstance(container, Mapping)
+                where = f"under the key {key!r}" if named else f"in a {type(container).__name__}"
                 raise TypeError(
                     f"{prefix} must hold its parts in a list, or in a dict by texts without dots, which name their "
                     f"parameters; got a {type(part).__name__} {where}"
@@ -315,7 +317,7 @@ def twin(module: Module, stand_ins: Mapping[int, Any]) -> Any:
         if not isinstance(value, Module):
             if next(parts_of(value), None) is None:
                 return value
-            if isinstance(value, dict):
+            if isinstance(value, Mapping):
                 return {key: copied(part) for key, part in value.items()}
             return _sequence_like(value, map(copied, value))
         if id(value) not in copies:

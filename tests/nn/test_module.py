@@ -1,5 +1,8 @@
 """Parameters with names: found, shared, saved, loaded, moved; and the module as a rule."""
 
+from collections import deque
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 
@@ -230,15 +233,24 @@ def test_parts_are_found_in_lists_tuples_and_dicts_to_any_depth(backend):
         ({3: Linear(2, 2)}, "a Linear under the key 3"),
         ({"a.b": Parameter([1.0])}, "a Parameter under the key 'a.b'"),
         ({"a.b": [Linear(2, 2)]}, "a Linear under the key 'a.b'"),
+        ({None: Linear(2, 2)}, "a Linear under the key None"),
         ({Dropout()}, "a Dropout in a set"),
+        (deque([Linear(2, 2)]), "a Linear in a deque"),
+        ({"a": Linear(2, 2)}.values(), "a Linear in a dict_values"),
     ],
-    ids=["number", "dot", "above", "set"],
+    ids=["number", "dot", "above", "None", "set", "deque", "values"],
 )
 def test_a_part_without_a_name_is_refused(parts, where):
     model = Heads()
     model.layers = [parts]
     with pytest.raises(TypeError, match=rf"layers\.0 must hold its parts in a list, or in a dict .* got {where}"):
         model.parameters()
+
+
+def test_parts_are_found_in_a_dict_that_may_only_be_read():
+    model = Module()
+    model.heads = MappingProxyType({"noun": Linear(2, 2)})
+    assert [name for name, _ in model.named_parameters()] == ["heads.noun.weight", "heads.noun.bias"]
 
 
 def test_what_would_leave_a_parameter_untrained_is_refused():
