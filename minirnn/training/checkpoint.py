@@ -204,7 +204,7 @@ class Checkpoint(Callback):
     ------
     RunDirectoryError
         At the start of the run, if the directory holds one and neither ``resume`` nor ``overwrite`` is given, or if
-        another process trains there.
+        another run is under way there.
     CheckpointError
         At the start of the run, if what is to be resumed cannot be loaded, or is of other data or another model.
     ValueError
@@ -214,7 +214,8 @@ class Checkpoint(Callback):
     -----
     If a save fails (a full disk, say, or too little memory), the file before it stays as it is, and training goes on
     with a warning. After the run ``saved_at`` is the step that ``last.npz`` is of: smaller than ``trainer.step`` if the
-    last save failed.
+    last save failed. Ctrl-C saves the last step that was completed, and says which; one that comes while parameters
+    are changed, or in a validation, leaves the save before.
     """
 
     def __init__(
@@ -237,6 +238,7 @@ class Checkpoint(Callback):
         self.log_bytes = 0
         self.saved_at: int | None = None
         self.epoch_ended = False
+        self.claimed = False  # whether the directory is this run's
 
     def on_start(self, trainer: Trainer) -> None:
         check_loadable(trainer.model)
@@ -247,8 +249,9 @@ class Checkpoint(Callback):
             claim(self.directory)
         except BlockingIOError as error:
             raise RunDirectoryError(
-                f"another process trains in {self.directory}; wait until it has ended, or use another directory"
+                f"another run is under way in {self.directory}; wait until it has ended, or use another directory"
             ) from error
+        self.claimed = True
         self._begin(trainer, self.others())  # again, now that nobody else can change it
 
     def _begin(self, trainer: Trainer, there: list[str]) -> None:
@@ -296,8 +299,7 @@ class Checkpoint(Callback):
             self._guarded(lambda: self._write_best(trainer.model))
 
     def on_step(self, trainer: Trainer) -> None:
-        if len(trainer.history) > self.logged:
-            self._guarded(lambda: self._log(trainer))
+        self._write_log(trainer)
         if self.epoch_ended or (self.every and trainer.step % self.every == 0):
             self._save(trainer)
 
@@ -308,8 +310,23 @@ class Checkpoint(Callback):
             self._save(trainer, keep_previous=False)
         self._guarded(lambda: self._have_a_best(trainer))
 
+    def on_interrupt(self, trainer: Trainer, interrupt: KeyboardInterrupt) -> None:
+        if not self.claimed:
+            return
+        if trainer.whole:
+            self._write_log(trainer)
+            if self.saved_at != trainer.step:
+                self._save(trainer)
+        else:
+            interrupt.add_note("a step or a validation was half done, so nothing was saved of it")
+        if self.saved_at is not None:
+            last = self.directory / "last.npz"
+            interrupt.add_note(f"{last} holds step {self.saved_at} of the run; resume=True goes on from there")
+
     def on_leave(self, trainer: Trainer) -> None:
-        release(self.directory)
+        if self.claimed:
+            self.claimed = False
+            release(self.directory)
 
     def keep_as_best(self, trainer: Trainer) -> None:
         """Makes the model ``best.npz``: it is better now, within an epoch, than it was after any.
@@ -360,6 +377,10 @@ class Checkpoint(Callback):
 
     def _snapshots(self) -> list[Path]:
         return sorted(self.directory.glob("step-????????.npz"))
+
+    def _write_log(self, trainer: Trainer) -> None:
+        if len(trainer.history) > self.logged:
+            self._guarded(lambda: self._log(trainer))
 
     def _log(self, trainer: Trainer) -> None:
         path = self.directory / "log.jsonl"

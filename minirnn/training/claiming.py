@@ -1,7 +1,8 @@
-"""One process at a time trains in a directory: two would write into one log, and over each other's saves."""
+"""One run at a time trains in a directory: two would write into one log, and over each other's saves."""
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 
@@ -9,7 +10,7 @@ _claimed: dict[tuple[int, int], int] = {}  # what this process holds: device and
 
 
 def claim(folder: str | os.PathLike[str]) -> None:
-    """Makes a directory this process's own, until it is released or the process ends, in whatever way it ends.
+    """Makes a directory one run's own, until it is released or the process ends, in whatever way it ends.
 
     The lock is one of the system on the directory itself, so there is no file that a killed process could leave. Where
     there are no such locks (on Windows, on some network file systems) nobody is kept out.
@@ -17,7 +18,7 @@ def claim(folder: str | os.PathLike[str]) -> None:
     Raises
     ------
     BlockingIOError
-        If it is another process's.
+        If it is another run's, of this process or another.
     """
     try:
         import fcntl
@@ -25,7 +26,7 @@ def claim(folder: str | os.PathLike[str]) -> None:
         return
     place = _place(folder)
     if place in _claimed:
-        return
+        raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), os.fspath(folder))
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -175,6 +175,7 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.stopping: str | None = None
         self.finished: str | None = None  # why no resumed run will go on either
+        self.whole = False  # whether parameters, moments and books are those of one and the same step
 
     @property
     def epoch(self) -> int:
@@ -255,6 +256,7 @@ class Trainer:
         refusal: NonFiniteGradientError | None = None
         with device_errors(f"step {self.step + 1} ({sizes})"):
             if later := self.looks_later:
+                self.whole = False
                 outcome, new_state = self.parallel.unseen_step(self, inputs, targets, state)
             else:
                 loss, new_state = self.parallel.gradients(self, inputs, targets, state)
@@ -264,7 +266,8 @@ class Trainer:
                     norm, clipped = self._clip()
                 except NonFiniteGradientError as error:
                     refusal = error
-                else:
+                self.whole = False
+                if not refusal:
                     self.optimizer.step()
         self.step, self.state = self.step + 1, new_state  # now that nothing can fail any more
         if later:
@@ -387,18 +390,20 @@ class Trainer:
         ends += [epochs * self.training.batches_per_epoch] if epochs is not None else []
         end, deadline = min(ends, default=math.inf), time.monotonic() + 60 * (max_minutes or math.inf)
         self.callbacks = self.parallel.own(_checked(callbacks))
-        self.stopping = None
+        self.stopping, self.whole = None, False
         try:
             with self.parallel.running(self):
                 for callback in self.callbacks:
                     callback.on_start(self)
                 self.parallel.begin(self, end)
+                self.whole = True
                 while self.step < end and not self.parallel.ends(self):
                     self.train_step()
                     if self.step % self.training.batches_per_epoch == 0:
                         record = self.finish_epoch()
                         for callback in self.callbacks:
                             callback.on_epoch(self, record)
+                    self.whole = True
                     if time.monotonic() > deadline:
                         self.stop(f"the {max_minutes:g} minutes of max_minutes are over")
                     for callback in self.callbacks:
@@ -406,6 +411,10 @@ class Trainer:
                 self.look()
             for callback in self.callbacks:
                 callback.on_end(self)
+        except KeyboardInterrupt as interrupt:
+            for callback in self.callbacks:
+                callback.on_interrupt(self, interrupt)
+            raise
         finally:
             for callback in self.callbacks:
                 callback.on_leave(self)

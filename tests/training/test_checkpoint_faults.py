@@ -231,7 +231,7 @@ def test_a_directory_is_held_while_a_run_is_under_way_and_by_no_other_process(tm
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for settings in ({"resume": True}, {"overwrite": True}):
-        with pytest.raises(RunDirectoryError, match=r"another process trains in .*; wait until it has ended"):
+        with pytest.raises(RunDirectoryError, match=r"another run is under way in .*; wait until it has ended"):
             trainer().run(steps=2, callbacks=[Checkpoint(tmp_path, **settings)])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     os.close(other)
@@ -259,6 +259,20 @@ def test_a_run_that_broke_off_can_be_gone_on_with_in_the_same_process(tmp_path):
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nor is the directory held any longer
     os.close(other)
     assert run(tmp_path, 2, resume=True).step == 2
+
+
+def test_who_is_refused_a_directory_does_not_open_it_to_others(tmp_path):
+    class Try(Callback):
+        def on_step(self, trainer):
+            for settings in ({}, {"resume": True}):
+                with pytest.raises(RunDirectoryError):
+                    run(tmp_path, 1, **settings)
+                with pytest.raises(BlockingIOError):
+                    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    other = os.open(tmp_path, os.O_RDONLY)
+    trainer().run(steps=2, callbacks=[Checkpoint(tmp_path), Try()])
+    os.close(other)
 
 
 def test_where_there_are_no_locks_nobody_is_kept_out(tmp_path, monkeypatch):

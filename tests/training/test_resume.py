@@ -16,6 +16,7 @@ from tiny_runs import tiny_model, tiny_stream
 import minirnn
 from minirnn import SGD, Callback, Checkpoint, CheckpointError, EarlyStopping, Trainer, fit, load
 from minirnn.training import Plateau
+from minirnn.training.sealed import read_sealed
 
 
 def files_of(folder):
@@ -37,6 +38,53 @@ def test_a_run_that_stopped_for_good_stays_so_when_resumed(tmp_path, patience):
     assert first.step == again.step == 4 * (patience + 1)
     assert again.stopping == first.stopping == f"no improvement for {patience} epochs"
     assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("step", [1, 4, 5])  # before any save but the first, in an epoch, at the start of another
+@pytest.mark.parametrize("at", ["there", "back"])
+def test_ctrl_c_saves_the_last_step_and_the_run_goes_on_as_if_it_had_never_stopped(tmp_path, monkeypatch, step, at):
+    def run(name, *others):
+        stream = tiny_stream()
+        trainer = Trainer(tiny_model(stream, dropout=0.2), stream, lr=0.01, log_every=2)
+        trainer.run(epochs=3, callbacks=[EarlyStopping(9), Checkpoint(tmp_path / name, resume=True), *others])
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    class Interrupt(Callback):
+        def on_step(self, trainer):
+            if trainer.step == step:
+                patch.setattr(*((trainer.model, "loss") if at == "there" else (trainer, "_clip")), interrupted)
+
+    run("whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as caught:
+        run("parted", Interrupt())
+    last = tmp_path / "parted" / "last.npz"
+    assert caught.value.__notes__ == [f"{last} holds step {step} of the run; resume=True goes on from there"]
+    run("parted")
+    assert files_of(tmp_path / "parted") == files_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["update", "validation"])
+def test_ctrl_c_saves_nothing_that_is_half_done(tmp_path, monkeypatch, name):
+    stream = tiny_stream()
+    trainer = Trainer(tiny_model(stream), stream, val_split=0.25)
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    class Interrupt(Callback):
+        def on_step(self, trainer):
+            if trainer.step == 3:
+                holder, method = (trainer.optimizer, "update") if name == "update" else (trainer.validation, "batch")
+                monkeypatch.setattr(holder, method, interrupted)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        trainer.run(epochs=2, callbacks=[Checkpoint(tmp_path, every=2), Interrupt()])
+    half, kept = caught.value.__notes__
+    assert half == "a step or a validation was half done, so nothing was saved of it"
+    assert kept == f"{tmp_path / 'last.npz'} holds step 2 of the run; resume=True goes on from there"
+    assert read_sealed(tmp_path / "last.npz")[1]["training"]["step"] == 2
 
 
 class Count(Callback):

@@ -70,7 +70,7 @@ def second_run(folder: Path, kind: str) -> None:
             RUNS[kind]().run(steps=9, callbacks=[Checkpoint(folder, **settings)])
             failure = "it was let in"
         except RunDirectoryError as error:
-            failure = "" if f"another process trains in {folder}" in str(error) else str(error)
+            failure = "" if f"another run is under way in {folder}" in str(error) else str(error)
         report(f"a second run of {kind} with {settings}", failure or "it changed files" * (files_of(folder) != before))
     data = folder.parent / "text.txt"
     data.write_text(TEXT)
