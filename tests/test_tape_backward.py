@@ -252,3 +252,15 @@ def test_gradients_are_untouched_when_backward_raises(backend):
     with pytest.raises(ArithmeticError):
         (broken(x).sum() + (y * x).sum()).backward()  # y is reached before the error
     assert y.grad is None and np.array_equal(to_numpy(x.grad), numbers(3))
+
+
+def test_leaves_frozen_since_the_forward_pass_get_no_gradient():
+    x, y = Tensor([1.0, 2.0], requires_grad=True), Tensor([3.0, 4.0], requires_grad=True)
+    loss = ops.sum(x * y)
+    x.requires_grad = False
+    loss.backward(retain_graph=True)
+    assert x.grad is None and y.grad.tolist() == [1, 2]
+    y.requires_grad = False
+    assert y.grad is None  # a frozen leaf lets go of what it had
+    loss.backward()
+    assert x.grad is None and y.grad is None

@@ -146,6 +146,8 @@ def pull_back(
             real = cotangent.dtype.kind == "c" and edge.dtype.kind == "f"  # it moves along the real line only
             cotangent = (cotangent.real if real else cotangent).astype(edge.dtype)
         if edge.leaf is not None:
+            if not edge.leaf.requires_grad:  # frozen since
+                return
             former = leaves.get(id(edge.leaf))
             leaves[id(edge.leaf)] = (edge.leaf, cotangent if former is None else former[1] + cotangent)
         elif edge.node is not None:

@@ -178,6 +178,9 @@ class Tensor:
     def requires_grad(self) -> bool:
         """Whether ``backward`` goes here, and leaves a gradient if it is a leaf. Of a leaf it can be changed.
 
+        One that is frozen, by False, lets go of its gradient, and no ``backward`` leaves another, whenever its graph was
+        recorded: an optimizer's step passes it over.
+
         Raises
         ------
         TypeError
@@ -196,6 +199,8 @@ class Tensor:
         if self.node is not None and not flag:
             raise RuntimeError(f"what {self.node.name} made requires a gradient; x.detach() is the same without")
         self.asks = bool(flag)
+        if not flag:
+            self.grad = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -329,7 +334,8 @@ class Tensor:
         seed = xp.ones(self.shape, self.dtype) if cotangent is None else self._like("cotangent", cotangent)
         if seed.shape != self.shape:
             raise ValueError(f"cotangent must have shape {self.shape}, got {seed.shape}")
-        leaves, gradients = zip(*pull_back([self], [seed], retain_graph).values(), strict=True)
+        found = zip(*pull_back([self], [seed], retain_graph).values(), strict=True)
+        leaves, gradients = tuple(found) or ((), ())  # all leaves may have been frozen since
         for leaf in leaves:
             if leaf.grad is not None and getattr(leaf.grad, "shape", None) != leaf.shape:
                 raise ValueError(f"grad of {leaf.name or 'a leaf'} must be None or an array of shape {leaf.shape}")
