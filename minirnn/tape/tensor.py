@@ -178,8 +178,8 @@ class Tensor:
     def requires_grad(self) -> bool:
         """Whether ``backward`` goes here, and leaves a gradient if it is a leaf. Of a leaf it can be changed.
 
-        One that is frozen, by False, lets go of its gradient, and no ``backward`` leaves another, whenever its graph was
-        recorded: an optimizer's step passes it over.
+        One that is frozen, by False, lets go of its gradient, and no ``backward`` leaves another, whenever the graph
+        was recorded: an optimizer's step passes it over.
 
         Raises
         ------

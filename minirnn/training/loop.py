@@ -390,7 +390,7 @@ class Trainer:
         ends += [epochs * self.training.batches_per_epoch] if epochs is not None else []
         end, deadline = min(ends, default=math.inf), time.monotonic() + 60 * (max_minutes or math.inf)
         self.callbacks = self.parallel.own(_checked(callbacks))
-        self.stopping, self.whole = None, False
+        self.stopping, self.finished, self.whole = None, None, False
         try:
             with self.parallel.running(self):
                 for callback in self.callbacks:
@@ -435,7 +435,7 @@ class Trainer:
         self.look()
         books = {name: getattr(self, name) for name in _BOOKS}
         books["epoch"] = self.epoch  # for whoever looks into the file; it follows from the step
-        books["stream"] = self.training.identity
+        books["stream"] = self._trained_on()
         books["validation"] = self._validated_on()
         books["optimizer"] = type(self.optimizer).__name__
         books["callbacks"] = {name: callback.state_dict() for name, callback in self.remembering().items()}
@@ -450,6 +450,11 @@ class Trainer:
         names = [kind + number * (kinds.count(kind) > 1) for kind, number in zip(kinds, numbers, strict=True)]
         return dict(zip(names, found, strict=True))
 
+    def _trained_on(self) -> dict[str, Any]:
+        """What a resumed run must train on, whatever else the stream says that decides which batches there are."""
+        sizes = [name for name in ("batch_size", "batches_per_epoch") if hasattr(self.training, name)]
+        return {**self.training.identity, **{name: int(getattr(self.training, name)) for name in sizes}}
+
     def _validated_on(self) -> str | None:
         return None if self.validation is None else self.validation.identity.get("text")
 
@@ -461,19 +466,21 @@ class Trainer:
         ValueError
             If they belong to a run on other data, or with another optimizer or other batches; nothing is changed.
         """
-        for name, own in {"optimizer": type(self.optimizer).__name__, **self.training.identity}.items():
-            theirs = books["optimizer"] if name == "optimizer" else books["stream"][name]
-            if theirs != own and name == "text":
+        ours = {"optimizer": type(self.optimizer).__name__, **self._trained_on()}
+        theirs = {"optimizer": books["optimizer"], **books["stream"]}
+        for name in ours | theirs:
+            if ours.get(name) == theirs.get(name):
+                continue
+            if name == "text":
                 raise ValueError("it was trained on another text or other pairs, or with another val_split")
-            if theirs != own:
-                raise ValueError(f"it was made with {name} {theirs!r}, this run has {own!r}")
+            raise ValueError(f"it was made with {name} {theirs.get(name)!r}, this run has {ours.get(name)!r}")
         if books.get("validation", self._validated_on()) != self._validated_on():  # its best would be no rival
             raise ValueError("it was validated on other data")
         callbacks, kept = self.remembering(), books["callbacks"]
         for kind in {type(callback).__name__ for callback in callbacks.values()}:
-            theirs, own = ([name for name in names if name.split()[0] == kind] for names in (kept, callbacks))
-            if theirs and theirs != own:
-                raise ValueError(f"it was made with {len(theirs)} callbacks {kind}, this run has {len(own)}")
+            former, own = ([name for name in names if name.split()[0] == kind] for names in (kept, callbacks))
+            if former and former != own:
+                raise ValueError(f"it was made with {len(former)} callbacks {kind}, this run has {len(own)}")
         of_optimizer = "optimizer/"
         self.optimizer.load_state_dict(
             {name.removeprefix(of_optimizer): a for name, a in arrays.items() if name.startswith(of_optimizer)}

@@ -12,7 +12,7 @@ from minirnn.nn import Module
 from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor
 
-ASKED_OF_STREAMS = ("batch", "batches_per_epoch", "carries_state", "counted", "split", "unit")
+ASKED_OF_STREAMS = ("batch", "batches_per_epoch", "carries_state", "counted", "identity", "split", "unit")
 
 
 class Stream(Protocol):
@@ -96,7 +96,10 @@ class Stream(Protocol):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides which batches there are, in plain values: a resumed run must have the same."""
+        """What decides which batches there are, in plain values: a resumed run must have the same.
+
+        Such as a seed; ``batches_per_epoch`` and ``batch_size`` are always compared.
+        """
         return {}
 
 

@@ -103,8 +103,8 @@ def test_the_state_reaches_the_next_batch():
     assert all(part.node is None for state in seen if state for part in state)
 
 
-def test_a_stream_need_not_derive_from_anything():
-    assert len(fit(Forecast(), Enough(), epochs=2, log_every=1)) == 6
+def test_a_stream_need_not_derive_from_anything(tmp_path):
+    assert len(fit(Forecast(), Enough(), epochs=2, log_every=1, callbacks=[Checkpoint(tmp_path)])) == 6
 
 
 @pytest.mark.parametrize("stops", [[3, 14], [6, 7, 14], [14]])
@@ -185,6 +185,14 @@ def test_a_run_of_another_class_or_stream_is_not_gone_on_with(tmp_path):
         trained(tmp_path, 6, Other())
     with pytest.raises(CheckpointError, match="it was made with seed 0, this run has 5"):
         fit(Forecast(), Waves(5), steps=6, validation=Waves(1), callbacks=[Checkpoint(tmp_path, resume=True)])
+    for change, told in {
+        "batches_per_epoch": "batches_per_epoch 6, this run has 3",  # a stream need not name them
+        "batch_size": "batch_size 8, this run has 3",
+        "identity": "seed 0, this run has None",
+    }.items():
+        other = type("Waves", (Waves,), {change: {} if change == "identity" else 3})()
+        with pytest.raises(CheckpointError, match=f"it was made with {told}"):
+            fit(Forecast(), other, steps=6, validation=Waves(1), callbacks=[Checkpoint(tmp_path, resume=True)])
 
 
 def returning(answer):
@@ -241,7 +249,8 @@ def test_what_is_not_as_training_asks_for_is_explained(model, stream, settings, 
 def test_evaluate_asks_for_the_same():
     with pytest.raises(TypeError, match="model must be a Module with a method loss, got Linear"):
         evaluate(Linear(1, 1), Waves())
-    with pytest.raises(TypeError, match="list has no batch, batches_per_epoch, carries_state, counted, split, unit"):
+    lacking = "batch, batches_per_epoch, carries_state, counted, identity, split, unit"
+    with pytest.raises(TypeError, match=f"list has no {lacking}"):
         evaluate(CharLM(3, 2, 2), [])
 
 

@@ -40,6 +40,16 @@ def test_a_run_that_stopped_for_good_stays_so_when_resumed(tmp_path, patience):
     assert files_of(tmp_path) == before
 
 
+def test_after_an_early_stop_the_same_trainer_can_be_told_to_go_on_and_be_resumed(tmp_path):
+    stream = tiny_stream()
+    trainer = Trainer(tiny_model(stream), stream)
+    trainer.stop("enough", for_good=True)
+    trainer.run(steps=2, callbacks=[Checkpoint(tmp_path, resume=True)])
+    assert trainer.finished is None
+    trainer.run(steps=3, callbacks=[Checkpoint(tmp_path, resume=True)])
+    assert trainer.step == 3
+
+
 @pytest.mark.parametrize("step", [1, 4, 5])  # before any save but the first, in an epoch, at the start of another
 @pytest.mark.parametrize("at", ["there", "back"])
 def test_ctrl_c_saves_the_last_step_and_the_run_goes_on_as_if_it_had_never_stopped(tmp_path, monkeypatch, step, at):
