@@ -57,7 +57,7 @@ def learning_curve(
         sizes = [6 + 40 * share for share in shares]
         label = f"gradients clipped, in {sum(shares) / len(windows):.0%} of all steps (larger: more of them)"
         axes.scatter(at, heights, sizes, color=CLIPPED, edgecolor="black", linewidth=0.4, zorder=3, label=label)
-    validated = [(r["step"], r["val_loss"] / math.log(2)) for r in history if "val_loss" in r]
+    validated = [(r["step"], r["val_loss"] / math.log(2)) for r in history if r.get("val_loss") is not None]
     if validated:
         axes.plot(*zip(*validated, strict=True), "o-", color=VALIDATION, markersize=4, label="validation")
     if baseline is not None:

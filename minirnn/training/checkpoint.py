@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import warnings
 from pathlib import Path
@@ -18,7 +17,7 @@ from minirnn.training.callbacks import Callback
 from minirnn.training.claiming import claim, release
 from minirnn.training.kinds import KINDS, MODULE, check_loadable, config_of, kind_of
 from minirnn.training.loop import DivergenceError, Trainer
-from minirnn.training.plausible import check_meta, check_state, read_log
+from minirnn.training.plausible import check_meta, check_state, log_line, read_log
 from minirnn.training.sealed import CheckpointError, PathLike, read_sealed, write_sealed
 from minirnn.version import __version__
 
@@ -386,7 +385,7 @@ class Checkpoint(Callback):
         path = self.directory / "log.jsonl"
         if not path.exists():  # at the start, or because somebody has deleted it
             self.logged = self.log_bytes = 0
-        lines = "".join(json.dumps(record) + "\n" for record in trainer.history[self.logged :]).encode()
+        lines = "".join(map(log_line, trainer.history[self.logged :])).encode()
         with open(path, "r+b" if self.log_bytes else "wb") as log:
             log.seek(self.log_bytes)
             log.write(lines)

@@ -18,7 +18,7 @@ class _FoundError(Exception):
 
 
 def first_not_finite(model: Any, pieces: Iterable[Piece]) -> str:
-    """Names what was first not to be finite: a parameter, the state, or what a rule or its pullback returned.
+    """Names what was first not finite: a parameter, the state, the batch, or what a rule or its pullback returned.
 
     Parameters
     ----------
@@ -48,6 +48,8 @@ def first_not_finite(model: Any, pieces: Iterable[Piece]) -> str:
             if not len(inputs):
                 continue
             look("the state that was carried into the step", [part.array for part in flatten(state)])
+            look("the inputs of the batch", _arrays(inputs))
+            look("the targets of the batch", _arrays(targets))
             model.seek(draws)
             with np.errstate(all="ignore"), watching(look):
                 loss, _ = model.loss(inputs, targets, state)
@@ -55,3 +57,9 @@ def first_not_finite(model: Any, pieces: Iterable[Piece]) -> str:
     except _FoundError as found:
         return str(found)
     return ""
+
+
+def _arrays(given: Any) -> list[Array]:
+    """The arrays of inputs or targets, which may be whatever the model takes."""
+    parts = given if isinstance(given, (tuple, list)) else (given,)
+    return [part for part in parts if isinstance(part, np.ndarray)]

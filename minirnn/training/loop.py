@@ -93,8 +93,10 @@ class Trainer:
     step : int
         Steps taken so far.
     history : list of dict
-        One record per ``log_every`` steps (``loss`` in nats per target, ``norm`` of the gradient before clipping,
-        ``clipped``, the share of steps that were, ``lr``), and one per epoch (``val_loss``).
+        One record per ``log_every`` steps: ``step``, ``loss`` in nats per target, ``norm`` of the gradient before
+        clipping, ``clipped``, the share of steps that were, ``lr``. All are of steps that were taken: where each was
+        refused, there is no record. And one per epoch: ``step``, ``epoch``, ``train_loss`` and, with validation,
+        ``val_loss``; NaN where there is none that is finite (in ``log.jsonl`` null).
     loss : float
         Of the last step, in nats per target.
     stopping : str or None
@@ -262,7 +264,7 @@ class Trainer:
                 loss, new_state = self.parallel.gradients(self, inputs, targets, state)
                 try:
                     if not math.isfinite(loss):
-                        raise NonFiniteGradientError(f"the loss of step {self.step + 1} is {loss}; the step is refused")
+                        raise NonFiniteGradientError(f"the loss is {loss}; the step is refused")
                     norm, clipped = self._clip()
                 except NonFiniteGradientError as error:
                     refusal = error
@@ -279,9 +281,11 @@ class Trainer:
         if refusal:
             self.state = None  # it may hold what made the loss infinite
             self.refused += 1
-            self._tell(refusal, self.step, (inputs, targets, state), self.refused)
         else:
-            self._enter(self.step, norm, clipped)
+            self._enter(norm, clipped)
+        self._record(self.step)
+        if refusal:
+            self._tell(refusal, self.step, (inputs, targets, state), self.refused)
 
     def look(self) -> None:
         """Waits for the device, and enters into the books what became of the steps since the last time.
@@ -302,25 +306,24 @@ class Trainer:
         told = []  # when all are in the books: to tell may raise
         for k, ((step, _, given), (loss, norm, _)) in enumerate(zip(unseen, outcomes, strict=True)):
             self._loss = loss
-            if not refused[k]:
-                self._enter(step, norm, self.clip_norm is not None and norm > self.clip_norm)
-                continue
-            what = f"gradient of step {step} is not finite" if math.isfinite(loss) else f"loss of step {step} is {loss}"
-            unchanged = all(refused[k:])  # since then, so that the step can be taken again
-            self.refused += 1
-            error = NonFiniteGradientError(f"the {what}; the step is refused")
-            told.append((error, step, given if unchanged else None, self.refused))
+            if refused[k]:
+                what = "gradient is not finite" if math.isfinite(loss) else f"loss is {loss}"
+                unchanged = all(refused[k:])  # since then, so that the step can be taken again
+                self.refused += 1
+                error = NonFiniteGradientError(f"the {what}; the step is refused")
+                told.append((error, step, given if unchanged else None, self.refused))
+            else:
+                self._enter(norm, self.clip_norm is not None and norm > self.clip_norm)
+            self._record(step)
         for refusal in told:
             self._tell(*refusal)
 
-    def _enter(self, step: int, norm: float, clipped: bool) -> None:
+    def _enter(self, norm: float, clipped: bool) -> None:
         """Enters a step that was taken into the books."""
         self.refused = 0
         self.epoch_sum = [self.epoch_sum[0] + self._loss, self.epoch_sum[1] + 1]
         total, norms, clips, steps = self.since_record
         self.since_record = [total + self._loss, norms + norm, clips + clipped, steps + 1]
-        if step % self.log_every == 0:
-            self._record()
 
     def _clip(self) -> tuple[float, bool]:
         parameters = self.optimizer.parameters
@@ -340,15 +343,18 @@ class Trainer:
         if given is not None:
             with suppress(MemoryError), device_errors("a second look"):  # which is no reason to end a run
                 first = first_not_finite(self.model, self.parallel.cut(step - 1, *given))
-        why = f"{error}; the first that is not finite: {first}" if first else str(error)
+        why = f"step {step}: {error}" + (f"; the first that is not finite: {first}" if first else "")
         if in_a_row >= MOST_REFUSED:
             raise DivergenceError(f"{MOST_REFUSED} steps in a row were refused; the last: {why}")
-        warnings.warn(f"step {step}: {why}", RuntimeWarning, stacklevel=4)
+        warnings.warn(why, RuntimeWarning, stacklevel=4)
 
-    def _record(self) -> None:
+    def _record(self, step: int) -> None:
+        """Every ``log_every`` steps, enters those that were taken since the last time into the history."""
+        if step % self.log_every:
+            return
         loss, norm, clips, steps = self.since_record
         if steps:
-            record = {"step": self.step, "loss": loss / steps, "norm": norm / steps, "clipped": clips / steps}
+            record = {"step": step, "loss": loss / steps, "norm": norm / steps, "clipped": clips / steps}
             self.history.append(record | {"lr": self.optimizer.lr})
         self.since_record = [0.0, 0.0, 0, 0]
 
@@ -357,19 +363,19 @@ class Trainer:
         self.look()
         loss, steps = self.epoch_sum
         self.epoch_sum = [0.0, 0]
-        record: dict[str, Any] = {"step": self.step, "epoch": self.epoch, "train_loss": loss / steps if steps else None}
+        record = {"step": self.step, "epoch": self.epoch, "train_loss": loss / steps if steps else math.nan}
         if self.validation is not None:
             val_loss = self.parallel.same(evaluate(self.model, self.validation))
-            record["val_loss"] = val_loss if math.isfinite(val_loss) else None  # JSON knows no NaN
+            record["val_loss"] = val_loss if math.isfinite(val_loss) else math.nan
+        self.history.append(record)
         metric = record.get("val_loss", record["train_loss"])
-        record["metric"] = math.inf if metric is None else metric
-        self.improved = self.best is None or record["metric"] < self.best
-        if self.improved and math.isfinite(record["metric"]):
-            self.best = record["metric"]
+        metric = math.inf if math.isnan(metric) else metric
+        self.improved = self.best is None or metric < self.best
+        if self.improved and math.isfinite(metric):
+            self.best = metric
         if isinstance(self.schedule, Plateau):
-            self.schedule.observe(record["metric"])
-        self.history.append({name: value for name, value in record.items() if name != "metric" and value is not None})
-        return record
+            self.schedule.observe(metric)
+        return record | {"metric": metric}
 
     def run(
         self,
@@ -538,7 +544,7 @@ def fit(
     Returns
     -------
     list of dict
-        The history: losses in nats per target, by step and by epoch.
+        The history: losses in nats per target, by step and by epoch; `Trainer` says what is in it.
 
     Examples
     --------

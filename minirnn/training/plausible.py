@@ -6,6 +6,7 @@ Everything is looked at before anything is changed, so that a run is resumed as 
 from __future__ import annotations
 
 import json
+import math
 import reprlib
 from collections.abc import Callable
 from pathlib import Path
@@ -125,6 +126,11 @@ def _check_carried(model: Any, arrays: dict[str, np.ndarray], batch_size: int) -
         raise ValueError(f"its state must be arrays of shapes {shapes} and dtype {dtype}")
 
 
+def log_line(record: dict[str, Any]) -> str:
+    """A record as a line of ``log.jsonl``: JSON knows no NaN, and says null."""
+    return json.dumps({name: None if value != value else value for name, value in record.items()}) + "\n"
+
+
 def read_log(path: Path, lines: bytes) -> list[dict[str, Any]]:
     """The records of ``log.jsonl``, each with what a record must have to be shown and drawn."""
     history = []
@@ -133,6 +139,7 @@ def read_log(path: Path, lines: bytes) -> list[dict[str, Any]]:
             record = json.loads(line)
             if not isinstance(record, dict) or "step" not in record or ("loss" in record and "clipped" not in record):
                 raise ValueError("not a record of a run")
+            record |= {name: math.nan for name in ("train_loss", "val_loss") if record.get(name, 0) is None}
             for name in ("step", "epoch", "loss", "norm", "clipped", "train_loss", "val_loss"):
                 if not _is_number(record.get(name, 0)):
                     raise ValueError(f"{name} is {reprlib.repr(record[name])}")

@@ -12,6 +12,7 @@ HISTORY = [
     {"step": 60, "epoch": 1, "train_loss": 1.9, "val_loss": 1.8},
     {"step": 100, "loss": 1.5, "norm": 1.0, "clipped": 0.0, "lr": 0.1},
     {"step": 120, "epoch": 2, "train_loss": 1.5, "val_loss": 1.6},
+    {"step": 180, "epoch": 3, "train_loss": 1.4, "val_loss": None},  # was not finite
 ]
 
 

@@ -10,7 +10,7 @@ from tiny_runs import bits, tiny_model, tiny_stream
 
 from minirnn import CharLM, Checkpoint, DivergenceError, Trainer, differentiable, load, ops
 from minirnn.nn import Module, Parameter
-from minirnn.training import Plateau, loop
+from minirnn.training import Plateau, Stream, loop
 from minirnn.training.data_parallel import Alone
 from minirnn.training.first_bad import first_not_finite
 
@@ -58,7 +58,7 @@ def test_a_step_with_a_bad_gradient_is_refused_and_the_run_goes_on(backend, clip
     trainer = poisoned_trainer(bad_steps=[3], **clipping)
     trainer.run(steps=3)
     before = bits(trainer.model), bits(trainer.optimizer)
-    told = r"step 4: the gradient of .* is refused.*: the gradient that poison hands down, 1 of 1 numbers"
+    told = r"step 4: the gradient (of .+ not finite|is not finite); the step is refused.*: the gradient that poison hands down, 1 of 1 numbers"
     with pytest.warns(RuntimeWarning, match=told):
         trainer.run(steps=4)
     assert (bits(trainer.model), bits(trainer.optimizer)) == before
@@ -83,7 +83,7 @@ def test_a_state_that_is_not_finite_is_not_carried_into_the_next_step(backend):
     trainer = poisoned_trainer(bad_steps=[])
     trainer.run(steps=1)
     trainer.state = tuple(part * np.nan for part in trainer.state)
-    with pytest.warns(RuntimeWarning, match="step 2: the loss of step 2 is nan.*: the state that was carried into"):
+    with pytest.warns(RuntimeWarning, match="^step 2: the loss is nan.*: the state that was carried into"):
         trainer.run(steps=2)
     trainer.run(steps=3)
     assert trainer.refused == 0 and np.isfinite(trainer.loss)
@@ -144,6 +144,33 @@ def test_after_too_many_refusals_in_a_row_the_run_is_given_up():
     assert (bits(trainer.model), bits(trainer.optimizer)) == before
 
 
+def test_a_refused_step_at_the_end_of_a_record_costs_no_record(backend):
+    trainer = poisoned_trainer([2, 5, 8, 11])  # counted from 0
+    trainer.log_every = 3
+    with pytest.warns(RuntimeWarning):
+        trainer.run(steps=12)
+    assert [record["step"] for record in trainer.history if "loss" in record] == [3, 6, 9, 12]
+
+
+@pytest.mark.parametrize("what", ["inputs", "targets"])
+def test_a_batch_that_is_not_finite_is_named(what):
+    class Halves(Stream):
+        batches_per_epoch = 1
+
+        def batch(self, epoch, k):
+            return (np.ones(2), np.array([1.0, np.nan]))[:: 1 if what == "targets" else -1]
+
+    class Scale(Module):
+        def __init__(self):
+            self.w = Parameter([1.0, 2.0])
+
+        def loss(self, xs, ys, state=None):
+            return ops.mean((self.w * xs - ys) ** 2), None
+
+    with pytest.warns(RuntimeWarning, match=f"the first that is not finite: the {what} of the batch, 1 of 2 numbers"):
+        Trainer(Scale(), Halves()).run(steps=1)
+
+
 def test_refusals_that_are_not_in_a_row_do_not_add_up():
     trainer = poisoned_trainer(range(0, 60, 2))
     with pytest.warns(RuntimeWarning):
@@ -160,7 +187,7 @@ def test_a_bad_weight_is_never_spread(backend, bad, where):
     weights[where].flat[:] = bad
     model.load_state_dict(weights)
     before = bits(model)
-    told = f"step 1: the loss of step 1 is (nan|inf).*: the parameter {where}, {weights[where].size} of"
+    told = f"step 1: the loss is (nan|inf).*: the parameter {where}, {weights[where].size} of"
     with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match=told):
         Trainer(model, stream).run(steps=1)
     with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"), pytest.raises(DivergenceError):
@@ -187,7 +214,8 @@ def test_a_run_saves_through_an_epoch_of_refused_steps(tmp_path):
     assert schedule.best == trainer.best < 10
     assert np.isfinite(load(tmp_path).state_dict()["head.bias"]).all()
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [record.get("train_loss") for record in records] == [None, trainer.best]
+    assert [record["train_loss"] for record in records] == [None, trainer.best]
+    assert np.isnan(trainer.history[0]["train_loss"])
 
 
 def test_a_validation_loss_that_is_not_finite_breaks_no_file(tmp_path, monkeypatch):
@@ -196,6 +224,8 @@ def test_a_validation_loss_that_is_not_finite_breaks_no_file(tmp_path, monkeypat
     monkeypatch.setattr(loop, "evaluate", lambda model, stream: float("nan"))
     with np.errstate(all="ignore"):
         history = trainer.run(epochs=2, callbacks=[Checkpoint(tmp_path)])
-    assert [record.get("val_loss") for record in history] == [None, None]
+    assert len(history) == 2 and all(np.isnan(record["val_loss"]) for record in history)
+    resumed = Trainer(tiny_model(stream), stream, lr=1e-9, val_split=0.25, schedule=Plateau())
+    np.testing.assert_equal(resumed.run(epochs=2, callbacks=[Checkpoint(tmp_path, resume=True)]), history)
     for line in (tmp_path / "log.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))

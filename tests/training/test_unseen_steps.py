@@ -42,9 +42,7 @@ def test_steps_wait_for_nobody_until_somebody_asks(device):
         for _ in range(6):
             trainer.train_step()
     assert counts.syncs == 0 and len(trainer.unseen) == 8 and trainer.refused == 0
-    with pytest.warns(
-        RuntimeWarning, match="step [45]: the gradient of step [45] is not finite; the step is refused"
-    ) as told:
+    with pytest.warns(RuntimeWarning, match="^step [45]: the gradient is not finite; the step is refused") as told:
         assert np.isfinite(trainer.loss)
     assert len(told) == 2 and not trainer.unseen and trainer.epoch_sum[1] == 6
 
@@ -77,15 +75,17 @@ def test_a_run_with_refused_steps_ends_as_on_the_host(lanes):
     def run(backend):
         with on_backend(backend):
             trainer = trainer_of([3, 4, 7], lanes=lanes)
+            trainer.log_every = 4
             with pytest.warns(RuntimeWarning):
                 trainer.run(steps=13)
-            return trainer.model.state_dict(), trainer.epoch_sum, trainer.refused
+            recorded = [record["step"] for record in trainer.history]
+            return trainer.model.state_dict(), trainer.epoch_sum, trainer.refused, recorded
 
     (weights, *books), (expected, *right) = run("strict_cupy"), run("numpy")
     for name, w in expected.items():
         np.testing.assert_allclose(weights[name], w, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(books[0], right[0], rtol=1e-6)
-    assert books[1] == right[1]
+    assert books[1:] == right[1:]
 
 
 def test_ten_in_a_row_end_the_run_with_the_last_good_weights(device):
