@@ -3,31 +3,66 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any
 
 import numpy as np
 
 from minirnn.arrays import random_generator
 
 RECURRENT = ("uniform", "orthogonal")  # initialisations of recurrent layers
+_drawing: ContextVar[bool] = ContextVar("minirnn_drawing_weights", default=True)
 
 
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Within this block layers begin as zeros: for a model whose weights come from elsewhere, or are only counted.
+
+    Examples
+    --------
+    >>> with undrawn():
+    ...     normal((2,), seed=0, stream="embedding")
+    array([0., 0.])
+    """
+    token = _drawing.set(False)
+    try:
+        yield
+    finally:
+        _drawing.reset(token)
+
+
+def _unless_undrawn(draw: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    @wraps(draw)
+    def drawn(shape: tuple[int, ...], *args: Any, **named: Any) -> np.ndarray:
+        return draw(shape, *args, **named) if _drawing.get() else np.broadcast_to(0.0, shape)
+
+    return drawn
+
+
+@_unless_undrawn
 def uniform_by_fan(shape: tuple[int, ...], fan: int, seed: int, stream: str) -> np.ndarray:
     """PyTorch's default for linear and recurrent layers: uniform in ``[-1/sqrt(fan), 1/sqrt(fan)]``."""
     bound = 1 / math.sqrt(fan)
     return random_generator(seed, stream).uniform(-bound, bound, shape)
 
 
+@_unless_undrawn
 def normal(shape: tuple[int, ...], seed: int, stream: str) -> np.ndarray:
     """PyTorch's default for embeddings: standard normal."""
     return random_generator(seed, stream).standard_normal(shape)
 
 
+@_unless_undrawn
 def glorot(shape: tuple[int, ...], seed: int, stream: str) -> np.ndarray:
     """Matrices ``(..., m, n)`` uniform in ``[-r, r]``, ``r = sqrt(6 / (m + n))`` (Glorot & Bengio 2010)."""
     bound = math.sqrt(6 / (shape[-2] + shape[-1]))
     return random_generator(seed, stream).uniform(-bound, bound, shape)
 
 
+@_unless_undrawn
 def orthogonal(shape: tuple[int, ...], seed: int, stream: str) -> np.ndarray:
     """Matrices ``(..., m, n)`` whose rows or columns, whichever are fewer, are orthonormal (Saxe et al. 2014).
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from minirnn.arguments import booleans, not_negative, positive
 from minirnn.nn import Module
+from minirnn.nn.init import undrawn
 from minirnn.training.atomic import previous_path, write_atomically
 from minirnn.training.callbacks import Callback
 from minirnn.training.claiming import claim, release
@@ -109,7 +110,8 @@ def load(path: PathLike, kind: str | None = None, into: Module | None = None) ->
         raise CheckpointError(path, f"holds a whole {KINDS[meta['kind']].__name__}", "leave into away: load builds it")
     try:
         _check_sizes(arrays, meta)
-        model = KINDS[meta["kind"]](**meta["model"])
+        with undrawn():
+            model = KINDS[meta["kind"]](**meta["model"])
         model.vocabulary_from_plain(meta["vocabulary"])
         model.load_state_dict(of_model(arrays))
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:

@@ -7,6 +7,7 @@ from typing import Any
 from minirnn.arrays import use_backend
 from minirnn.models import CharLM, Seq2Seq
 from minirnn.nn import Module
+from minirnn.nn.init import undrawn
 
 KINDS: dict[str, Any] = {kind.KIND: kind for kind in (CharLM, Seq2Seq)}
 MODULE = "module"  # the kind of all others, of which a file holds the parameters alone
@@ -15,7 +16,7 @@ MODULE = "module"  # the kind of all others, of which a file holds the parameter
 def kind_of(model: Module) -> str:
     """What a checkpoint of it is of: ``"char_lm"``, ``"seq2seq"`` or ``"module"``."""
     kind = getattr(model, "KIND", MODULE)
-    return kind if kind in KINDS else MODULE
+    return kind if isinstance(model, KINDS.get(kind, ())) else MODULE
 
 
 def config_of(model: Any) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def check_loadable(model: Any) -> None:
         return
     kind = KINDS[kind_of(model)]
     try:
-        with use_backend("numpy"):
+        with use_backend("numpy"), undrawn():
             built = kind(**config_of(model))
         built.vocabulary_from_plain(model.vocabulary_to_plain())
     except (TypeError, ValueError) as error:

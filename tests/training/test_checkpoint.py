@@ -22,7 +22,7 @@ from minirnn import (
     load,
     save,
 )
-from minirnn.nn import Linear, Parameter
+from minirnn.nn import Linear, Parameter, init
 from minirnn.training import Callback, DivergenceError, RunDirectoryError
 from minirnn.training.checkpoint import KINDS
 from minirnn.training.sealed import read_sealed, write_sealed
@@ -142,6 +142,26 @@ def test_a_class_of_ones_own_can_be_saved_by_its_parameters(tmp_path):
     lm = Deeper(15, 3, 4)
     save(lm, tmp_path / "lm.npz")
     assert bits(load(tmp_path / "lm.npz", into=Deeper(15, 3, 4, seed=9))) == bits(lm)
+
+
+class Stranger(Linear):
+    KIND = "char_lm"
+
+
+def test_a_module_that_only_calls_itself_a_character_model_is_saved_by_its_parameters(tmp_path):
+    save(Stranger(2, 3), tmp_path / "m.npz")
+    into = Stranger(2, 3, seed=9)
+    with pytest.raises(CheckpointError, match="of kind 'module', where 'char_lm' is wanted"):
+        load(tmp_path / "m.npz", kind="char_lm")
+    load(tmp_path / "m.npz", into=into)
+
+
+@pytest.mark.parametrize("weights", ["uniform", "orthogonal"])
+def test_nothing_is_drawn_to_save_or_to_load(tmp_path, monkeypatch, weights):
+    lm = tiny_model(tiny_stream(), init=weights)
+    monkeypatch.setattr(init, "random_generator", None)
+    save(lm, tmp_path / "lm.npz")
+    assert bits(load(tmp_path / "lm.npz")) == bits(lm)
 
 
 LIES = {
