@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from functools import cached_property
 from typing import Any
 
@@ -97,7 +98,7 @@ class TextStream:
         self.vocabulary = Vocabulary.from_text(text) if vocabulary is None else vocabulary
         self.ids = self.vocabulary.encode(text, unknown)
         self.ids.setflags(write=False)
-        _check_length(len(self.ids), self.seq_len, self.batch_size)
+        _check_length(len(self.ids), self.seq_len, self.batch_size, or_else=_if_a_file(text))
         self.batches_per_epoch = (len(self.ids) - 1) // (self.batch_size * self.seq_len)
 
     unit = "character"  # what a target is
@@ -222,6 +223,10 @@ def _check_length(count: int, seq_len: int, batch_size: int, what: str = "text",
         f"{what} has {count} character{'' if count == 1 else 's'}; "
         f"seq_len {seq_len} and batch_size {batch_size} need at least {need}; {hint}{or_else}"
     )
+
+
+def _if_a_file(text: str) -> str:
+    return f"; this is the name of a file, which read_text({text!r}) reads" if os.path.isfile(text) else ""
 
 
 def _power_of_two_up_to(n: int) -> int:

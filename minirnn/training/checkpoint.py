@@ -89,8 +89,10 @@ def load(path: PathLike, kind: str | None = None, into: Module | None = None) ->
         If there is no such file, or it is damaged, foreign or of another kind; if it does not fit ``into``, which has
         not changed then; if ``into`` is missing, or not needed.
     TypeError
-        If ``into`` is no module.
+        If ``into`` is no module, or a module is given as ``kind``.
     """
+    if isinstance(kind, Module):
+        raise TypeError(f"kind must be a name such as 'module', got {type(kind).__name__}; give into=model")
     if into is not None and not isinstance(into, Module):
         raise TypeError(f"into must be a Module, got {type(into).__name__}")
     arrays, meta = read_run(path, kind)

@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from inspect import signature
 from itertools import count, takewhile
 from numbers import Real
 from typing import Any
@@ -132,8 +133,6 @@ class Trainer:
         limits = {"clip_norm": clip_norm, "clip_value": clip_value}
         positive_number(**{name: limit for name, limit in limits.items() if limit is not None})
         positive(log_every=log_every)
-        if lr is not None and optimizer is not None:
-            raise ValueError(f"give lr or optimizer, which has a learning rate of its own, not both; got lr {lr}")
         booleans(graph=graph)
         check_functions(schedule=schedule, teacher_forcing=teacher_forcing)
         if validation is not None and val_split:
@@ -145,6 +144,8 @@ class Trainer:
         ):
             if given is not None and not isinstance(given, kind):
                 raise TypeError(f"{name} must be an object such as {such_as}, got {given!r}")
+        if lr is not None and optimizer is not None:
+            raise ValueError(f"give lr or optimizer, which has a learning rate of its own, not both; got lr {lr}")
         for name, one in {"stream": stream, "validation": stream if validation is None else validation}.items():
             check_stream(one, name)
             check_vocabularies(model, one)
@@ -555,6 +556,9 @@ def fit(
     >>> losses[-1] < losses[0]
     True
     """
+    known = list(signature(Trainer).parameters)[2:]
+    if unknown := [name for name in settings if name not in known]:
+        raise TypeError(f"fit has no setting {', '.join(unknown)}; there are {', '.join(known)}")
     trainer = Trainer(model, stream, **settings)
     adopt_vocabularies(model, stream)
     return trainer.run(epochs=epochs, steps=steps, max_minutes=max_minutes, callbacks=callbacks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from inspect import signature
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from minirnn.arguments import positive
 from minirnn.nn import Module
 from minirnn.nn.recurrent import State
 from minirnn.tape import Tensor
+from minirnn.tape.record import recording
 
 ASKED_OF_STREAMS = ("batch", "batches_per_epoch", "carries_state", "counted", "identity", "split", "unit")
 
@@ -128,8 +130,18 @@ def check_model(model: Any) -> None:
     ------
     TypeError
     """
+    name = type(model).__name__
+    if isinstance(model, type):
+        raise TypeError(
+            f"model must be a Module, got the class {model.__name__}; {model.__name__}(...) makes one of it"
+        )
     if not isinstance(model, Module) or not callable(getattr(model, "loss", None)):
-        raise TypeError(f"model must be a Module with a method loss, got {type(model).__name__}")
+        raise TypeError(f"model must be a Module with a method loss, got {name}")
+    takes = signature(model.loss)
+    try:
+        takes.bind(None, None, None)
+    except TypeError:
+        raise TypeError(f"loss of {name} must take (inputs, targets, state), it takes {takes}") from None
 
 
 def batch_of(stream: Stream, epoch: int, k: int) -> tuple[Any, Any]:
@@ -153,11 +165,20 @@ def loss_of(model: Any, inputs: Any, targets: Any, state: State | None) -> tuple
     ------
     TypeError
         If it is not a loss and a state.
+    ValueError
+        If the loss is not one number, or nothing that is trained leads to it.
     """
     found = model.loss(inputs, targets, state)
     if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[0], Tensor):
         raise TypeError(f"loss of {type(model).__name__} must return (loss, state), got {_shown(found)}")
     loss, state = found
+    if loss.size != 1:
+        raise ValueError(f"loss of {type(model).__name__} must return one number as its loss, got shape {loss.shape}")
+    if recording.get() and not loss.requires_grad:
+        raise ValueError(
+            f"loss of {type(model).__name__} must return a loss computed from parameters that require a gradient; "
+            "this one was detached from them, or they all are frozen"
+        )
     if state is None:
         return loss, None
     if isinstance(state, Tensor):

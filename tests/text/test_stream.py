@@ -234,3 +234,10 @@ def test_digest_knows_the_text_and_nothing_else():
     assert digest == TextStream("hello world", 3, 1, lanes=False, seed=5).digest
     assert digest != TextStream("hello worlk", 2, 2).digest  # the same ids, another vocabulary
     assert digest != TextStream("hello wordl", 2, 2).digest  # the same vocabulary, other ids
+
+
+def test_the_name_of_a_file_in_the_place_of_its_text_is_named(tmp_path):
+    (tmp_path / "book.txt").write_text("a text")
+    name = str(tmp_path / "book.txt")
+    with pytest.raises(DataError, match=re.escape(f"this is the name of a file, which read_text({name!r}) reads")):
+        TextStream(name, 50, 16)

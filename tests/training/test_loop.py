@@ -329,7 +329,7 @@ def test_what_is_given_in_the_wrong_place_is_named():
         Trainer(model, stream, lr=0.1, optimizer=SGD(model.parameters(), 0.5))
     for wrong in (SGD, "sgd"):
         with pytest.raises(TypeError, match=r"optimizer must be an object such as Adam\(model"):
-            Trainer(model, stream, optimizer=wrong)
+            Trainer(model, stream, optimizer=wrong, lr=0.1)
     with pytest.raises(TypeError, match=r"parallel must be an object such as DataParallel\(\), got True"):
         Trainer(model, stream, parallel=True)
     for wrong in (None, "x"):

@@ -154,6 +154,12 @@ def test_any_module_is_saved_by_its_parameters(tmp_path, make):
     assert bits(other) == bits(model) != bits(make(seed=1))
 
 
+def test_a_model_in_the_place_of_the_kind_is_named(tmp_path):
+    save(Forecast(), tmp_path / "m.npz")
+    with pytest.raises(TypeError, match="kind must be a name such as 'module', got Forecast; give into=model"):
+        load(tmp_path / "m.npz", Forecast())
+
+
 def test_what_cannot_be_loaded_into_a_module_is_told_and_changes_nothing(tmp_path):
     save(Forecast(), tmp_path / "own.npz")
     save(tiny_model(tiny_stream()), tmp_path / "lm.npz")
@@ -193,6 +199,11 @@ def test_a_run_of_another_class_or_stream_is_not_gone_on_with(tmp_path):
         other = type("Waves", (Waves,), {change: {} if change == "identity" else 3})()
         with pytest.raises(CheckpointError, match=f"it was made with {told}"):
             fit(Forecast(), other, steps=6, validation=Waves(1), callbacks=[Checkpoint(tmp_path, resume=True)])
+
+
+class Stateless(Forecast):
+    def loss(self, xs, targets):
+        return super().loss(xs, targets)
 
 
 def returning(answer):
@@ -237,6 +248,25 @@ def varied(**attributes):
         ),
         (Forecast(), Enough(), {"parallel": DataParallel(True, OneRank())}, "Enough needs a batch_size: the rows that"),
         (Linear(1, 1), Waves(), {}, "model must be a Module with a method loss, got Linear"),
+        (
+            returning(lambda loss, state: (loss * Tensor(np.ones(3)), state)),
+            Waves(),
+            {},
+            "loss of Forecast must return one number as its loss, got shape (3,)",
+        ),
+        (
+            returning(lambda loss, state: (loss.detach(), state)),
+            Waves(),
+            {},
+            "loss of Forecast must return a loss computed from parameters that require a gradient",
+        ),
+        (Stateless(), Waves(), {}, "loss of Stateless must take (inputs, targets, state), it takes (xs, targets)"),
+        (
+            Forecast(),
+            Waves(),
+            {"learning_rate": 0.1},
+            "fit has no setting learning_rate; there are optimizer, lr, clip_norm, ",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_not_as_training_asks_for_is_explained(model, stream, settings, told):
@@ -244,6 +274,13 @@ def test_what_is_not_as_training_asks_for_is_explained(model, stream, settings, 
     with pytest.raises((TypeError, ValueError), match=re.escape(told)):
         fit(model, stream, steps=1, **settings)
     assert bits(model) == before
+
+
+def test_a_class_is_no_model():
+    with pytest.raises(
+        TypeError, match=r"model must be a Module, got the class Forecast; Forecast\(\.\.\.\) makes one"
+    ):
+        fit(Forecast, Waves(), steps=1)
 
 
 def test_evaluate_asks_for_the_same():
