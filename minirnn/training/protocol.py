@@ -43,8 +43,10 @@ class Stream(Protocol):
     --------
     A series of numbers, of which the next one is to be told:
 
+    >>> import numpy as np
     >>> from minirnn import Tensor, ops
-    >>> from minirnn.nn import LSTM, Linear
+    >>> from minirnn.nn import LSTM, Linear, Module
+    >>> from minirnn.training import Stream, evaluate, fit, load, save
     >>> class Waves(Stream):
     ...     batches_per_epoch = 20
     ...     def __init__(self, seed):
@@ -62,7 +64,6 @@ class Stream(Protocol):
     ...     def loss(self, xs, targets, state=None):
     ...         ys, state = self(Tensor(xs), state)
     ...         return ops.mean((ys - Tensor(targets)) ** 2), state
-    >>> from minirnn.training import evaluate, fit, load, save
     >>> model = Forecast()
     >>> history = fit(model, Waves(seed=0), epochs=5, lr=0.02, validation=Waves(seed=1))
     >>> history[-1]["val_loss"] < 0.01 < history[0]["val_loss"]
@@ -130,14 +131,14 @@ def check_model(model: Any) -> None:
     ------
     TypeError
     """
-    name = type(model).__name__
+    name, loss = type(model).__name__, getattr(model, "loss", None)
     if isinstance(model, type):
         raise TypeError(
             f"model must be a Module, got the class {model.__name__}; {model.__name__}(...) makes one of it"
         )
-    if not isinstance(model, Module) or not callable(getattr(model, "loss", None)):
+    if not isinstance(model, Module) or not callable(loss):
         raise TypeError(f"model must be a Module with a method loss, got {name}")
-    takes = signature(model.loss)
+    takes = signature(loss)
     try:
         takes.bind(None, None, None)
     except TypeError:
