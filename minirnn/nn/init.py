@@ -37,7 +37,7 @@ def undrawn() -> Iterator[None]:
 def _unless_undrawn(draw: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     @wraps(draw)
     def drawn(shape: tuple[int, ...], *args: Any, **named: Any) -> np.ndarray:
-        return draw(shape, *args, **named) if _drawing.get() else np.broadcast_to(0.0, shape)
+        return draw(shape, *args, **named) if _drawing.get() else np.zeros(shape)
 
     return drawn
 
