@@ -58,7 +58,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
         path=os.fspath(path), bytes=size, seal="ok", kind=meta["kind"], model=meta["model"],
         vocabulary=meta["vocabulary"], versions=meta["versions"], training=training, parameters=parameters,
     )  # fmt: skip
-    config = ", ".join(f"{name} {value}" for name, value in meta["model"].items())
+    shown = {"class": meta["model"]["class"]} if meta["kind"] == MODULE else meta["model"]
+    config = ", ".join(f"{name} {value}" for name, value in shown.items())
     rows = [
         ("file", f"{os.fspath(path)}: {size:,} bytes, {len(arrays)} arrays"),
         ("seal", "ok"),

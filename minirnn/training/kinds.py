@@ -10,6 +10,7 @@ from minirnn.nn import Module
 from minirnn.nn.init import undrawn
 
 KINDS: dict[str, Any] = {kind.KIND: kind for kind in (CharLM, Seq2Seq)}
+PLAIN = (bool, int, float, str)
 MODULE = "module"  # the kind of all others, of which a file holds the parameters alone
 
 
@@ -20,8 +21,19 @@ def kind_of(model: Module) -> str:
 
 
 def config_of(model: Any) -> dict[str, Any]:
-    """What builds such a model, or where nothing does, of which class it is."""
-    return {"class": type(model).__name__} if kind_of(model) == MODULE else model.config
+    """What builds such a model, or where nothing does, of which class it is, and with which layers."""
+    return {"class": type(model).__name__, **options_of(model)} if kind_of(model) == MODULE else model.config
+
+
+def options_of(model: Module) -> dict[str, Any]:
+    """What the layers of this library were made with, or what was made of it since, by name: seeds, sizes, choices."""
+    return {
+        f"{place}.{name}" if place else name: value if isinstance(value, PLAIN) else getattr(value, "__name__", "...")
+        for place, module in model.named_modules()
+        for name, value in vars(module).items()
+        if type(module).__module__.startswith("minirnn.") and not name.startswith("_") and name != "draws"
+        if isinstance(value, PLAIN) or (callable(value) and not isinstance(value, Module))
+    }
 
 
 def check_loadable(model: Any) -> None:
@@ -32,7 +44,8 @@ def check_loadable(model: Any) -> None:
     TypeError
         If it is no module.
     ValueError
-        If its parameters are not those of a model of its configuration, or its vocabulary is of another size.
+        If its parameters or the options of its layers are not those of a model of its configuration, or its vocabulary
+        is of another size.
     """
     if kind_of(model) == MODULE:
         if not isinstance(model, Module):
@@ -46,6 +59,7 @@ def check_loadable(model: Any) -> None:
     except (TypeError, ValueError) as error:
         raise ValueError(f"model cannot be saved, for load would refuse it: {error}") from error
     theirs, own = ({name: f"{p.dtype} {p.shape}" for name, p in m.named_parameters()} for m in (built, model))
+    theirs, own = theirs | options_of(built), own | options_of(model)
     for name in theirs | own:
         if theirs.get(name) != own.get(name):
             raise ValueError(

@@ -311,3 +311,15 @@ class Summary(Forecast):
 def test_inputs_may_be_a_tuple():
     history = fit(Summary(), Together(), epochs=2)
     assert len(history) == 2
+
+
+def test_a_run_goes_on_with_layers_of_the_same_seeds_and_options(tmp_path):
+    """Else other masks would be drawn, and nothing would say so."""
+    fit(Forecast(seed=1), Waves(), steps=3, callbacks=[Checkpoint(tmp_path / "run")])
+    with pytest.raises(CheckpointError, match=r"of a run with lstm\.seed 1, not 2, head\.seed 1, not 2; resume with"):
+        fit(Forecast(seed=2), Waves(), steps=6, callbacks=[Checkpoint(tmp_path / "run", resume=True)])
+    changed = Forecast(seed=1)
+    changed.lstm.weight_drop = 0.5
+    with pytest.raises(CheckpointError, match=r"of a run with lstm\.weight_drop 0\.0, not 0\.5; resume with"):
+        fit(changed, Waves(), steps=6, callbacks=[Checkpoint(tmp_path / "run", resume=True)])
+    assert len(fit(Forecast(seed=1), Waves(), steps=6, callbacks=[Checkpoint(tmp_path / "run", resume=True)])) > 0
