@@ -71,7 +71,7 @@ def xp_of(*arrays: Array) -> Any:
     """
     homes = {home_of(x) for x in arrays if x is not None}
     if not homes:
-        raise TypeError("expected at least one array, got none")
+        raise TypeError(f"expected at least one array, got none{' but NoneType' if arrays else ''}")
     if len(homes) > 1:
         where = ", ".join(f"argument {k}: {home_of(x)}" for k, x in enumerate(arrays) if x is not None)
         raise TypeError(f"arrays live in different places ({where}); move them with .to('numpy') or .to('cupy')")

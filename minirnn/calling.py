@@ -76,12 +76,15 @@ class Call:
         arrays += [static.pop(name, None) for name in self.arrays[len(arrays) : max(named, default=-1) + 1]]
         return arrays, static
 
-    def check(self, inputs: Sequence[Any], static: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
-        """Raises a TypeError that says how the operation is called if that is not how, or which array was ``None``."""
+    def check(self, inputs: Sequence[Any], static: Mapping[str, Any]) -> None:
+        """Raises a TypeError that says how the operation is called, if that is not how."""
         try:
             self.signature.bind(*inputs, **static)
         except TypeError:
             raise self.refusal(inputs, static) from None
+
+    def refuse_none(self, arrays: Mapping[str, Any]) -> None:
+        """Raises a TypeError that names an array that must be given, if it is ``None``: for where that has failed."""
         for name, array in arrays.items():
             if array is None and (self.alike or name in self.required):
                 raise TypeError(f"{self.name}: {name} must be an array, got None")

@@ -112,6 +112,11 @@ def test_what_does_not_fit_is_no_wrong_call(call, message):
     assert message in str(caught.value)
 
 
+def test_none_is_blamed_for_nothing_but_itself():
+    with pytest.raises(IndexError, match="targets"):
+        ops.affine_cross_entropy(X.T, W.T, None, [0, 9])
+
+
 def test_options_keep_their_names_where_one_that_must_be_given_stands_behind_one_that_need_not():
     @differentiable
     def scale(x, *, power=2, factor):

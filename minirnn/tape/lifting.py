@@ -67,7 +67,9 @@ def differentiable(rule: Callable) -> Callable:
                 answer = rule(*arrays, **options, wanted=wanted) if selective else rule(*arrays, **options)
         except REFUSALS as error:
             named = dict(zip(argument_names(rule, len(arrays)), arrays, strict=True))
-            call.check(inputs, static, named)
+            call.check(inputs, static)
+            if "NoneType" in str(error):
+                call.refuse_none(named)
             explain(error, name, {**named, **options})
             raise
         if not is_answer(answer):
