@@ -83,8 +83,11 @@ def resumed(path: Path, kind: str) -> bool:
         if trainer.books() != before:
             raise ValueError("a run that was not gone on with has changed") from None
         raise
-    with suppress(DivergenceError):
-        trainer.train_step()
+    else:
+        with suppress(DivergenceError):
+            trainer.train_step()
+    finally:
+        trainer.callbacks[0].on_leave(trainer)
     return True
 
 

@@ -78,7 +78,7 @@ def second_run(folder: Path, kind: str) -> None:
         code = main(
             ["train", str(data), "-o", str(folder), "--overwrite", "--seq-len=5", "--batch-size=2", "--val-split=0"]
         )
-    right = code == USAGE and "another process trains in" in heard.getvalue() and files_of(folder) == before
+    right = code == USAGE and "another run is under way in" in heard.getvalue() and files_of(folder) == before
     report(f"minirnn train over a run of {kind}", "" if right else f"exit code {code}: {heard.getvalue()}")
     os.kill(first, signal.SIGKILL)
     os.waitpid(first, 0)
