@@ -1,5 +1,7 @@
 """What recurrent layers can, models can: their options are handed on, kept in checkpoints, and refused if misspelt."""
 
+from itertools import cycle
+
 import numpy as np
 import pytest
 
@@ -69,8 +71,6 @@ def test_a_translator_has_the_steps_that_its_options_ask_for(tmp_path, cell, opt
     top = model.decoder if attention == "none" else model.decoder.rnn
     for rnn in (model.encoder, model.lower, top):
         assert {name: getattr(rnn, name) for name in options} == options
-    rule, arrays, names = model.as_rule(SOURCES, TARGETS)
-    assert check_rule(rule, arrays, names=names, max_entries=2).ok
     mr.save(model, tmp_path / "model.npz")
     loaded = mr.load(tmp_path / "model.npz")
     assert loaded.config == model.config
@@ -81,6 +81,13 @@ def test_a_translator_has_the_steps_that_its_options_ask_for(tmp_path, cell, opt
             logits, _, state = loaded.step(state, np.array(ids))
             written.append(logits)
     np.testing.assert_allclose(np.stack(written, axis=1), scores, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("options", "look"), [*zip(OF_A_STEP.values(), cycle(LOOKS), strict=False)], ids=[*OF_A_STEP])
+def test_a_translator_with_such_steps_has_the_right_gradient(options, look):
+    (cell, options), (attention, feed) = options, look
+    rule, arrays, names = seq2seq(cell, attention, feed, **options).as_rule(SOURCES, TARGETS)
+    assert check_rule(rule, arrays, names=names, max_entries=2).ok
 
 
 def test_numbers_of_numpy_are_kept_as_pythons_own():
