@@ -109,6 +109,9 @@ AT_ONCE = {  # files and packages of the house: what a model is made of
 }
 
 
+AS_PYTHON_HAS_IT = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # and no shell's background
+)
 IN_A_THREAD = "import threading as t; made = t.Thread(target=__import__, args=['minirnn']); made.start(); made.join()"
 
 
@@ -124,7 +127,7 @@ IN_A_THREAD = "import threading as t; made = t.Thread(target=__import__, args=['
 def test_a_signal_ends_at_once_only_the_command_that_is_being_imported(how, argv, ends_at_once):
     told = python(
         "-c",
-        f"import signal, sys; sys.argv = {argv}; {how}; "
+        f"{AS_PYTHON_HAS_IT}; import sys; sys.argv = {argv}; {how}; "
         "print(signal.getsignal(signal.SIGINT) is not signal.default_int_handler, 'minirnn' in sys.modules)",
     )
     assert told.split() == [str(ends_at_once), "True"]
@@ -133,7 +136,7 @@ def test_a_signal_ends_at_once_only_the_command_that_is_being_imported(how, argv
 def test_another_module_that_is_given_this_name_as_an_argument_keeps_its_signals(tmp_path, monkeypatch):
     package = tmp_path / "other"
     package.mkdir()
-    (package / "__init__.py").write_text("import minirnn")
+    (package / "__init__.py").write_text(f"{AS_PYTHON_HAS_IT}; import minirnn")
     (package / "__main__.py").write_text("import signal; print(signal.getsignal(signal.SIGINT).__module__)")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{minirnn.__path__[0]}/..")
     assert python("-m", "other", "--engine", "minirnn").strip() == "_signal"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from minirnn.arrays import use_backend
@@ -10,7 +11,7 @@ from minirnn.nn import Module
 from minirnn.nn.init import undrawn
 
 KINDS: dict[str, Any] = {kind.KIND: kind for kind in (CharLM, Seq2Seq)}
-PLAIN = (bool, int, float, str)
+PLAIN = (bool, int, float, str, type(None))
 MODULE = "module"  # the kind of all others, of which a file holds the parameters alone
 
 
@@ -21,18 +22,21 @@ def kind_of(model: Module) -> str:
 
 
 def config_of(model: Any) -> dict[str, Any]:
-    """What builds such a model, or where nothing does, of which class it is, and with which layers."""
-    return {"class": type(model).__name__, **options_of(model)} if kind_of(model) == MODULE else model.config
+    """What builds such a model, or where nothing does, of which class it is, and the options of its layers."""
+    if kind_of(model) != MODULE:
+        return model.config
+    layers = [(f"{place}.", m) for place, m in model.named_modules() if type(m).__module__.startswith("minirnn.")]
+    options = {place + name: value for place, layer in layers for name, value in options_of(layer).items()}
+    return {"class": type(model).__name__, **options}
 
 
-def options_of(model: Module) -> dict[str, Any]:
-    """What the layers of this library were made with, or what was made of it since, by name: seeds, sizes, choices."""
+def options_of(module: Module) -> dict[str, Any]:
+    """What a module was made with, or what was made of it since: seed, sizes, choices; of a function its name."""
     return {
-        f"{place}.{name}" if place else name: value if isinstance(value, PLAIN) else getattr(value, "__name__", "...")
-        for place, module in model.named_modules()
+        name: value if isinstance(value, PLAIN) else getattr(value, "__name__", "a function")
         for name, value in vars(module).items()
-        if type(module).__module__.startswith("minirnn.") and not name.startswith("_") and name != "draws"
         if isinstance(value, PLAIN) or (callable(value) and not isinstance(value, Module))
+        if not name.startswith("_") and name != "draws"
     }
 
 
@@ -59,11 +63,20 @@ def check_loadable(model: Any) -> None:
     except (TypeError, ValueError) as error:
         raise ValueError(f"model cannot be saved, for load would refuse it: {error}") from error
     theirs, own = ({name: f"{p.dtype} {p.shape}" for name, p in m.named_parameters()} for m in (built, model))
-    theirs, own = theirs | options_of(built), own | options_of(model)
-    for name in theirs | own:
+    _refuse_other(kind.__name__, theirs, own, theirs | own)
+    modules = dict(model.named_modules())
+    for place, module in built.named_modules():
+        options = options_of(module)  # a class that derives from it may have more
+        _refuse_other(
+            kind.__name__, options, options_of(modules.get(place, module)), options, f"{place}." if place else ""
+        )
+
+
+def _refuse_other(kind: str, theirs: Mapping, own: Mapping, names: Iterable[str], place: str = "") -> None:
+    for name in names:
         if theirs.get(name) != own.get(name):
+            found, built = (of.get(name, "missing") for of in (own, theirs))
             raise ValueError(
-                f"model cannot be saved, for load would build another: its {name} is {own.get(name, 'missing')}, that "
-                f"of a {kind.__name__} with its config {theirs.get(name, 'missing')}; a class of its own with "
-                f"KIND = {MODULE!r} is saved by its parameters alone"
+                f"model cannot be saved, for load would build another: its {place}{name} is {found}, that of a {kind} "
+                f"with its config {built}; a class of its own with KIND = {MODULE!r} is saved by its parameters alone"
             )
