@@ -18,18 +18,14 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from inspect import signature
-from itertools import count, takewhile
 from numbers import Real
 from typing import Any
 
-import numpy as np
-
 from minirnn.arguments import booleans, positive, positive_number
 from minirnn.arrays import device_errors, home_of, to_numpy, xp_of
-from minirnn.nn.module import flatten
 from minirnn.nn.recurrent import State
-from minirnn.tape import Tensor
 from minirnn.training.alone import Alone
+from minirnn.training.books import Books
 from minirnn.training.callbacks import Callback
 from minirnn.training.clipping import (
     NonFiniteGradientError,
@@ -45,7 +41,6 @@ from minirnn.training.recorded import Recorded
 from minirnn.training.schedules import Plateau, Schedule, check_functions
 from minirnn.training.unseen import Unseen
 
-_BOOKS = ("step", "best", "improved", "refused", "finished", "epoch_sum", "since_record")
 MOST_REFUSED = 10  # steps refused in a row before the run is given up
 MOST_UNSEEN = 10  # steps on a device before the host looks at what became of them
 
@@ -54,7 +49,7 @@ class DivergenceError(ArithmeticError):
     """Loss or gradients were not finite for many steps in a row. The parameters are those of the last good step."""
 
 
-class Trainer:
+class Trainer(Books):
     """A training run: everything that changes from step to step, and the step.
 
     Parameters
@@ -165,25 +160,11 @@ class Trainer:
         if teacher_forcing is not None and not hasattr(model, "teacher_forcing"):
             raise TypeError(f"teacher_forcing is for models that have such a share, {type(model).__name__} has none")
         self.parallel = Recorded(model, self.optimizer) if graph else Alone() if parallel is None else parallel
-        self.callbacks: list[Callback] = []
-        self.step = 0
-        self.state: State | None = None
+        super().__init__()
         self._loss = math.nan  # of the last step that the host has looked at
         self.unseen: list[Unseen] = []
-        self.best: float | None = None  # lowest metric of an epoch
-        self.improved = False  # whether the last epoch was the best so far
-        self.refused = 0  # steps refused in a row
-        self.epoch_sum = [0.0, 0]  # loss and steps since the epoch began
-        self.since_record = [0.0, 0.0, 0, 0]  # loss, norm, clipped steps, steps
         self.history: list[dict[str, Any]] = []
-        self.stopping: str | None = None
-        self.finished: str | None = None  # why no resumed run will go on either
         self.whole = False  # whether parameters, moments and books are those of one and the same step
-
-    @property
-    def epoch(self) -> int:
-        """Number of the epoch that the next step belongs to, from 0."""
-        return self.step // self.training.batches_per_epoch
 
     @property
     def loss(self) -> float:
@@ -426,84 +407,6 @@ class Trainer:
             for callback in self.callbacks:
                 callback.on_leave(self)
         return self.history
-
-    # --- what a resumed run needs, besides the model -----------------------------------------------------------------
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Optimizer and carried state."""
-        self.look()
-        found = {f"optimizer/{name}": a for name, a in self.optimizer.state_dict().items()}
-        if self.state is not None:
-            found |= {f"state/{k}": part.numpy() for k, part in enumerate(flatten(self.state))}
-        return found
-
-    def books(self) -> dict[str, Any]:
-        """Position and counters, as plain numbers."""
-        self.look()
-        books = {name: getattr(self, name) for name in _BOOKS}
-        books["epoch"] = self.epoch  # for whoever looks into the file; it follows from the step
-        books["stream"] = self._trained_on()
-        books["validation"] = self._validated_on()
-        books["optimizer"] = type(self.optimizer).__name__
-        books["callbacks"] = {name: callback.state_dict() for name, callback in self.remembering().items()}
-        books["plateau"] = self.schedule.state_dict() if isinstance(self.schedule, Plateau) else None
-        return books
-
-    def remembering(self) -> dict[str, Callback]:
-        """The callbacks that have a state, by class; where there are several of one, by class and number."""
-        found = [c for c in self.callbacks if type(c).state_dict is not Callback.state_dict]
-        kinds = [type(callback).__name__ for callback in found]
-        numbers = (f" {kinds[: k + 1].count(kind)} of {kinds.count(kind)}" for k, kind in enumerate(kinds))
-        names = [kind + number * (kinds.count(kind) > 1) for kind, number in zip(kinds, numbers, strict=True)]
-        return dict(zip(names, found, strict=True))
-
-    def _trained_on(self) -> dict[str, Any]:
-        """What a resumed run must train on, whatever else the stream says that decides which batches there are."""
-        sizes = [name for name in ("batch_size", "batches_per_epoch") if hasattr(self.training, name)]
-        return {**self.training.identity, **{name: int(getattr(self.training, name)) for name in sizes}}
-
-    def _validated_on(self) -> str | None:
-        return None if self.validation is None else self.validation.identity.get("text")
-
-    def resume(self, arrays: dict[str, np.ndarray], books: dict[str, Any]) -> None:
-        """Goes back to where ``arrays()`` and ``books()`` were taken.
-
-        Raises
-        ------
-        ValueError
-            If they belong to a run on other data, or with another optimizer or other batches; nothing is changed.
-        """
-        ours = {"optimizer": type(self.optimizer).__name__, **self._trained_on()}
-        theirs = {"optimizer": books["optimizer"], **books["stream"]}
-        for name in ours | theirs:
-            if ours.get(name) == theirs.get(name):
-                continue
-            if name == "text":
-                raise ValueError("it was trained on another text or other pairs, or with another val_split")
-            raise ValueError(f"it was made with {name} {theirs.get(name)!r}, this run has {ours.get(name)!r}")
-        if books.get("validation", self._validated_on()) != self._validated_on():  # its best would be no rival
-            raise ValueError("it was validated on other data")
-        callbacks, kept = self.remembering(), books["callbacks"]
-        for kind in {type(callback).__name__ for callback in callbacks.values()}:
-            former, own = ([name for name in names if name.split()[0] == kind] for names in (kept, callbacks))
-            if former and former != own:
-                raise ValueError(f"it was made with {len(former)} callbacks {kind}, this run has {len(own)}")
-        of_optimizer = "optimizer/"
-        self.optimizer.load_state_dict(
-            {name.removeprefix(of_optimizer): a for name, a in arrays.items() if name.startswith(of_optimizer)}
-        )
-        backend = self.optimizer.parameters[0].backend
-        state = takewhile(arrays.__contains__, (f"state/{k}" for k in count()))
-        parts = [Tensor(arrays[name]).to(backend) for name in state]
-        self.state = parts[0] if len(parts) == 1 else tuple(parts) or None
-        for name in _BOOKS:
-            setattr(self, name, books[name])
-        self.stopping = self.finished
-        for name, callback in callbacks.items():
-            if name in kept:
-                callback.load_state_dict(kept[name])
-        if isinstance(self.schedule, Plateau) and books["plateau"]:
-            self.schedule.load_state_dict(books["plateau"])
 
 
 def _checked(callbacks: Iterable[Callback]) -> list[Callback]:
