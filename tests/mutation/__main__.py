@@ -16,7 +16,12 @@ changed rule, ``score.py`` kills it and counts. Combinators and RTRL are judged 
 ``promises.py``, on the ``trials.py``, against what ``references.py`` and ``hand_written.py`` say in other words.
 """
 
+import os
 import sys
+
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # products in blocks are taken with one thread only, and tested there
 
 from command import main
 
