@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
 
 from numpy.lib.array_utils import normalize_axis_index
 
-from minirnn.arguments import booleans_in
+from minirnn.arguments import booleans_in, not_negative
 from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
 
@@ -251,8 +250,7 @@ def dropout(x, *, p, seed, stream="dropout", step=0, over=(), first=0):
     """
     if not 0 <= p <= 1:
         raise ValueError(f"p must lie between 0 and 1, got {p}")
-    if not isinstance(first, Integral) or first < 0:
-        raise ValueError(f"first must be an integer that is not negative, got {first!r}")
+    not_negative(first=first)
     p = float(p)  # a scalar of NumPy would make float64 of float32
     shared = {normalize_axis_index(axis, x.ndim) for axis in over}
     shape = tuple(1 if k in shared else n for k, n in enumerate(x.shape))
