@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minirnn import Adam, CharLM, clip_grad_norm_, memory, workers
+from minirnn import Adam, CharLM, clip_grad_norm_, memory
 from minirnn.arrays import to_numpy
 from minirnn.kernels import numpy as host
 from minirnn.models import Seq2Seq, Tagger
@@ -69,7 +69,7 @@ def trained(model, batch):
 @pytest.mark.parametrize("make", [char_lm, tagger, translator])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_fast_path_changes_no_number_and_repeats_its_bits(make, dtype, monkeypatch):
-    monkeypatch.setattr(workers, "blas_has_one_thread", lambda: True)  # else no product would be cut into blocks
+    monkeypatch.setattr(host, "blocks_are_quicker", lambda: True)  # else no product would be cut into blocks
     with use_workers(1):
         plain = trained(*make(dtype))
     for path, values in PATHS.items():

@@ -286,6 +286,21 @@ def test_callers_in_many_threads_share_workers():
 # The BLAS beneath them
 
 
+@pytest.mark.parametrize(
+    ("kernels", "pay"), [("SkylakeX", True), ("Cooperlake", True), ("Haswell", False), ("Zen", False), (None, False)]
+)
+def test_blocks_pay_where_the_blas_is_known_to_take_them_as_they_lie(library, kernels, pay):
+    if kernels:
+        library.architecture = kernels
+    with use_workers(2):
+        assert workers.blocks_are_quicker() == pay
+
+
+def test_nobody_knows_of_a_blas_that_is_not_found(without_threadpoolctl, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    assert workers.blas_has_one_thread() and not workers.blocks_are_quicker()
+
+
 def test_the_blas_is_kept_to_one_thread_and_gets_back_what_it_had(library, monkeypatch):
     for name in ("OPENBLAS", "MKL", "OMP"):
         monkeypatch.delenv(f"{name}_NUM_THREADS", raising=False)

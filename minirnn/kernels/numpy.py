@@ -23,6 +23,7 @@ from minirnn.kernels.lstm import lstm_gates, lstm_gates_back, lstm_slopes
 from minirnn.kernels.optimizers import adam, rmsprop, sgd
 from minirnn.kernels.rnn import rnn_activate, rnn_back, rnn_slopes
 from minirnn.memory import empty
+from minirnn.workers import blocks_are_quicker
 
 __all__ = [
     "adam",
@@ -66,11 +67,11 @@ __all__ = [
     "verdict",
 ]
 
-# Up to so many multiplications OpenBLAS takes a matrix as it lies in memory; a larger one it rearranges first, at every
-# product anew. So on one thread blocks of rows are quicker: 82 to 108 GFLOP/s for 512 x 128 by 16 columns, 93 to 114
-# for 2048 x 512 by 32, float32.
+# Up to so many multiplications OpenBLAS, where it has AVX-512, takes a matrix as it lies in memory; a larger one it
+# rearranges first, at every product anew. So there blocks of rows are quicker on one thread: 170 to 180 GFLOP/s for
+# 512 x 128 by 16 columns, 206 to 246 for 2048 x 512 by 32, float32. Its other kernels rearrange all, and blocks lose.
 SMALL = 10**6
-FEWEST = 4  # rows of a block: with fewer the BLAS takes twice as long, whatever it need not rearrange
+FEWEST = 8  # rows of a block: with fewer the BLAS takes twice as long, whatever it need not rearrange
 MANY = 2**23  # operations that are worth a thread: some 80 microseconds
 RUN = 2**17  # numbers prepared at once, about half a megabyte: they stay in the second-level cache until they are used
 ENOUGH = 3 * 10**6  # multiplications of a step that are worth a thread: with fewer, threads wait for Python's lock
@@ -116,11 +117,11 @@ def product(
 ):
     """A function ``(x (..., D, columns), out) -> W @ x``, for the many products of one matrix that a sequence takes.
 
-    ``out`` must be contiguous. On one thread the rows of ``W`` are taken in blocks that the BLAS does not rearrange; a
+    ``out`` must be contiguous. Where it pays, the rows of ``W`` are taken in blocks that the BLAS does not rearrange; a
     transposed ``W`` need not be copied, for in so short a product its order in memory makes no difference.
     """
     F, D = W.shape
-    fit = SMALL // max(1, D * columns) if workers.blas_has_one_thread() else F
+    fit = SMALL // max(1, D * columns) if blocks_are_quicker() else F
     if fit >= F or fit < FEWEST:
         return partial(np.matmul, W)
     rows = 1 << fit.bit_length() - 1
@@ -133,7 +134,8 @@ def product(
             x[...] = seen  # once: 15 steps of 1024 x 256 by 32 columns take 2.9 milliseconds then, and whole 3.5
         many = out[..., :cut, :].reshape(*x.shape[:-2], len(blocks), rows, columns)
         np.matmul(blocks, x[..., None, :, :], out=many)
-        np.matmul(rest, x, out=out[..., cut:, :])
+        if len(rest):
+            np.matmul(rest, x, out=out[..., cut:, :])
         return out
 
     return in_blocks

@@ -42,7 +42,10 @@ def times(
     y = kernels.empty((*x.shape[:-2], len(W), B), joint_dtype(W, x, b))
 
     def some_steps(now):
-        kernels.product(W, B)(x[now], y[now])
+        if B == 1:  # the steps of one sequence are the rows of one product
+            kernels.matrix_product(x[now][..., 0], W.T, out=y[now][..., 0])
+        else:
+            kernels.product(W, B)(x[now], y[now])
         if b is not None:
             y[now] += xp_of(b).repeat(b[:, None], B, axis=1)  # whole matrices: short rows add up slowly
 

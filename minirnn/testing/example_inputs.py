@@ -197,6 +197,8 @@ VARIANTS: dict[str, tuple[Callable[[_Draw], Inputs], ...]] = {
         _of("any", (D, B), (H, D), (H,)),
         _of("any", (2, T, D, B), (8, D), (8,)),
         _of("any", (T, D, 0), (H, D), (H,)),
+        _of("any", (2, T, D, 1), (H, D), (H,)),
+        _of("any", (T, D, 2), (H, D), (H,)),
     ),
     "attention_weights": (
         _of("any", (S, B)),

@@ -14,13 +14,14 @@ from minirnn.decoding import candidates
 from minirnn.kernels import cupy, numpy
 from minirnn.rules import losses
 from minirnn.rules.combinators import windows
-from minirnn.workers import one_blas_thread, use_workers
+from minirnn.workers import blas_has_one_thread, one_blas_thread, use_workers
 
 PIECES = {
     "RUN": 12,  # numbers of the steps prepared at once, and of scores in work
     "COLUMNS": 8,  # of a run
     "SMALL": 30,  # multiplications of the rows of a product taken at once
     "FEWEST": 1,  # rows of these
+    "blocks_are_quicker": blas_has_one_thread,  # whichever kernels it has
     "PIECE": 24,  # scores of many classes held at once
 }
 

@@ -136,7 +136,7 @@ def test_a_model_that_reads_both_ways_is_called_too():
 def test_products_in_blocks_of_rows_are_the_same(monkeypatch, cell):
     monkeypatch.setattr("minirnn.kernels.numpy.SMALL", 30)
     monkeypatch.setattr("minirnn.kernels.numpy.FEWEST", 2)
-    monkeypatch.setattr("minirnn.workers.blas_has_one_thread", lambda: True)
+    monkeypatch.setattr("minirnn.kernels.numpy.blocks_are_quicker", lambda: True)
     assert_steps_are_calls(model(cell=cell, num_layers=2), RAGGED)
 
 

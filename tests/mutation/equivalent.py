@@ -120,10 +120,9 @@ REASONS = {
                 constants: 1 -> 2
                 constants: 1 -> 0
         kernels.numpy.product
-            fit = SMALL // max(1, D * columns) if workers.blas_has_one_thread() else F
-                conditions: SMALL // max(1, D *  … _one_thread() else F -> (SMALL // max(1, D * columns))
-                conditions: SMALL // max(1, D *  … _one_thread() else F -> F
-                calls: workers.blas_has_one_thread() -> workers
+            fit = SMALL // max(1, D * columns) if blocks_are_quicker() else F
+                conditions: SMALL // max(1, D *  … are_quicker() else F -> (SMALL // max(1, D * columns))
+                conditions: SMALL // max(1, D *  … are_quicker() else F -> F
                 calls: max(1, D * columns) -> 1
                 constants: 1 -> 2
                 factors: D * columns -> D

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from around_rules import check_around_rules
@@ -22,7 +23,7 @@ from minirnn.testing.inner_laws import complex_arguments
 from minirnn.testing.laws import check_laws
 from minirnn.testing.pieces import PIECES
 from minirnn.testing.strict_cupy import strict_cupy
-from minirnn.workers import use_workers
+from minirnn.workers import blas_has_one_thread, use_workers
 
 FAR_AWAY = {"move": [((np.array([1.0, -2.0]),), {"backend": "cupy"})]}  # what needs a device, if only the fake one
 NOT_MEANT = {"astype": ("float32_stays_float32",)}  # a law that a rule breaks by its nature
@@ -94,7 +95,8 @@ def killer(mutant: Mutant) -> str:
     First the gradient check of few entries and dense directions, on every example of every rule that the mutant is
     part of; then, for what is left, the laws. Mutants of combinators have checks of their own, in the same order.
     """
-    with strict_cupy(), use_workers(1), warnings.catch_warnings(), np.errstate(all="ignore"):
+    whatever_its_kernels = patch("minirnn.workers.blocks_are_quicker", blas_has_one_thread)
+    with strict_cupy(), use_workers(1), whatever_its_kernels, warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # numbers and laws are to judge, not what NumPy says of the way there
         try:
             _check_rules(mutant)

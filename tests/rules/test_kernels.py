@@ -59,7 +59,7 @@ def test_an_empty_array_lives_where_it_is_asked_for(backend):
 
 @pytest.fixture
 def one_thread(monkeypatch):
-    monkeypatch.setattr(workers, "blas_has_one_thread", lambda: True)
+    monkeypatch.setattr(host, "blocks_are_quicker", lambda: True)
 
 
 @pytest.mark.parametrize(
@@ -72,15 +72,16 @@ def one_thread(monkeypatch):
         (1000, 1000, 1, 1000),  # a million, and not more
         (251, 10_000, 1, 64),  # three blocks, and 59 rows
         (8, 10**6, 1, 8),  # so long that blocks would be single rows
-        (8, 250_000, 1, 4),
+        (16, 125_000, 1, 8),
+        (16, 125_001, 1, 16),
     ],
 )
 def test_blocks_are_as_many_rows_as_are_small(one_thread, rows, D, columns, expected):
     assert blocks_in(np.broadcast_to(np.float32(1), (rows, D)), columns) == expected
 
 
-def test_a_blas_of_several_threads_gets_matrices_whole(monkeypatch):
-    monkeypatch.setattr(workers, "blas_has_one_thread", lambda: False)
+def test_where_blocks_do_not_pay_matrices_are_taken_whole(monkeypatch):
+    monkeypatch.setattr(host, "blocks_are_quicker", lambda: False)
     assert blocks_in(np.broadcast_to(np.float32(1), (2048, 512)), 64) == 2048
 
 
@@ -220,7 +221,7 @@ def test_columns_of_no_ids(backend, shape):
 
 @every_layout
 @pytest.mark.parametrize("number", [1, 2, 3, 9])
-@pytest.mark.parametrize("shape", [(5, 3), (4, 5, 3), (2, 3, 5, 3), (0, 5, 3)])
+@pytest.mark.parametrize("shape", [(5, 3), (4, 5, 3), (2, 3, 5, 3), (0, 5, 3), (5, 1), (4, 5, 1), (2, 3, 5, 1)])
 def test_products_of_a_sequence_do_not_depend_on_workers(layout, number, shape):
     W, x, dy = numbers(8, 5), LAYOUTS[layout](numbers(*shape)), LAYOUTS[layout](numbers(*shape[:-2], 8, shape[-1]))
     with in_pieces(workers=number):
