@@ -8,7 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-THREADS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
+from minirnn.workers import blas_kernels
+
+SET = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE"  # what changes the speed
 NOTHING = "-"  # in the place of a figure that was not measured
 
 
@@ -60,7 +62,8 @@ def machine() -> str:
         except PackageNotFoundError:
             versions.append(f"{package} not installed")
     load = f", load average at the end {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    limits = "".join(f", {name}={os.environ[name]}" for name in THREADS if name in os.environ)
+    versions += [f"BLAS kernels for {name}" for name in sorted(blas_kernels())]
+    limits = "".join(f", {name}={os.environ[name]}" for name in SET if name in os.environ)
     return f"{cpu}, {os.cpu_count()} cores{load}; Python {platform.python_version()}, {', '.join(versions)}{limits}"
 
 

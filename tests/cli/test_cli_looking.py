@@ -84,6 +84,16 @@ def test_doctor_finds_all_well(cli):
     assert "agrees with numbers" in record["gradients"] and "GFLOP/s" in record["matmul"]
 
 
+def test_doctor_says_which_kernels_the_blas_has_and_who_chose_them(cli, monkeypatch):
+    monkeypatch.setattr(doctor, "blas_kernels", lambda: {"Haswell"})
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    of_itself = json.loads(cli("doctor", "--json").out)["blas"]
+    assert of_itself.endswith(", kernels for Haswell")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    told = json.loads(cli("doctor", "--json").out)["blas"]
+    assert told.startswith(of_itself + ", as OPENBLAS_CORETYPE says: without it OpenBLAS goes by the processor")
+
+
 def test_doctor_says_how_to_get_what_is_missing(cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     result = cli("doctor")
