@@ -138,8 +138,9 @@ class CharLM(Module):
     def _scores(self, ids: Any, state: State | None) -> tuple[Tensor, State]:
         """Scores as columns, ``(T, V, B)``, for ``ids (T, B)``, and the state after the last."""
         weight = self.embedding.weight
-        if ids.size >= self.vocab_size:
-            # every character is seen: project the V vectors of the table once, then look characters up in the result
+        if self.vocab_size <= min(ids.size, 2 * weight.shape[1]):
+            # project the V vectors of the table once, then look characters up in the result; the way back is a product
+            # with V rows for every character, so of a larger table it would take longer than to project all of them
             hs, state = self.rnn.run(self.rnn.project(weight.T), ids, state)
         else:
             out, state = self.rnn(ops.embedding(weight, ids), state)

@@ -10,6 +10,8 @@ from minirnn.arguments import booleans_in, not_negative
 from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
 
+ROWS = 64  # are added up one by one
+
 
 def sum_to(dy, shape):
     """The adjoint of broadcasting: sums ``dy`` over every axis along which ``shape`` was stretched.
@@ -22,9 +24,22 @@ def sum_to(dy, shape):
     """
     if dy.shape == shape:
         return dy
-    new = dy.ndim - len(shape)
-    stretched = tuple(new + k for k, size in enumerate(shape) if size == 1 and dy.shape[new + k] != 1)
-    return dy.sum(axis=(*range(new), *stretched)).reshape(shape)
+    for _ in range(dy.ndim - len(shape)):
+        dy = sum_rows(dy)
+    return dy.sum(axis=tuple(k for k, size in enumerate(shape) if size == 1), keepdims=True)
+
+
+def sum_rows(x):
+    """The sum over the first axis, of runs of rows first and then of the runs.
+
+    NumPy adds up an axis that is not the innermost in memory one row after the other, and rounding grows with their
+    number: of 64,000 rows alike in float32 a thousandth of the sum is lost, by runs 4e-6, in the same time.
+    """
+    if len(x) <= ROWS or x.strides[0] == x.itemsize:
+        return x.sum(axis=0)
+    run = math.isqrt(len(x))
+    whole = len(x) // run * run
+    return x[:whole].reshape(-1, run, *x.shape[1:]).sum(axis=1).sum(axis=0) + x[whole:].sum(axis=0)
 
 
 def add(x, y):
@@ -150,12 +165,14 @@ def tanh(x):
 
 
 def sigmoid(x):
-    """``1 / (1 + exp(-x))``, written as ``tanh(x / 2) / 2 + 1 / 2``, which cannot overflow.
+    """``1 / (1 + exp(-x))``, written with ``exp(-|x|)``, which cannot overflow, and exact to the smallest values.
 
-    Its absolute error is half an ulp of 1, whatever ``x``: below about -17 (float32) or -37 (float64) that is as large
-    as the value itself, and from -20 or -38 on value and derivative are exactly 0.
+    The gates of the cells have it as ``tanh(x / 2) / 2 + 1 / 2``, quicker and as exact beside 1.
     """
-    y = 0.5 * xp_of(x).tanh(0.5 * x) + 0.5
+    xp = xp_of(x)
+    below = x.real < 0
+    e = xp.exp(xp.where(below, x, -x))
+    y = xp.where(below, e, 1) / (1 + e)
 
     def sigmoid_pullback(dy):
         return (dy * y * (1 - y),)
@@ -168,7 +185,7 @@ def relu(x):
     y = xp_of(x).maximum(x, 0)
 
     def relu_pullback(dy):
-        return (dy * (y != 0),)
+        return (xp_of(dy).where(y != 0, dy, 0),)  # and not a product: what is infinite ends here too
 
     return y, relu_pullback
 
@@ -178,8 +195,9 @@ def maximum(x, y):
     x_shape, y_shape, x_wins, y_wins = x.shape, y.shape, x >= y, x <= y  # two masks, not two arrays
 
     def maximum_pullback(dz):
-        dz = dz - 0.5 * dz * (x_wins & y_wins)
-        return sum_to(dz * x_wins, x_shape), sum_to(dz * y_wins, y_shape)
+        xp = xp_of(dz)
+        dz = xp.where(x_wins & y_wins, 0.5 * dz, dz)
+        return sum_to(xp.where(x_wins, dz, 0), x_shape), sum_to(xp.where(y_wins, dz, 0), y_shape)
 
     return xp_of(x, y).maximum(x, y), maximum_pullback
 
@@ -189,8 +207,9 @@ def minimum(x, y):
     x_shape, y_shape, x_wins, y_wins = x.shape, y.shape, x <= y, x >= y
 
     def minimum_pullback(dz):
-        dz = dz - 0.5 * dz * (x_wins & y_wins)
-        return sum_to(dz * x_wins, x_shape), sum_to(dz * y_wins, y_shape)
+        xp = xp_of(dz)
+        dz = xp.where(x_wins & y_wins, 0.5 * dz, dz)
+        return sum_to(xp.where(x_wins, dz, 0), x_shape), sum_to(xp.where(y_wins, dz, 0), y_shape)
 
     return xp_of(x, y).minimum(x, y), minimum_pullback
 
@@ -201,7 +220,8 @@ def where(condition, x, y):
     x_shape, y_shape = x.shape, y.shape
 
     def where_pullback(dz):
-        return None, sum_to(dz * condition, x_shape), sum_to(dz * ~condition, y_shape)
+        xp = xp_of(dz)
+        return None, sum_to(xp.where(condition, dz, 0), x_shape), sum_to(xp.where(condition, 0, dz), y_shape)
 
     return xp_of(condition, x, y).where(condition, x, y), where_pullback
 
@@ -212,7 +232,7 @@ def clip(x, *, min=None, max=None):
     unchanged = x == y
 
     def clip_pullback(dy):
-        return (dy * unchanged,)
+        return (xp_of(dy).where(unchanged, dy, 0),)
 
     return y, clip_pullback
 

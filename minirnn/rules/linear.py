@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minirnn.arrays import joint_dtype, xp_of
 from minirnn.kernels import kernels_of
-from minirnn.rules.elementwise import sum_to
+from minirnn.rules.elementwise import sum_rows, sum_to
 
 
 def matmul(x, y, *, wanted=(True, True)):
@@ -85,7 +85,9 @@ def sum_of_columns(
     dy,  # (..., F, B)
 ):
     """The sum over steps and columns, shape ``(F,)``: steps first, so that whole matrices are added up."""
-    return (dy if dy.ndim == 2 else dy.sum(axis=tuple(range(dy.ndim - 2)))).sum(axis=-1)
+    for _ in range(dy.ndim - 2):
+        dy = sum_rows(dy)
+    return sum_rows(dy.T)
 
 
 def affine(

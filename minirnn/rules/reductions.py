@@ -104,8 +104,8 @@ def min(x, *, axis=None, keepdims=False):
 def _to_equals(dy, x, y, axis):
     """The cotangent ``dy`` of the extremum ``y`` in equal shares for the elements of ``x`` that equal it."""
     kept = kept_shape(x, axis)
-    winners = (x == y.reshape(kept)).astype(x.dtype)
-    return dy.reshape(kept) * winners / winners.sum(axis=axis, keepdims=True)
+    xp, winners = xp_of(x), x == y.reshape(kept)
+    return xp.where(winners, dy.reshape(kept) / winners.sum(axis=axis, keepdims=True, dtype=x.dtype), 0)
 
 
 def logsumexp(x, *, axis=None, keepdims=False):

@@ -179,6 +179,7 @@ pair = ((2, 1, 4), (3, 1))  # both sides are stretched
 few = (2, 4)
 VARIANTS: dict[str, tuple[Callable[[_Draw], Inputs], ...]] = {
     "add": (
+        _of("any", (7, 2), (2,)),
         _of("any", *pair),
         _of("any", (2, 1, 1), (3, 1)),
         _of("any", (1, 1, 4), (1, 3, 1)),

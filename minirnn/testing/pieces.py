@@ -12,7 +12,7 @@ from unittest.mock import patch
 from minirnn import memory
 from minirnn.decoding import candidates
 from minirnn.kernels import cupy, numpy
-from minirnn.rules import losses
+from minirnn.rules import elementwise, losses
 from minirnn.rules.combinators import windows
 from minirnn.workers import blas_has_one_thread, one_blas_thread, use_workers
 
@@ -22,6 +22,7 @@ PIECES = {
     "SMALL": 30,  # multiplications of the rows of a product taken at once
     "FEWEST": 1,  # rows of these
     "blocks_are_quicker": blas_has_one_thread,  # whichever kernels it has
+    "ROWS": 2,  # added up one by one
     "PIECE": 24,  # scores of many classes held at once
 }
 
@@ -43,7 +44,7 @@ def in_pieces(workers: int = 2) -> Iterator[None]:
     >>> bool(np.allclose(whole.numpy(), pieces.numpy(), rtol=1e-12))
     True
     """
-    holders = (losses, windows, numpy, cupy, candidates)
+    holders = (elementwise, losses, windows, numpy, cupy, candidates)
     with ExitStack() as stack:
         for holder, name in ((holder, name) for holder in holders for name in PIECES if hasattr(holder, name)):
             stack.enter_context(patch.object(holder, name, PIECES[name]))

@@ -12,7 +12,7 @@ from minirnn.nn import Embedding, Linear
 from minirnn.tape import Tensor, no_grad
 from minirnn.testing import counting, strict_cupy
 
-V, E, H, L = 7, 3, 4, 2
+V, E, H, L = 7, 5, 4, 2
 WIDE, NARROW = (4, 5), (2, 3)  # (B, T): more tokens than characters, and fewer
 every_cell = pytest.mark.parametrize("cell", CELLS)
 
@@ -119,6 +119,13 @@ def test_both_token_paths_agree(backend, cell):
         assert np.allclose(gradient, expected[name], rtol=1e-10, atol=1e-13), name
 
 
+@pytest.mark.parametrize(("vocab_size", "looked_up"), [(8, True), (9, False)])
+def test_a_large_table_is_not_projected(vocab_size, looked_up):
+    """Its gradient would be a product with one row for every character that there is."""
+    lm, ids = model(vocab_size=vocab_size, embedding_size=4), text((2, 10))
+    assert ("looked_up" in lm.loss(ids, ids)[0].to_dot()) == looked_up
+
+
 def plain_loss(lm, inputs, targets, state=None):
     """The model put together from its layers, without its shortcut for tokens."""
     out, state = lm.rnn(lm.embedding(inputs.T), state)
@@ -184,7 +191,7 @@ def test_tied_weights_are_one_parameter(backend):
     names = [name for name, _ in lm.named_parameters()]
     assert lm.head.weight is lm.embedding.weight and "head.weight" not in names
     assert {"head.weight", "embedding.weight"} <= set(lm.state_dict())
-    with pytest.raises(ValueError, match="tie_weights needs embedding_size == hidden_size, got 3 and 4"):
+    with pytest.raises(ValueError, match="tie_weights needs embedding_size == hidden_size, got 5 and 4"):
         model(tie_weights=True)
 
 

@@ -208,6 +208,9 @@ REASONS = {
         kernels.numpy.rows_of
             rows.view(one)[..., 0] = x.reshape(-1, F, B).view(one)[..., 0].T
                 constants: 1 -> 2
+        rules.elementwise.sum_rows
+            return x[:whole].reshape(-1, run, *x.shape[1: … m(axis=1).sum(axis=0) + x[whole:].sum(axis=0)
+                constants: 1 -> 2
         rules.combinators.windows.clip_through_time
             rows = xp.concatenate([d.reshape(-1, d.shape[-1]) for d in dstates])
                 constants: 1 -> 2
@@ -225,31 +228,23 @@ REASONS = {
                 names: x -> y
                 names: x -> y (2)
     """,
-    "an axis of length one is summed up in vain": """
-        rules.elementwise.sum_to
-            stretched = tuple(new + k for k, size in enum … ape) if size == 1 and dy.shape[new + k] != 1)
-                constants: 1 -> 0 (2)
-    """,
-    "its elements are only ever gone through, once": """
-        rules.elementwise.sum_to
-            stretched = tuple(new + k for k, size in enum … ape) if size == 1 and dy.shape[new + k] != 1)
-                calls: tuple(new + k for k, … shape[new + k] != 1) -> (new + k for k, size … shape[new + k] != 1)
+    "the same rows are added up in another order": """
+        rules.elementwise.sum_rows
+            if len(x) <= ROWS or x.strides[0] == x.itemsize:
+                conditions: len(x) <= ROWS -> (len(x) < ROWS)
+                conditions: x.strides[0] == x.itemsize -> (x.strides[0] != x.itemsize)
+                constants: 0 -> 1
+            whole = len(x) // run * run
+                factors: len(x) // run * run -> run
+            return x[:whole].reshape(-1, run, *x.shape[1: … m(axis=1).sum(axis=0) + x[whole:].sum(axis=0)
+                axes: axis=1 -> axis=0
+                constants: 1 -> 0 (3)
     """,
     "where z = x**p is zero so is the gradient, whatever its logarithm": """
         rules.elementwise.power
             dp = sum_to(dz * z_saved * xp.log(xp.where(x_ … 0, xp.ones_like(x_saved), x_saved)), p_shape)
                 names: x_saved -> z_saved
                 names: x_saved -> z_saved (2)
-    """,
-    "a sum over no axes is the array itself, and takes a copy more": """
-        rules.linear.sum_of_columns
-            return (dy if dy.ndim == 2 else dy.sum(axis=tuple(range(dy.ndim - 2)))).sum(axis=-1)
-                conditions: dy if dy.ndim == 2 e … range(dy.ndim - 2))) -> dy.sum(axis=tuple(range(dy.ndim - 2)))
-    """,
-    "after the sum over the steps two axes are left, and the last is the second": """
-        rules.linear.sum_of_columns
-            return (dy if dy.ndim == 2 else dy.sum(axis=tuple(range(dy.ndim - 2)))).sum(axis=-1)
-                signs: -1 -> 1
     """,
     "the product turns booleans into numbers by itself": """
         rules.linear.embedding_columns
@@ -258,8 +253,10 @@ REASONS = {
     """,
     "an extremum has the dtype of what it was taken from": """
         rules.reductions._to_equals
-            winners = (x == y.reshape(kept)).astype(x.dtype)
-                names: x -> y (2)
+            xp, winners = xp_of(x), x == y.reshape(kept)
+                names: x -> y
+            return xp.where(winners, dy.reshape(kept) / w … (axis=axis, keepdims=True, dtype=x.dtype), 0)
+                names: x -> y
     """,
     "ids that are few enough for one run may have any shape": """
         rules.losses.cross_entropy

@@ -39,12 +39,47 @@ def test_logsumexp_of_infinities(backend):
         np.testing.assert_array_equal(value(rules.logsumexp, np.array([0.0, np.inf])), np.inf)
 
 
-def test_sigmoid_is_good_to_half_an_ulp_of_one(backend):
-    for dtype, end in (("float32", -21), ("float64", -39)):
-        x = np.linspace(end, -end, 101)
-        y = value(rules.sigmoid, x.astype(dtype))
-        np.testing.assert_allclose(y, 1 / (1 + np.exp(-x)), rtol=0, atol=np.finfo(dtype).eps)
-        assert y[0] == 0
+def test_sigmoid_is_exact_to_the_smallest_numbers(backend):
+    for dtype, end in (("float32", -87), ("float64", -708)):
+        x = np.linspace(end, -end, 101).astype(dtype)
+        exact, eps = 1 / (1 + np.exp(-x.astype(np.longdouble))), np.finfo(dtype).eps
+        y, dx = value(rules.sigmoid, x), gradients(rules.sigmoid, x)[0]
+        np.testing.assert_allclose(y, exact, rtol=4 * eps)
+        below = x < 0
+        np.testing.assert_allclose(dx[below], (exact * (1 - exact))[below], rtol=8 * eps)
+    np.testing.assert_array_equal(value(rules.sigmoid, np.array([-np.inf, np.inf])), [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("rule", "arrays", "static"),
+    [
+        (rules.relu, [[-1.0, 1.0]], {}),
+        (rules.clip, [[-1.0, 1.0]], {"min": 0.0}),
+        (rules.maximum, [[-1.0, 1.0], [0.0, 0.0]], {}),
+        (rules.minimum, [[1.0, -1.0], [0.0, 0.0]], {}),
+        (rules.max, [[-1.0, 1.0]], {}),
+        (rules.min, [[1.0, -1.0]], {}),
+    ],
+)
+def test_what_did_not_win_is_asked_for_nothing_be_it_infinitely_much(backend, rule, arrays, static):
+    """As of ``sqrt(relu(x))`` below 0, whose first half has an infinite derivative there."""
+    y, pullback = rule(*(asarray(np.array(x)) for x in arrays), **static)
+    dx = to_numpy(pullback(asarray(np.full(y.shape, np.inf)))[0])
+    np.testing.assert_array_equal(dx, [0, np.inf])
+
+
+def test_what_was_not_chosen_is_asked_for_nothing(backend):
+    chosen = asarray(np.array([True, False]))
+    _, pullback = rules.where(chosen, *(asarray(np.ones(2)) for _ in range(2)))
+    _, *found = pullback(asarray(np.full(2, np.inf)))
+    np.testing.assert_array_equal([to_numpy(d) for d in found], [[np.inf, 0], [0, np.inf]])
+
+
+@pytest.mark.parametrize("shape", [(64_000, 8), (300, 200, 8)])
+def test_sums_of_many_numbers_lose_little_of_float32(backend, shape):
+    dz = np.full(shape, 1 / 3, "float32")
+    found = rules.add(asarray(np.zeros(shape, "float32")), asarray(np.zeros(8, "float32")))[1](asarray(dz))[1]
+    np.testing.assert_allclose(to_numpy(found), dz.astype(float).sum(axis=tuple(range(len(shape) - 1))), rtol=1e-5)
 
 
 @pytest.mark.parametrize("rule", [rules.max, rules.min])
