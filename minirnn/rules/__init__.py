@@ -1,8 +1,9 @@
 """Calculus: every differentiable function as a rule, from ``tanh`` to a whole LSTM sequence.
 
-The problem. A backward pass needs two things of every function: its value, and, later, how the derivative of the loss
-with respect to the value becomes that with respect to the arguments. The second needs things that only the first knows.
-So both come from one call: a *rule* is a plain function of arrays that returns its value and its pullback.
+The problem. Backpropagation needs two things of every function: its value, and later the way from the derivative of
+the loss with respect to that value to its derivatives with respect to the arguments. The second needs numbers that only
+the first has seen. So one call makes both: a *rule* is a plain function of arrays that returns its value and its
+pullback.
 
     def tanh(x):
         y = xp_of(x).tanh(x)
@@ -12,19 +13,25 @@ So both come from one call: a *rule* is a plain function of arrays that returns 
 
         return y, tanh_pullback
 
+Nothing else is needed. Rules are called one after the other, and their pullbacks in the opposite order: that is the
+chain rule, and the whole of backpropagation. A value that is read twice receives two cotangents, and they add up.
+
 Words:
 
     rule        a function of arrays that returns (output, pullback)
     cotangent   the derivative of the loss with respect to some value, in the shape of that value; PyTorch's ``.grad``.
-                Named after what it belongs to: ``dy`` is the cotangent of ``y``
-    pullback    from cotangents of the outputs to those of the arguments: what PyTorch calls backward, and mathematics
-                the vector-Jacobian product. Of a recurrent rule it is backpropagation through time (BPTT)
-    static      what is given by keyword and has no derivative, such as an axis or an option
-    wanted      whose cotangents the caller will ask for: one flag per positional argument
-    column      one sequence of the batch: inside rules the batch is the last axis, and an array is ``(features, B)``
-    memory      what attention looks into: keys to compare a query with, and values; a column of it for each sequence
-    slope       the derivative inside one step, known before any cotangent is
-    probe       a function that is shown what passes at every step, on the way there and on the way back
+                Named after its value: ``dy`` is the cotangent of ``y``. In sentences it is what is *asked* of y: how
+                much the loss would gain if y grew. Whoever reads y asks something of it
+    pullback    from the cotangents of the outputs to those of the arguments. PyTorch calls it backward, mathematics the
+                vector-Jacobian product: it returns J.T @ dy and never makes the Jacobian J = dy/dx itself. The pullback
+                of a recurrent rule is backpropagation through time (BPTT)
+    slope       what a cotangent is multiplied with, element by element, on its way back through a function of single
+                numbers or several: ``1 - y * y`` for tanh. It is known before any cotangent is
+    static      given by keyword and without a derivative, such as an axis or an option
+    wanted      the arguments whose cotangents the caller will ask for: one flag per positional argument
+    column      one sequence of the batch: inside rules the batch is the last axis, and a step's array ``(features, B)``
+    memory      what attention looks into: for each sequence its keys, which are compared with a query, and its values
+    probe       a function that is shown what passes at every step, forward and backward
     tape        the record of which rule made which tensor, which ``backward`` follows: ``tape/``, not needed here
     influence   the derivative of a state with respect to an argument, carried forward in time: ``rtrl.py``
 

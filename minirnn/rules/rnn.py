@@ -1,39 +1,86 @@
-"""The plain recurrent network (Elman 1990), there and back in time: backpropagation through time and nothing else.
+"""The plain recurrent network (Elman 1990), forward and backward: backpropagation through time and nothing else.
 
-The problem. A recurrent network takes one step again and again, each time from the state in which the last one left it.
-With a_xs[t] = W_ih x_t + b already given (it is not recurrent), a step is
+The problem. A recurrent network takes the same step again and again, each time from the state in which the step before
+left it. With a_xs[t] = W_ih x_t + b already computed (it does not depend on the state), step t is
 
-    a_t = a_xs[t] + W_hh h_prev                  h_prev is h_{t-1}, before the first step h_0     (1)
-    h_t = tanh(a_t)  or  relu(a_t)                                                                (2)
+    a_t = a_xs[t] + W_hh h_prev         h_prev: as step t - 1 left it; at the first step, the given h_0         (1)
+    h_t = tanh(a_t)  or  relu(a_t)                                                                              (2)
 
-A loss that looks at the h_t, at some or at all, depends on W_hh through each of its T uses, and on h_t through all that
-comes after. How does it change with either?
+The loss may look at every h_t. It depends on W_hh through each of its T uses, and on h_t through all steps that follow.
+What is its gradient?
 
-The answer. Written out step after step the loop is a loop no more but a chain of 2 T functions, and the chain rule does
-for it what it does for any chain. Only two things are particular to it:
+The answer. Written out step after step, here for T = 3, the loop is a graph without cycles, and the chain rule does for
+it what it does for any other:
 
-    h_t is read twice, by the loss and by step t + 1, so dh, all that is asked of it, is a sum of two;
-    W_hh is read T times, so dW_hh is a sum of T parts, one from each step.
+                a_xs[0]       a_xs[1]       a_xs[2]
+                   |             |             |
+    h_0 -------> step 0 --+--> step 1 --+--> step 2 --+--> h_T       every step reads the same W_hh
+                          |             |             |
+                        hs[0]         hs[1]         hs[2]            to the loss, or to a layer above
 
-So time runs backward, from the last step to the first. What step t + 1 sends back is its dh_prev (for the last step it
-is dh_T, what is asked of the end by whoever goes on from there), and every line undoes the line whose number it bears:
+On the way back all arrows are turned round. Two things are particular to such a graph, and both are sums: h_t has two
+readers, so dh, all that is asked of it, has two parts (+); and W_hh has T readers, so dW_hh has T parts.
+
+               da_xs[0]      da_xs[1]      da_xs[2]
+                   |             |             |
+    dh_0 <------ step 0 <-(+)- step 1 <-(+)- step 2 <-(+)- dh_T      every step adds its part to dW_hh
+                           |             |             |
+                        dhs[0]        dhs[1]        dhs[2]           from the loss, or from a layer above
+
+So time runs backward, from the last step to the first. Every line undoes the line whose number it bears, and what step
+t sends back as dh_prev is what step t - 1 receives from the future (the last step receives dh_T):
 
     dh = dhs[t] + dh_prev of step t + 1          the two readers of h_t
-    da = dh * (1 - h_t**2)  or  dh * (h_t > 0)                                                    (2)
-    dh_prev = W_hh.T da,                         dW_hh = sum over t of da_t h_prev.T              (1)
+    da = dh * (1 - h_t**2)  or  dh * (h_t > 0)   the slope, told from the output                                (2)
+    dh_prev = W_hh.T da                          what goes on to step t - 1                                     (1)
+    dW_hh = sum over t of da_t h_prev.T          what stays: a part from each step                              (1)
 
-This is backpropagation through time, all of it (Werbos 1990). The other cells have longer steps, and the same loop.
+This is backpropagation through time, all of it (Werbos 1990). The other cells have longer steps and the same loop. Here
+it is as a program, before anything is made fast; columns are the sequences of the batch:
 
-What it costs. Either slope can be told from the output, so BPTT keeps of a step nothing but h_t, which is returned
-anyway. And da_xs, the gradients of the pre-activations, are all that the layer below needs: dW_ih, db and dx are those
-of an ordinary affine map over all steps at once.
+    >>> import numpy as np
+    >>> def plain_rnn(a_xs, h_0, W_hh):  # (T, H, B), (H, B), (H, H)
+    ...     hs = [h_0]  # hs[t] enters step t, hs[t + 1] leaves it
+    ...     for a_x in a_xs:
+    ...         hs.append(np.tanh(a_x + W_hh @ hs[-1]))  # (1, 2)
+    ...
+    ...     def plain_rnn_pullback(dhs, dh_T):  # (T, H, B), (H, B)
+    ...         da_xs, dW_hh, dh = np.empty_like(a_xs), np.zeros_like(W_hh), dh_T
+    ...         for t in reversed(range(len(a_xs))):
+    ...             dh = dhs[t] + dh  # the two readers
+    ...             da_xs[t] = dh * (1 - hs[t + 1] ** 2)  # (2)
+    ...             dW_hh += da_xs[t] @ hs[t].T  # (1), the sum over the batch is in the product
+    ...             dh = W_hh.T @ da_xs[t]  # (1)
+    ...         return da_xs, dh, dW_hh
+    ...
+    ...     return (np.stack(hs[1:]), hs[-1]), plain_rnn_pullback
 
-Why it forgets. From h_T back to h_t the cotangent passes T - t times through W_hh.T diag(slope). A product of so many
-like factors vanishes or explodes with their number (Hochreiter 1991; Bengio et al. 1994; Pascanu et al. 2013), and
-no slope of a tanh exceeds one. The gates in ``lstm.py`` and ``gru.py`` are made to give the way back other factors.
+What it costs. The slope, of tanh or relu, follows from the output alone, so BPTT keeps nothing of a step but h_t, which
+is returned anyway. And da_xs is all that the layer below needs: dW_ih, db and dx are those of an ordinary affine map, computed for
+all steps at once (``linear.py``).
 
-How it is fast. The slopes hold no cotangent: they are written for a run of steps at once to where da will stand, and
-the loop is left with a sum, a product of numbers and a matrix product per step. All parts of dW_hh are one product.
+Why it forgets. Let J_t be the Jacobian of step t, the derivative of h_t with respect to h_prev. The way back over one
+step multiplies the cotangent by its transpose, and over k steps by a product of k of them:
+
+    J_t = diag(slope_t) W_hh                     dh_prev = J_t.T dh = W_hh.T (slope_t * dh)
+    k steps back from t                          J_{t-k+1}.T ... J_{t-1}.T J_t.T dh
+
+The matrix is the same in all of them, and no slope of tanh or relu exceeds one. So k steps stretch no cotangent by more
+than sigma**k, sigma the largest singular value of W_hh: below one the cotangent vanishes exponentially, above one it
+may explode (Hochreiter 1991; Bengio et al. 1994; Pascanu et al. 2013). dW_hh does not vanish with it, for the parts of
+the last steps are always there. What is missing in the sum are the parts of steps long ago: from them nothing is
+learned. The gates of ``lstm.py`` and ``gru.py`` open a way back that does not lead through W_hh.
+
+How it is fast. The rule below is the same program, with three changes. The slopes depend on no cotangent, so they are
+computed for a run of steps at once, and written to where da will stand. The loop is left with a sum, an elementwise
+product and a matrix product per step (``kernels/rnn.py``). And all parts of dW_hh are one large product after the loop.
+
+    >>> rng = np.random.default_rng(0)
+    >>> arguments = rng.normal(size=(7, 4, 2)), rng.normal(size=(4, 2)), rng.normal(size=(4, 4))
+    >>> (hs, h_T), pullback = rnn(*arguments)
+    >>> _, plain_pullback = plain_rnn(*arguments)
+    >>> [bool(np.allclose(dx, dy)) for dx, dy in zip(pullback(hs, h_T), plain_pullback(hs, h_T))]
+    [True, True, True]
 """
 
 from __future__ import annotations
@@ -70,7 +117,7 @@ def rnn_step(
 
 
 def rnn_step_back(h, h_prev, W_hh, nonlinearity, dh):
-    """What is asked of the arguments of `rnn_step`, by what it has found."""
+    """The pullback of `rnn_step`, from what that has computed: the cotangents of a, h_prev and W_hh."""
     xp, kernels = xp_of(W_hh), kernels_of(W_hh)
     da = xp.empty(h.shape, joint_dtype(h, dh))
     kernels.rnn_slopes(h, da, nonlinearity)
