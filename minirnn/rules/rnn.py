@@ -56,8 +56,8 @@ it is as a program, before anything is made fast; columns are the sequences of t
     ...     return (np.stack(hs[1:]), hs[-1]), plain_rnn_pullback
 
 What it costs. The slope, of tanh or relu, follows from the output alone, so BPTT keeps nothing of a step but h_t, which
-is returned anyway. And da_xs is all that the layer below needs: dW_ih, db and dx are those of an ordinary affine map, computed for
-all steps at once (``linear.py``).
+is returned anyway. And da_xs is all that the layer below needs: dW_ih, db and dx are those of an ordinary affine map,
+computed for all steps at once (``linear.py``).
 
 Why it forgets. Let J_t be the Jacobian of step t, the derivative of h_t with respect to h_prev. The way back over one
 step multiplies the cotangent by its transpose, and over k steps by a product of k of them:
