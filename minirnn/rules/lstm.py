@@ -1,39 +1,56 @@
-"""The long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000), there and back in time.
+"""The long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000), forward and backward.
 
-A step, with a_t = W_ih x_t + b already given (it is not recurrent) and the gates stacked in the order i f g o:
+The problem. In a plain network all that is asked of an early state comes back through W_hh and a slope, once per step,
+and vanishes (``rnn.py``). An LSTM has a second state, the cell c, which passes from step to step without any matrix.
+Gates, numbers between 0 and 1, decide how much of it stays, how much comes in, and how much is shown.
+
+A step, with a_t = W_ih x_t + b already computed (it does not depend on the state). All rows are stacked in the order of
+the gates, i f g o, H rows each:
 
     a_i, a_f, a_g, a_o = the four blocks of rows of a_t + W_hh h_prev           (1)
     i, f, o = sigmoid(a_i, a_f, a_o)        input, forget and output gate       (2)
     g       = tanh(a_g)                     candidate                           (2)
     c_t     = f * c_prev + i * g            the highway: no matrix in its way   (3)
-    h_t     = o * tanh(c_t)                                                     (4)
+    h_t     = o * tanh(c_t)                 what is shown of the cell           (4)
 
-Backward. h_t is read twice, by the loss and by the next step, so dh is what the loss asks of it (dhs[t]) and what step
-t + 1 sends back; dc is what step t + 1 asks of c_t. Every line undoes the forward line whose number it bears:
+    c_prev ----- * f ------- + -----------+------> c_t     the highway
+                             |            |
+                           i * g        tanh
+                             |            |
+    h_prev --- W_hh ---- i, f, g, o ---- * o ----> h_t     everything else leads through W_hh
+
+Backward. Both states have two readers. h_t is read by the loss (or a layer above) and by step t + 1, in (1): dh is the
+sum of dhs[t] and of what step t + 1 sends back. c_t is read by h_t, in (4), and by step t + 1, in (3): dc begins as
+what step t + 1 sends back, and (4) adds its part. Every line undoes the forward line whose number it bears:
 
     do = dh * tanh(c_t),                    dc += dh * o * (1 - tanh(c_t)**2)   (4)
     di = dc * g,  df = dc * c_prev,  dg = dc * i,           dc_prev = dc * f    (3)
-    da = di * i (1 - i),  df * f (1 - f),  dg * (1 - g**2),  do * o (1 - o)     (2)
+    da_i = di * i * (1 - i),                da_f = df * f * (1 - f)             (2)
+    da_g = dg * (1 - g**2),                 da_o = do * o * (1 - o)             (2)
     dh_prev = W_hh.T da,                    dW_hh = sum over t of da_t h_prev.T (1)
 
-dc_prev = dc * f is why LSTMs remember: a product of gates near one, not of matrices.
+Why it remembers. dc_prev = dc * f: along the highway, k steps multiply what is asked of the cell by k forget gates,
+unit by unit, and by nothing else. A gate of 0.99 leaves 0.37 of it after 100 steps. But a gate of 1/2, where untrained
+ones stand, leaves 8e-31: it is the open gate that remembers, not the cell as such. So the bias of f often begins at 1
+or more (Jozefowicz et al. 2015). What goes back through h and W_hh vanishes or explodes as it does in a plain network.
 
-Everything in da but the factors dc and dh is known before time runs backward. These known parts are the *slopes*, here
-lines (3) or (4) and (2) in one, what c_t or h_t gains when a pre-activation grows:
+How it is fast. All of da but the factors dc and dh is known before time runs backward. These known parts are the
+*slopes*: by how much c_t or, for o, h_t grows for each unit of a pre-activation, two lines in one.
 
-    s_i = g * i (1 - i)                     da_i = dc * s_i                     (3, 2)
-    s_f = c_prev * f (1 - f)                da_f = dc * s_f                     (3, 2)
+    s_i = g * i * (1 - i)                   da_i = dc * s_i                     (3, 2)
+    s_f = c_prev * f * (1 - f)              da_f = dc * s_f                     (3, 2)
     s_g = i * (1 - g**2)                    da_g = dc * s_g                     (3, 2)
-    s_o = tanh(c_t) * o (1 - o)             da_o = dh * s_o                     (4, 2)
+    s_o = tanh(c_t) * o * (1 - o)           da_o = dh * s_o                     (4, 2)
 
 They are computed for a run of steps at once, as many as stay in the cache, and the loop is left with a handful of
-products and one matrix product per step. Two more factors are known beforehand: ``dc_slope``, o * (1 - tanh(c_t)**2),
-of dh in (4), and ``carry``, here f, of dc on the highway (3). The arithmetic of the gates stands in
-``kernels/lstm.py``, under the same names and numbers.
+elementwise products and one matrix product per step. Two more factors are known beforehand: ``dc_slope``, which is
+o * (1 - tanh(c_t)**2) and takes dh to dc in (4), and ``carry``, which takes dc to dc_prev in (3) and is f here. The
+arithmetic of the gates is in ``kernels/lstm.py``, under the same names and numbers.
 
-Two variants, alone or together. *Peepholes* (Gers & Schmidhuber 2000; Gers et al. 2002) show each unit's cell to its
-gates, weighted by the rows p_i, p_f, p_o of ``peepholes``. A *projection* (Sak et al. 2014; ``proj_size`` in PyTorch)
-makes h_t shorter than the cell: P rows, where (4) gave m_t with H. The lines follow those whose number they bear:
+Two variants, alone or together. *Peepholes* (Gers & Schmidhuber 2000; Gers et al. 2002) let the gates of each unit see
+its cell, weighted by the rows p_i, p_f, p_o of ``peepholes``. A *projection* (Sak et al. 2014; ``proj_size`` in
+PyTorch) makes h_t shorter than the cell: P rows instead of H. Then (4) gives m_t, and h_t follows from it. Each new
+line comes after the line whose number it bears:
 
     a_i += p_i * c_prev,  a_f += p_f * c_prev                                   (1a)
     a_o += p_o * c_t                        so o is activated after (3)         (3a)
@@ -43,11 +60,11 @@ makes h_t shorter than the cell: P rows, where (4) gave m_t with H. The lines fo
     dc += p_o * da_o,                       dp_o = sum of da_o * c_t            (3a)
     dc_prev += p_i * da_i + p_f * da_f,     dp_i, dp_f = sums of da * c_prev    (1a)
 
-dm stands where dh stood in (4). And order counts, for c_t is now read by o too: dc is whole only when da_o is known. So
-backward come (4a); (4); of (2) the part of o, which gives da_o; (3a); (3); the rest of (2); (1a); (1).
+In (4), dm takes the place of dh. The order matters now: o reads c_t, so dc is complete only when da_o is known. The way
+back is (4a); (4); (2) for o, which gives da_o; (3a); (3); (2) for the others; (1a); (1).
 
-In slopes, da_o = dm * s_o: (3a) adds p_o s_o to the factor o (1 - tanh(c_t)**2) of dm in (4), and (1a) makes the factor
-f of the highway f + p_i s_i + p_f s_f. Peepholes change what is known beforehand, and the loop not at all.
+In slopes, da_o = dm * s_o. So (3a) adds p_o * s_o to ``dc_slope``, and (1a) makes ``carry`` f + p_i * s_i + p_f * s_f.
+Peepholes change what is known beforehand, and nothing in the loop.
 """
 
 from __future__ import annotations
@@ -57,8 +74,8 @@ from minirnn.kernels import kernels_of
 from minirnn.rules.linear import sum_of_columns, sum_of_products
 from minirnn.rules.recurrence import show, steps_back
 
-FORWARD = "i", "f", "g", "o", "c", "h"  # what a probe is shown of every step, there
-BACKWARD = "dh", "dc", "da_i", "da_f", "da_g", "da_o"  # and back
+FORWARD = "i", "f", "g", "o", "c", "h"  # what a probe is shown of every step going forward,
+BACKWARD = "dh", "dc", "da_i", "da_f", "da_g", "da_o"  # and going back
 
 
 def lstm_step(
@@ -93,7 +110,7 @@ def lstm_step(
 
 
 def lstm_step_back(gates, h_prev, c_prev, c, W_hh, W_hr, peepholes, dh, dc):
-    """What is asked of the arguments of `lstm_step`, by what it has found."""
+    """The pullback of `lstm_step`, from what that has computed: a cotangent for each of its arguments."""
     xp, kernels = xp_of(gates), kernels_of(gates)
     dtype = joint_dtype(gates, dh, dc)
     da, dc_t, dc_prev = xp.empty_like(gates, dtype), dc.astype(dtype), xp.empty_like(c, dtype)
@@ -201,7 +218,7 @@ def lstm(
 
 
 def m_again(gates, c):
-    """m_t = o * tanh(c_t) of one step or of all: to save it would cost ``H * B`` numbers more of every step."""
+    """m_t = o * tanh(c_t) of one step or of all, computed again: saving it would cost ``H * B`` numbers per step."""
     m = xp_of(c).tanh(c)
     m *= gates[..., 3 * c.shape[-2] :, :]
     return m
