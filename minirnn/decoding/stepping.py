@@ -23,7 +23,7 @@ import numpy as np
 from minirnn.arrays import Array, xp_of
 from minirnn.kernels import kernels_of
 from minirnn.nn import GRU, LSTM, RNN, Embedding, Linear
-from minirnn.rules.gru import columns, way_there_after, way_there_before
+from minirnn.rules.gru import columns, forward_after, forward_before
 from minirnn.tape import no_grad
 
 Step = Callable[[Sequence[int]], Array]
@@ -185,8 +185,8 @@ def _gru(rnn: GRU, W_hh: Array, b_hn: Array | None, h: Array) -> Callable[[Array
     """From the input part ``a (3H, B)`` to the new ``h``, which takes the place of the old."""
     xp, (H, B) = xp_of(h), h.shape
     W_hh = xp.array(W_hh, order=_order(W_hh, B))
-    way_there, kept = (way_there_after, 4) if rnn.reset_after else (way_there_before, 3)
-    forward, gates, new = way_there(W_hh, B), xp.empty((kept * H, B), h.dtype), xp.empty_like(h)
+    forward_of, kept = (forward_after, 4) if rnn.reset_after else (forward_before, 3)
+    forward, gates, new = forward_of(W_hh, B), xp.empty((kept * H, B), h.dtype), xp.empty_like(h)
     b = columns(b_hn, B)
 
     def step(a: Array) -> Array:

@@ -84,7 +84,7 @@ REASONS = {
     """,
     "on the host a loop reads any layout: only what device kernels read has to be brought into order": """
         rules.gru.gru
-            dhs, back = kernels.in_order(dhs, dtype), way_back(W_hh, B, dtype)
+            dhs, back = kernels.in_order(dhs, dtype), backward(W_hh, B, dtype)
                 calls: kernels.in_order(dhs, dtype) -> dhs
         rules.lstm.lstm
             dhs, recur_back = kernels.in_order(dhs, dtype), kernels.product(W_hh.T, B)
