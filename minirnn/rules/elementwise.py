@@ -14,7 +14,9 @@ ROWS = 64  # are added up one by one
 
 
 def sum_to(dy, shape):
-    """The adjoint of broadcasting: sums ``dy`` over every axis along which ``shape`` was stretched.
+    """Broadcasting undone: sums ``dy`` over every axis along which ``shape`` was stretched.
+
+    An element that was stretched had many readers, and what they ask of it adds up.
 
     Examples
     --------
@@ -227,7 +229,7 @@ def where(condition, x, y):
 
 
 def clip(x, *, min=None, max=None):
-    """``x`` limited to ``[min, max]``; the cotangent passes where the limits did not change ``x``, a number."""
+    """``x`` limited to ``[min, max]``; the cotangent passes where the limits changed nothing, and never at a NaN."""
     y = xp_of(x).clip(x, min, max)
     unchanged = x == y
 
@@ -265,8 +267,8 @@ def dropout(x, *, p, seed, stream="dropout", step=0, over=(), first=0):
     Elements that differ only along the axes ``over`` share one mask: ``over=(0,)`` drops the same units at every step
     of a sequence ``(T, ...)`` (Gal & Ghahramani 2016).
 
-    ``first`` says which row of a longer ``x`` the first of this one is: a window of a sequence draws the rows that the
-    mask of the whole has there, and none before them. That is, ``dropout(x)[k:] = dropout(x[k:], first=k)``.
+    ``first`` is the row of a longer ``x`` at which this one begins: a window of a sequence has the mask that the whole
+    sequence has there, and no rows before it are drawn. That is, ``dropout(x)[k:] = dropout(x[k:], first=k)``.
     """
     if not 0 <= p <= 1:
         raise ValueError(f"p must lie between 0 and 1, got {p}")

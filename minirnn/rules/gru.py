@@ -74,7 +74,7 @@ from minirnn.rules.recurrence import show, steps_back
 def forward_after(W_hh, B):
     """Makes the function that takes a step: it fills ``gates (4H, B)`` with r z s_n n, and ``h`` with h_t."""
     kernels, H = kernels_of(W_hh), W_hh.shape[1]
-    recur = kernels.product(W_hh, B)  # h -> W_hh h, with the matrix cut up once for many products of B columns
+    recur = kernels.product(W_hh, B)  # writes W_hh h; the matrix is cut up once for all products of B columns
 
     def step(a, h_prev, b, gates, h):
         recur(h_prev, gates[: 3 * H])

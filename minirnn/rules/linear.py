@@ -8,7 +8,12 @@ from minirnn.rules.elementwise import sum_rows, sum_to
 
 
 def matmul(x, y, *, wanted=(True, True)):
-    """``x @ y`` for any number of axes: the last two are matrices, those before them broadcast; vectors as in NumPy."""
+    """``x @ y`` for any number of axes: the last two are matrices, those before them broadcast; vectors as in NumPy.
+
+    x[i, k] is read by every z[i, j], with the factor y[k, j], so dx[i, k] = sum over j of dz[i, j] * y[k, j]. That is
+
+        dx = dz @ y.T,    and likewise dy = x.T @ dz
+    """
     if x.ndim == 0 or y.ndim == 0:
         raise ValueError(f"matmul needs arrays of at least one axis, got shapes {x.shape} and {y.shape}")
     x_shape, y_shape, multiply = x.shape, y.shape, kernels_of(x).matrix_product
@@ -37,7 +42,7 @@ def times(
     x,  # (..., D, B)
     b=None,  # (F,)
 ):
-    """``W @ x + b`` for all steps at once: to each worker a part of the steps, or of the rows of a single one."""
+    """``W @ x + b`` for all steps at once; each worker computes some steps, or of a single step some rows."""
     kernels, B = kernels_of(W), x.shape[-1]
     y = kernels.empty((*x.shape[:-2], len(W), B), joint_dtype(W, x, b))
 
@@ -65,7 +70,7 @@ def sum_of_products(
 ):
     """The sum over all steps of ``dy_t @ x_t.T``, shape ``(F, D)``: the gradient of any weight that acts at every step.
 
-    One product over all steps and columns at once, rather than one per step; with workers, each sums up its steps.
+    It is one product over all steps and columns at once, rather than one per step. With workers, each sums some steps.
     """
     kernels = kernels_of(dy)
     if dy.ndim == 2:
@@ -139,8 +144,8 @@ def embedding_columns(
 ):
     """The columns of ``table`` that ``ids`` name, as a sequence ``(T, F, B)``.
 
-    It equals the product of the table with one-hot columns, and its gradient is that product's: for the small
-    vocabularies it is meant for, one matrix product beats adding up columns one by one.
+    It equals the product of the table with one-hot columns, and its gradient is computed as that of this product: for
+    the small vocabularies it is meant for, one matrix product is faster than adding up columns one by one.
     """
     if table.ndim != 2 or ids.ndim != 2:
         raise ValueError(

@@ -12,7 +12,7 @@ from minirnn.arguments import booleans_in
 from minirnn.arrays import joint_dtype, xp_of
 from minirnn.kernels import kernels_of
 
-OPERATIONS = 30  # of a softmax with each number, about: one of them is an exponential
+OPERATIONS = 30  # that a softmax takes for each score, about; most of them are in its exponential
 PIECE = 2**22  # scores held at a time, 16 MB in float32: enough for products at full speed
 
 
@@ -38,15 +38,18 @@ def cross_entropy(
     axis=-1,
     wanted=(True, True, True, True),
 ):
-    """Mean of ``-log softmax(logits)[target]`` over what counts; 0 where nothing does.
+    """Mean of ``-log softmax(logits)[target]`` over the positions that count; 0 if none does.
 
-    What the mask leaves out counts for nothing, even infinite or NaN logits.
+    A position where the mask is False counts for nothing, even if its logits are infinite or NaN.
 
-    With p = softmax(logits), and for every position its weight w (that of its target, 0 under the mask):
+    With p = softmax(logits), and for every position the weight w of its target (0 where the mask is False):
 
         loss     = sum(w * -log p[target]) / sum(w)
         dlogits  = w / sum(w) * (p - onehot(target)) * dloss
         dweights = (-log p[target] - loss) / sum(w) * dloss, summed up by target
+
+    p - onehot(target), what was predicted less what was right, comes from -log p[target] = logsumexp(logits) -
+    logits[target]: the derivative of the first term is p.
     """
     xp, axis = xp_of(logits, targets, weights, mask), normalize_axis_index(axis, logits.ndim)
     if logits.dtype.kind not in "fc":
@@ -68,7 +71,7 @@ def cross_entropy(
     log_p = xp.empty(expected, logits.dtype)
 
     def softmax(part):
-        """Fills a part of ``p`` and ``log_p``: positions know nothing of each other, so workers share them out."""
+        """Fills a part of ``p`` and ``log_p``: no position depends on another, so workers share them out."""
         kernels.softmax(logits[part], targets if axis == 0 else targets[part], axis, p[part], log_p[part])
 
     if axis == 0:
@@ -116,11 +119,12 @@ def affine_cross_entropy(
 ):
     """``cross_entropy(affine(xs, W, b), targets)`` for many classes, without ever holding all scores.
 
-    Of a batch of translations there are a thousand times as many scores as words. None of them outlives its use here:
-    while a piece of them is there, what it adds to the loss and to every gradient is added. For the loss is one number,
-    and so its cotangent a mere factor, which can come later.
+    A batch of translations has thousands of scores for every word, one for each word of the vocabulary. Here they are
+    computed a piece at a time, and while a piece is there, its part of the loss and of every gradient is added up. This
+    rule can compute gradients on the way forward because the loss is one number: its cotangent is a mere factor, with
+    which the pullback multiplies what is ready.
 
-    With e = ``smoothing`` (Szegedy et al. 2016) the target is no longer certain, q = (1 - e) onehot(target) + e / V:
+    With e = ``smoothing`` (Szegedy et al. 2016) the target is a distribution, q = (1 - e) onehot(target) + e / V:
 
         scores  = W x + b                                                           (1)
         loss    = mean of -sum(q * log softmax(scores)) over what counts            (2)
@@ -156,7 +160,7 @@ def affine_cross_entropy(
     dx = kernels.empty((N, D), dtype) if wanted[0] else None
 
     def of_piece(now):
-        """The loss of some positions, and their parts of ``dW`` and ``db``; of ``dx`` they fill their rows."""
+        """The loss of some positions, and their parts of ``dW`` and ``db``; their rows of ``dx`` are filled in."""
         scores = xp.matmul(x[now], W.T, out=kernels.empty((now.stop - now.start, V), dtype))  # (1)
         loss, n = 0, kernels.run(V)  # in the cache from the first line to the last
         for start in range(0, len(scores), n):
@@ -184,7 +188,7 @@ def affine_cross_entropy(
 
 
 def _softmax_loss(scores, b, targets, counts, smoothing, back):
-    """The loss of scores ``(n, V)``, each row weighted by its count; with ``back`` dscores take their place."""
+    """The loss of scores ``(n, V)``, each row weighted by its count; with ``back`` dscores overwrite the scores."""
     xp, V = xp_of(scores), scores.shape[1]
     at_target = xp.arange(len(scores)), targets
     if b is not None:
@@ -203,7 +207,7 @@ def _softmax_loss(scores, b, targets, counts, smoothing, back):
 
 
 def _sums(rows):
-    """The sum of each column of some rows, each added as it comes, and gone; None where there is nothing to add."""
+    """The sum of each column of some rows, which are added as they come and not kept; None where there is nothing."""
     return reduce(_added, rows)
 
 

@@ -163,7 +163,7 @@ def lstm(
     hs = kernels.empty((T + 1, P, B), dtype)
     hs[0], cs[0], a_xs = h_0, c_0, kernels.in_order(a_xs, dtype)
     m = None if W_hr is None else xp.empty((H, B), dtype)
-    recur = kernels.product(W_hh, B)  # h -> W_hh h, with the matrix cut up once for T products of B columns
+    recur = kernels.product(W_hh, B)  # writes W_hh h; the matrix is cut up once for T products of B columns
     plain = probe is None and W_hr is None and peepholes is None  # then a device may take all steps in one launch
     kept = gates if saving else None
     done = plain and kernels.in_one_launch("lstm", hs[1:], W_hh, a_xs, hs[0], cs=cs, gates=kept)

@@ -1,19 +1,21 @@
 """What the loops of all recurrent rules share apart from mathematics: the order of steps, and a look inside.
 
-They also share two kernels. ``kernels.empty`` is ``numpy.empty`` from memory that was used before: what the system
-hands out first costs more than what is computed in it (``memory.py``). ``kernels.product(W, B)`` makes the function
-``x -> W x`` for the many products of one matrix that a sequence takes, on one thread a third faster than ``W @ x``.
+They also share some kernels. ``kernels.empty`` is ``numpy.empty`` with memory that was used before: fresh memory costs
+more than what is computed in it (``memory.py``). ``kernels.product(W, B)`` makes the function that writes ``W @ x`` to
+its second argument, for the many products with one matrix that a sequence takes: on one thread a third faster than
+``W @ x``. The others are for devices: ``kernels.in_order`` lays an array out as kernels read it, and
+``kernels.in_one_launch`` has all steps taken by one, if there is one; on NumPy it only returns False.
 """
 
 from __future__ import annotations
 
 
 def steps_back(T, run, prepare):
-    """Yields ``T - 1`` to ``0``, each with what was prepared for the step.
+    """Yields ``t`` from ``T - 1`` down to ``0``, each with what was prepared for this step.
 
-    A step backward multiplies what is asked of the state with slopes that were known before. For many steps at once
-    the slopes take a few long operations instead of many short ones. ``prepare(steps)`` is called before the first step
-    of a run of so many, which is a slice, and returns arrays with a row for each.
+    A step back multiplies cotangents by slopes, which are known before any cotangent is. Computed for many steps at
+    once, they take a few long operations instead of many short ones. So before a run of ``run`` steps begins,
+    ``prepare(steps)`` is called with their slice; it returns arrays with a row for each of them.
 
     Examples
     --------
@@ -28,7 +30,7 @@ def steps_back(T, run, prepare):
 
 
 def show(probe, t, names, arrays):
-    """Shows the probe each array of step ``t`` under its name; what is ``None`` was not asked for."""
+    """Shows the probe each array of step ``t`` under its name, but for those that are ``None``: nobody wanted them."""
     for name, array in zip(names, arrays, strict=True):
         if array is not None:
             probe(name, t, array)

@@ -54,13 +54,13 @@ def mean(x, *, axis=None, keepdims=False):
 
 
 def var(x, *, axis=None, keepdims=False, ddof=0):
-    """Variance: the mean squared distance from the mean, the mean taken with ``n - ddof`` in the denominator."""
+    """Variance: the sum of the squared distances from the mean, divided by ``n - ddof``."""
     n, kept = count(x, axis) - ddof, kept_shape(x, axis)
     if n <= 0:
         raise ValueError(f"var needs more than ddof={ddof} elements; x has shape {x.shape} and axis is {axis}")
     centred = x - x.sum(axis=axis, keepdims=True) / count(x, axis)
 
-    def var_pullback(dy):  # the cotangent of the mean is zero: the centred values sum to zero
+    def var_pullback(dy):  # nothing is asked of the mean: the centred values sum to zero
         return (dy.reshape(kept) * (2 / n) * centred,)
 
     return (centred * centred).sum(axis=axis, keepdims=keepdims) / n, var_pullback
@@ -111,7 +111,7 @@ def _to_equals(dy, x, y, axis):
 def logsumexp(x, *, axis=None, keepdims=False):
     """``log(sum(exp(x)))``, with the largest element taken out first so that nothing overflows.
 
-    Where all are ``-inf`` so is the result, and each gets a derivative of 0.
+    Its derivative is ``softmax(x)``. Where all are ``-inf`` so is the result, and each gets a derivative of 0.
     """
     refuse_empty("logsumexp", x, axis)
     xp, kept = xp_of(x), kept_shape(x, axis)
@@ -129,7 +129,12 @@ def logsumexp(x, *, axis=None, keepdims=False):
 
 
 def softmax(x, *, axis=-1):
-    """``exp(x) / sum(exp(x))`` along ``axis``."""
+    """``exp(x) / sum(exp(x))`` along ``axis``.
+
+    The Jacobian along the axis is diag(y) - y y.T: each x raises its own y, and lowers all by way of the sum. So
+
+        dx = y * (dy - sum(y * dy))
+    """
     refuse_empty("softmax", x, axis)
     y = xp_of(x).exp(x - x.max(axis=axis, keepdims=True))
     y /= y.sum(axis=axis, keepdims=True)
@@ -141,7 +146,7 @@ def softmax(x, *, axis=-1):
 
 
 def log_softmax(x, *, axis=-1):
-    """``x - logsumexp(x)`` along ``axis``."""
+    """``x - logsumexp(x)`` along ``axis``; ``dx = dy - softmax(x) * sum(dy)``."""
     refuse_empty("log_softmax", x, axis)
     xp = xp_of(x)
     shifted = x - x.max(axis=axis, keepdims=True)
@@ -166,7 +171,7 @@ def layer_norm(
         u = (x - mean(x)) / s,   s = sqrt(var(x) + eps)     (1)
         y = weight * u + bias                               (2)
 
-    Backward, with du = weight * dy: the mean and the variance give back what they took,
+    Backward, with du = weight * dy. An x acts on its own u, and on all of them by way of the mean and of s:
 
         dx = (du - mean(du) - u * mean(du * u)) / s         (1)
     """

@@ -158,11 +158,11 @@ def rnn(
     dtype = joint_dtype(a_xs, h_0, W_hh)
     hs = kernels.empty((T + 1, H, B), dtype)  # hs[t] enters step t, hs[t + 1] leaves it
     hs[0], a_xs = h_0, kernels.in_order(a_xs, dtype)
-    recur = kernels.product(W_hh, B)  # h -> W_hh h, with the matrix cut up once for T products of B columns
+    recur = kernels.product(W_hh, B)  # writes W_hh h; the matrix is cut up once for T products of B columns
     plain = probe is None and nonlinearity == "tanh"  # then a device may take all steps in one launch
     done = plain and kernels.in_one_launch("rnn", hs[1:], W_hh, a_xs, hs[0])
     for t in range(0 if done else T):
-        h = recur(hs[t], hs[t + 1])
+        h = recur(hs[t], hs[t + 1])  # h is hs[t + 1]: W_hh h_prev first, then h_t
         kernels.rnn_activate(a_xs[t], h, nonlinearity)  # (1, 2)
         if probe is not None:
             probe("h", t, h)
