@@ -1,8 +1,8 @@
-"""All steps of a decoder that attends in one launch, where a device can: what a cell keeps of them, and its way back.
+"""All steps of a decoder with attention in one launch, where a device can: what is kept of them, and the way back.
 
-The loops of ``combinators/attending.py`` call a step rule and its pullback. A kernel calls nothing: it has the cell's
-equations in it. So the cells that have one stand here, with the arrays that their kernels take. Where the way back
-cannot be one launch, it goes through the steps one at a time, from what the kernel has kept of each.
+The loops of ``combinators/attending.py`` call a step rule and its pullback. A kernel cannot call a rule: it contains
+the equations of one cell. So the cells for which there are kernels stand here, with the arrays that these take. Where
+the way back cannot be one launch, it takes the steps one at a time, with what the kernel has kept of each.
 """
 
 from __future__ import annotations
@@ -114,12 +114,12 @@ class RnnSteps:
 
 
 def states_of(h_0, hs):
-    """That before the first step and those after each, ``(T + 1, H, B)``."""
+    """The state before the first step and those after each step, ``(T + 1, H, B)``."""
     return xp_of(hs).concatenate([h_0[None], hs])
 
 
 def kept_by(step):
-    """What a cell keeps, if there is a kernel with its equations, else None."""
+    """The class for the cell with this step rule, if there are kernels with its equations, else None."""
     return next((cell for cell in (LstmSteps, GruSteps, RnnSteps) if cell.step is step), None)
 
 
@@ -150,9 +150,9 @@ def at_once(cell, a_xs, states, weights, static, looks, reads, feds, W_fed, W_ou
 
 
 def back_at_once(steps, looks_back, drs, dfeds, dhs, dws, dfed, dstates, feds, W_fed, W_out):
-    """The way back of all of them in one launch: das, dfed_0, and what is asked of states and weights; None if not.
+    """The way back over all steps in one launch: das, dfed_0, and what is asked of states and weights.
 
-    What ``looks_back`` and ``drs`` are to hold, they do then.
+    It fills in ``looks_back`` and ``drs``. None if no kernel does it.
     """
     if steps is None:
         return None

@@ -1,23 +1,23 @@
-"""Attention: to look up in a memory what fits a question, softly, so that looking can be learned.
+"""Attention: a look-up in a memory that is soft, so that where to look can be learned.
 
-The problem. An encoder that hands the decoder its last state hands over one vector, however long the sentence was; and
-whatever the first word should have done, its gradient comes back through every step of both (``rnn.py`` says what is
-left of it then).
+The problem. An encoder that hands the decoder its last state hands over one vector, however long the sentence was. And
+the gradient of what it made of the first word comes back through every step of both (``rnn.py`` says what is left of it
+then).
 
 The answer (Bahdanau et al. 2014). Keep what the encoder said at every word, the *memory*, and let each step of the
-decoder look for what it needs. A dictionary compares a query with its keys and returns the value of the one that fits.
-A choice like that has no derivative. So take of all values a little, of each as much as its key fits. For one column of
-the batch, with queries q_t, keys k_s and values m_s, s = 1 .. S:
+decoder look up what it needs. A dictionary compares a query with its keys and returns the value whose key is equal.
+Such a choice has no derivative. So return a mean of all values instead, in which a value has the more weight the better
+its key fits. For one column of the batch, with queries q_t, keys k_s and values m_s, s = 1 .. S:
 
     e_ts = scale * q_t . k_s                     the score: dot                                   (1)
     e_ts = v . z_ts,  z_ts = tanh(q_t + k_s)     or additive                                      (1')
-    w_ts = exp(e_ts) / sum over r of exp(e_tr)   the weights: how much of each, one in all        (2)
+    w_ts = exp(e_ts) / sum over r of exp(e_tr)   the weights: positive, their sum over s is one   (2)
     c_t  = sum over s of w_ts m_s                the context: what was found                      (3)
 
-In (2), s and r go over the real words of the column alone: padding has the weight 0, exactly.
+In (2), s and r run over the real words of the column only: padding has the weight 0, exactly.
 
-Backward. A value is read by every query, and a key too, so theirs are sums over t. Every line undoes the line whose
-number it bears:
+Backward. Each value and each key is read by all queries, so their cotangents are sums over t. Every line undoes the
+line whose number it bears:
 
     dw_ts = m_s . dc_t,                          dm_s = sum over t of w_ts dc_t                   (3)
     de_ts = w_ts (dw_ts - sum over r of w_tr dw_tr)                                               (2)
@@ -25,27 +25,27 @@ number it bears:
     dq_t = v * sum over s of u_ts,               dk_s = v * sum over t of u_ts                    (1')
     u_ts = de_ts (1 - z_ts**2),                  dv = sum over t, s and columns of de_ts z_ts     (1')
 
-What it says. dw_ts is what one more unit of word s would have been worth to the loss. The sum in (2) is the mean of
-that under the weights: what was got for the look as it was. So a score is asked to change by how much more than the
-average its word was worth, and in proportion to how much it was looked at. What a softmax has given up, w_ts = 0, no
-gradient asks for again. All de_ts of one look add up to zero: a constant added to all scores changes nothing.
+What it says. dw_ts is by how much the loss would grow if word s had a unit more of weight. The sum over r in (2) is the
+mean of this, under the weights as they are. So what is asked of a score is how far its word lies above this mean, times
+its weight. A word with the weight 0 is asked for nothing: where a softmax has given up a word, no gradient brings it
+back. And all de_ts of one query add up to zero, as a constant that is added to all scores changes nothing.
 
-And why it helps. From the loss to word s there is now a path of length one, (3), whatever T and S are. No product over
-time stands in it, so nothing vanishes.
+Why it helps. From the loss to the value of word s there is now a path that goes through (3) alone, however long the
+sentences are. There is no product over time in it that could vanish.
 
-Which keys? It is (1) that differs, and only by what is done before:
+Which keys? The kinds of attention differ in (1), and in what q and k are made of:
 
     dot             q = h, k = m                            no weights, sizes must agree          (Luong et al. 2015)
     scaled dot      q = h, k = m, scale = 1 / sqrt(A)       else dots grow like sqrt(A)           (Vaswani et al. 2017)
     general         q = h, k = W_key m                      q . W_key m is bilinear in h and m    (Luong et al. 2015)
     additive        q = W_query h, k = W_key m, with (1')   a layer with hidden units z           (Bahdanau et al. 2014)
 
-W_key stands with the memory, not with the query: the keys are made once, however many steps look.
+W_key belongs to the memory and not to the query: so the keys are computed once, however many steps look.
 
-In code. Each line of numbers is a rule, so that other scores find the rest ready. A column has matrices of its own,
-queries (T, A), keys (S, A), values (S, F), and (1) and (3) are products of them; B small products are one ``matmul`` if
-the columns come first. `by_column` brings them there, outputs go back as views, and what was one rule's output is the
-next one's input without a copy. The same lines step by step, within a decoder that looks again after every word, are
+In code. Each numbered line is a rule, and other scores can be combined with the other two. A column has matrices of its
+own, queries (T, A), keys (S, A), values (S, F), and (1) and (3) are products of them. If columns come first, B small
+products are one ``matmul``. `by_column` brings them there, outputs go back as views, and the output of one rule is the
+input of the next without a copy. The same lines one step at a time, in a decoder that looks again after every word, are
 in ``combinators/attending.py``.
 """
 
@@ -57,7 +57,7 @@ from minirnn.arguments import booleans_in
 from minirnn.arrays import joint_dtype, xp_of
 from minirnn.kernels import kernels_of
 
-OPERATIONS = 10  # of a hidden unit of additive scores, about: one of them is a tanh
+OPERATIONS = 10  # that additive scores take for each hidden unit, about; most of them are in its tanh
 
 
 def dot_scores(
@@ -98,8 +98,8 @@ def additive_scores(
 ):
     """``v . tanh(q_t + k_s)`` for every query and key of a column, ``(T, S, B)``: line (1').
 
-    There are T * S * A tanhs for every column, which is far more than anything else around them, so they are made again
-    on the way back: no more than those of one query are ever in memory.
+    There are T * S * A tanhs for every column, far more numbers than anything else here. So they are not saved, but
+    computed again on the way back, and never more than those of one query are in memory.
 
     Raises
     ------
@@ -151,13 +151,13 @@ def attention_weights(
 ):
     """The softmax of the scores over S, in which padding has no part: line (2).
 
-    Its weight is 0, exactly, and so is the gradient of its score, whatever stands there. A column without any real
-    token has no weights at all.
+    Its weight is 0, exactly, and so is the gradient of its score, whatever the score is. In a column without any real
+    token all weights are 0.
 
     Raises
     ------
     TypeError
-        If the mask is not boolean: what is added to scores has 0 where this has True.
+        If the mask is not boolean. (A mask that is added to scores, as elsewhere, would have 0 where this has True.)
     ValueError
         If there is nothing to look at, or the mask does not fit the scores.
     """
@@ -208,7 +208,7 @@ def attention_contexts(
 
 
 def by_column(xs):
-    """``(N, F, B)`` as ``(B, N, F)``, each column a matrix of its own, whole in memory; a copy unless it is already."""
+    """``(N, F, B)`` as ``(B, N, F)``, each column a contiguous matrix: a copy unless it is one already."""
     return xp_of(xs).ascontiguousarray(xs.transpose(2, 0, 1))
 
 
@@ -236,7 +236,7 @@ def additive_look_back(
     keys,  # (B, S, A)
     u,  # (B, S, A) receives u_s, which is dk_s before it is multiplied by v
 ):
-    """The part ``(A,)`` that one query in each column has in ``dv``; line (1') once more, and back."""
+    """The part ``(A,)`` that one query in each column has in ``dv``: line (1') is computed again, and undone."""
     xp, (B, S, A) = xp_of(keys), keys.shape
     xp.add(keys, q[:, None], out=u)
     xp.tanh(u, out=u)
@@ -251,7 +251,7 @@ def softmax_of_real(
     scores,  # (..., B, S)
     real=None,  # (B, S)
 ):
-    """``exp(e_s)`` over the sum of all, the largest taken out first; 0 where it is not real: line (2)."""
+    """``exp(e_s)`` divided by their sum, the largest e_s taken out first; 0 where it is not real: line (2)."""
     xp = xp_of(scores, real)
     if real is not None:
         scores = xp.where(real, scores, -math.inf)
@@ -263,7 +263,7 @@ def softmax_of_real(
 
 
 def softmax_back(w, dw):
-    """What is asked of scores whose softmax is ``w``: line (2)."""
+    """The cotangent of scores whose softmax is ``w``: line (2)."""
     return w * (dw - (w * dw).sum(axis=-1, keepdims=True))
 
 

@@ -1,8 +1,10 @@
 """Real-time recurrent learning (Williams & Zipser 1989): the gradients of BPTT, forward in time.
 
-BPTT waits for the end of the sequence and asks backwards: what does the loss want of this state? RTRL asks forwards:
-what have the weights done to this state so far? The answer, the *influence* of an argument, has the axes of the
-argument and then those of the state. For an RNN with a_t = W_ih x_t + b + W_hh h_prev and h_t = tanh(a_t),
+BPTT waits for the end of the sequence and asks backward: what does the loss ask of this state? RTRL asks forward: what
+have the weights done to this state so far? Both multiply the same chain of Jacobians. BPTT begins at the loss, so all
+it carries is a vector for every column; RTRL begins at the weights, and carries the derivative of the whole state with
+respect to each of them. The answer, the *influence* of an argument, has the axes of the argument and then those of the
+state. For an RNN with a_t = W_ih x_t + b + W_hh h_prev and h_t = tanh(a_t),
 
     h_by_W[i, j, k, b] = d h_t[k, b] / d W_hh[i, j]
 
@@ -12,25 +14,25 @@ and one step of it is the derivative of one step, term by term:
                          + (k == i) h_prev[j, b]                                 directly: entry i, j feeds row i
     h_by_W = (1 - h_t**2) * a_by_W
 
-A state begins as its own influence, the identity; weights have had none yet. Columns never mix: column b of h_0 has an
-influence on column b alone, and it is kept once. So, for an RNN, the shapes are
+At the start the influence of h_0 on the state, which is h_0 itself, is the identity, and that of weights is zero.
+Columns never mix: column b of h_0 influences column b alone, so the axis b is kept once. For an RNN the shapes are
 
     argument                shape      influence on h_t (H, B)
     W_hh                    (H, H)     (H, H, H, B)
     b                       (H,)       (H, H, B)
     h_0, a_xs[t]            (H, B)     (H, H, B)       entry i, k, b: what row i of column b did to row k of column b
 
-The steps of all cells in this mode are in ``tangents.py``; here they are put in a row.
+The steps of all cells in this mode are in ``tangents.py``; here they are taken one after the other.
 
-Once the loss of step t says dh_t = d loss_t / d h_t, the gradient is there, and nothing has to be remembered:
+As soon as the loss of step t gives dh_t = d loss_t / d h_t, the gradient is there, and nothing of the past is needed:
 
     dW_hh += sum over k and b of h_by_W[..., k, b] * dh_t[k, b]
 
-What it costs, for an LSTM: 4 H**2 weights influence 2 H numbers of every column, 8 B H**3 in all, and three times that
-while a step makes the new ones of the old. Every step takes 16 B H**4 multiplications to move them on, where BPTT takes
-12 B H**2 and keeps 6 B H for every step. So RTRL is for a learner that must learn while it acts, for streams that have
-no end (its memory does not grow with T, but is the smaller one only from T = 4 H**2 on), and for checking BPTT: it is
-exact, and shares no line with any pullback.
+What it costs, for an LSTM: the 4 H**2 weights in W_hh influence 2 H numbers of every column, which makes 8 B H**3
+numbers, and three times as many while a step computes the new ones from the old. A step takes 16 B H**4 multiplications
+to move them on, where BPTT takes 12 B H**2 and keeps 6 B H numbers. So RTRL is for learners that must learn while they
+act, for streams that have no end (its memory does not grow with T, though it is the smaller one only from T = 4 H**2
+on), and for checking BPTT: it is exact, and shares no line with any pullback.
 """
 
 from __future__ import annotations
@@ -48,19 +50,20 @@ TANGENTS = {rnn: rnn_tangent, lstm: lstm_tangent, gru: gru_tangent}
 
 
 def influences(rule, xs, *others, of=None, W_ih=None, b=None, **static):
-    """Runs a recurrent rule, and says after every step what each argument has done to the states so far.
+    """Runs a recurrent rule, and yields after every step the influence of each argument on the states so far.
 
     Parameters
     ----------
     rule : {rules.rnn, rules.lstm, rules.gru}
     xs : iterable of arrays
         The pre-activations of each step as the rule takes them; with ``W_ih`` the inputs ``(D, B)``. They are taken one
-        by one, so what comes in may depend on what came out.
+        by one, so an input may depend on the states before it.
     *others : arrays
         The states and weights of the rule, in its order.
     of : collection of str, optional
-        Whose influences to carry; without it those of all states and weights. ``"a_xs"`` is there for those who check:
-        the influence of every step that was, under its number t. It alone becomes more with T.
+        Whose influences to carry; without it those of all states and weights. ``"a_xs"`` is meant for checks: it gives
+        the influence of the pre-activations of every past step t, under the key t, and alone takes memory that grows
+        with T.
     W_ih, b : array, optional
         Input projection ``(G, D)`` and bias ``(G,)``, to be learned like the weights of the rule.
     **static
@@ -83,8 +86,8 @@ def influences(rule, xs, *others, of=None, W_ih=None, b=None, **static):
 
     Examples
     --------
-    A learner that changes its weights at every step of a stream without end. (What the influences tell is then a little
-    out of date: they were gathered under the weights of the time. With small changes that does no harm.)
+    A learner that changes its weights at every step of a stream without end. (Its influences are then a little out of
+    date, for they were gathered with earlier weights. If the changes are small this does no harm.)
 
     >>> import numpy as np
     >>> random = np.random.default_rng(0)
@@ -147,9 +150,9 @@ def check_given(rule, others, W_ih, b):
 
 
 def at_the_start(of, given, names):
-    """The influences of the arguments ``of`` before the first step, on the states ``names``: each state is its own.
+    """The influences of the arguments ``of`` before the first step, on the states ``names``.
 
-    That is the identity, the same in every column, so one column serves all.
+    They are zero, but for that of a state on itself: the identity, the same in every column, so one column serves all.
     """
     states, by = [(name, given[name]) for name in names], {}
     for name in of & given.keys():
@@ -166,8 +169,8 @@ def at_the_start(of, given, names):
 def rtrl(rule):
     """The rule with its gradients made by RTRL: the same outputs, the same gradients, by another road.
 
-    A rule is asked for gradients when all is over, so its pullback runs the sequence once more, as an online learner
-    meets it: what the loss asks of a step is met with the influences of that step, and they go on to the next.
+    A pullback is called when the sequence is over, so it runs the sequence once more, as an online learner would: what
+    the loss asks of a state is multiplied by the influences on that state, and they go on to the next step.
 
     Parameters
     ----------
@@ -233,7 +236,7 @@ def rtrl(rule):
 
 
 def add_up(found, by, cotangents, weights):
-    """Adds to every argument's gradient what these cotangents of the states ask of it: a weight serves all columns."""
+    """Adds what these cotangents of the states ask of each argument to its gradient, of a weight over all columns."""
     for name, influence in by.items():
         for dot, d in zip(influence, cotangents, strict=False):
             asked = (dot * d).sum(axis=-2)
@@ -241,9 +244,9 @@ def add_up(found, by, cotangents, weights):
 
 
 def tangent_of(rule):
-    """The function that does one step of the rule and of the influences on it."""
+    """The function that takes one step of the rule, and moves the influences on by it."""
     for known, tangent in TANGENTS.items():
-        if rule is known:  # what is asked may be anything, not hashable too
+        if rule is known:  # TANGENTS[rule] would fail for what is not hashable
             return tangent
     names = ", ".join(known.__name__ for known in TANGENTS)
     raise TypeError(f"RTRL is written out for the rules {names}; got {getattr(rule, '__name__', rule)!r}")

@@ -1,11 +1,12 @@
-"""The steps of RNN, LSTM and GRU in forward mode: a new state, and what all that came before has done to it.
+"""The steps of RNN, LSTM and GRU in forward mode: the new state, and the influence of every argument on it.
 
-``rtrl.py`` says what an influence is, and what it is good for. Here a dot marks one: ``h_dot (..., H, B)`` has the axes
-of some argument in front. Every line with dots is the derivative of a line of the step, in the order of the step;
-matrices act on the last two axes, and what has no axes in front broadcasts.
+``rtrl.py`` says what an influence is, and what it is good for. Here ``_dot`` marks one: ``h_dot (..., H, B)`` has the
+axes of some argument in front of those of h. Every line with dots is the derivative of a line of the step, in the order
+of the step. Matrices act on the last two axes, and what has no axes in front broadcasts.
 
-Influences are large, and nearly all of what a step does directly is zero: entry i, j of a weight feeds row i and no
-other. So that part is never made as an array, but added where it belongs, gate by gate (``fed``).
+A line such as a = W_hh h_prev has two derivatives with respect to W_hh: W_hh h_dot, by way of the old state, and a
+direct one. Nearly all of the direct one is zero, for entry i, j of a weight feeds row i and no other. So it is never
+made as an array, but added where it belongs, gate by gate (``fed``).
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ def rnn_tangent(a, h_prev, W_hh, *, by, direct, nonlinearity="tanh"):
     by : dict
         Name of an argument -> its influence on each state before the step, a tuple.
     direct : dict
-        Name of an argument that feeds ``a`` -> ``x (..., B)``, what its entry i, ... gives to row i of ``a``.
+        Name of an argument that feeds ``a`` -> ``x (..., B)``, the derivative of row i of ``a`` with respect to its
+        entry i, ....
 
     Returns
     -------
     states : tuple of arrays
-        After the step.
+        The states after the step.
     by : dict
-        The same after the step.
+        The influences on them.
     """
     check_rnn(a, h_prev, W_hh, nonlinearity)
     xp = xp_of(a)
@@ -64,7 +66,7 @@ def lstm_tangent(a, h_prev, c_prev, W_hh, W_hr=None, peepholes=None, *, by, dire
     feeds |= {("W_hr", "h"): (slice(None), m)}
     moved = {}
     for name, (h_dot, c_dot) in by.items():
-        # a sum gate by gate: side by side, the influences on four gates would take twice the memory of all that is kept
+        # summed gate by gate: all four at once, the influences on the gates would take twice the memory of all others
         c_dot = (
             f * c_dot
             + c_prev * f * (1 - f) * (fed(W_hf @ h_dot, feeds.get((name, "f"))) + p_f * c_dot)  # (1, 1a, 2)
