@@ -1,16 +1,28 @@
 # %% [markdown]
 # # Backpropagation through time by hand, on three steps
 #
-# A recurrent network takes one step again and again, each time from the state in which the last one left it. Here is
-# the smallest there is: one input, one unit, three steps, and a loss at every step.
+# A recurrent network takes the same step again and again, each time from the state in which the last one left it. Here
+# is the smallest there is: one input, one unit, three steps, and a loss at every step. `h_prev` is the state that the
+# step before has left, and at the first step a given one, `h_0`.
 #
-#     a_t = u x_t + w h_{t-1}                    (1)
+#     a_t = u x_t + w h_prev                     (1)
 #     h_t = tanh(a_t)                            (2)
 #     loss = sum of (h_t - target_t)² / 2        (3)
 #
-# **You will see** every number of the way there and of the way back. Two things are new beside the chain rule, and both
-# are sums: `h_t` is read twice, by the loss and by the next step, so what is asked of it comes from two sides; and `w`
-# is used three times, so its gradient has three parts.
+# Written out, the loop is a chain, and the chain rule holds for it as for any other. On the way back all arrows are
+# turned round. (`hs[0]` is `h_0`, and step t leaves `hs[t + 1]`.)
+#
+#                   xs[0]         xs[1]         xs[2]
+#                     | u           | u           | u
+#                     v             v             v
+#     hs[0] --w-->  hs[1] --w-->  hs[2] --w-->  hs[3]
+#                     |             |             |
+#                     v             v             v
+#     loss =        part     +    part     +    part
+#
+# **You will see** every number of the way forward and of the way back. Two things are new, and both are sums: `h_t` has
+# two readers, the loss and the next step, so what is asked of it has two parts; and `w` is used three times, so its
+# gradient has three parts.
 
 # %%
 import numpy as np
@@ -31,7 +43,7 @@ for t, x in enumerate(xs):
 
 
 def loss_of(u, w, h):
-    """The same without a word, to be moved about in later."""
+    """The same without printing, for other weights too."""
     loss = 0.0
     for x, target in zip(xs, targets, strict=True):
         h = np.tanh(u * x + w * h)
@@ -42,8 +54,8 @@ def loss_of(u, w, h):
 print(f"  loss {loss_of(u, w, h_0):.4f}")
 
 # %% [markdown]
-# Time runs backward now. The last state is asked for something by its own loss alone; every other one also by the step
-# after it, through `w`. Each part of `dw` is what is asked of the step's `a`, times the state that `w` met there.
+# Now time runs backward. Of the last state only its own loss asks something; of every other one also the step after it,
+# through `w`. Each part of `dw` is what is asked of `a` at that step, times the state that `w` multiplied there.
 
 # %%
 dh_next, dw_parts, du_parts = 0.0, [], []
@@ -65,8 +77,8 @@ print("dw =", " + ".join(f"{part:.4f}" for part in dw_parts), f"= {dw:.4f}")
 
 # %% [markdown]
 # That is all of it: the rest of this library is the same loop with matrices. To be believed, it must agree with numbers
-# (here by a complex step), and with the library, where the loop is the pullback of the rule `rnn`. Its arrays have the
-# axes time, units, columns of the batch.
+# (here by a complex step, lesson 2), and with the library, where the loop is the pullback of the rule `rnn`. Its arrays
+# have the axes time, units and columns, one for each sequence of the batch.
 
 # %%
 by_numbers = {
@@ -85,8 +97,8 @@ for name in by_hand:
 
 # %% [markdown]
 # For any recurrent layer, `lens.step` prints what we have printed here: each line of the derivation, and below it its
-# numbers. You will find the numbers from above again. (`minirnn lens step -o steps.html` makes a page of an LSTM's,
-# with a slider to go back in time.)
+# numbers. You will find the numbers from above again. (`minirnn lens step -o steps.html` makes a page of the way back
+# through an LSTM, with a slider to go back in time.)
 
 # %%
 layer = mr.nn.RNN(1, 1, bias=False, dtype="float64")

@@ -4,9 +4,9 @@
 # An LSTM over a sequence is one rule. Its value is every hidden state; its pullback is a loop that runs backward over
 # the steps. Read `minirnn/rules/lstm.py` beside this: the numbers here come from those lines.
 #
-# **You will see** what a question at the last of thirty steps has become when it arrives at the first: less than a ten
-# millionth of itself. And the explicit loop agrees to twelve digits with the tape, where every operation of every step
-# is recorded by itself, and with numbers.
+# **You will see** how little of what is asked at the last of thirty steps arrives at the first: less than a
+# ten-millionth. And the explicit loop agrees to twelve digits with the tape, where every operation of every step is
+# recorded by itself, and with numbers.
 
 # %%
 import numpy as np
@@ -24,8 +24,8 @@ W_hh = rng.standard_normal((4 * H, H)) / np.sqrt(H)
 print("forward: hs", hs.shape, "h_T", h_T.shape, "c_T", c_T.shape)
 
 # %% [markdown]
-# Ask only the last hidden state for something, and see how much of the question reaches each earlier step. `da_xs[t]`
-# is the gradient at the pre-activations of step t: what the loss at the end tells the gates at time t.
+# Let the loss ask something of the last hidden state only, `dh_T`, and see how much of it reaches each earlier step.
+# `da_xs[t]` is the gradient at the pre-activations of step t: what the loss at the end tells the gates at time t.
 
 # %%
 dh_T = rng.standard_normal((H, B))
@@ -35,8 +35,8 @@ for t in (29, 25, 20, 10, 0):
     print(f"step {t:2d}  gradient at the gates {sizes[t]:9.2e}  {'#' * max(1, int(40 + 4 * np.log10(sizes[t])))}")
 
 # %% [markdown]
-# The same LSTM, written with one recorded operation per line, must give the same gradients. It is slower, because it
-# makes thirteen nodes per step where the rule makes one for the whole sequence, but nobody has to trust anybody.
+# The same LSTM, with every operation recorded by itself, must give the same gradients. It is slower, for it makes
+# thirteen nodes per step where the rule makes one for the whole sequence, but it shares no backward loop with the rule.
 
 # %%
 inputs = [mr.Tensor(array, requires_grad=True) for array in (a_xs, h_0, c_0, W_hh)]
@@ -52,12 +52,12 @@ for name, tensor, explicit in zip(("a_xs", "h_0", "c_0", "W_hh"), inputs, (da_xs
     print(f"d{name:5s} unrolled on the tape against explicit BPTT: relative error {errors[name]:.1e}")
 
 # %% [markdown]
-# And neither is trusted before numbers have spoken.
+# Neither is to be believed before it agrees with numbers.
 
 # %%
 report = mr.gradcheck(rules.lstm, (a_xs[:5], h_0, c_0, W_hh))
 print(report)
 
 # %% [markdown]
-# **To try.** Open the forget gates: once `a_xs` is drawn, add 3 to the rows of f, `a_xs[:, H : 2 * H] += 3`. More than
-# a quarter of what is asked at the last step arrives at the first. Lesson 8 says why.
+# **To try.** Open the forget gates: once `a_xs` is drawn, add 3 to the rows of f, `a_xs[:, H : 2 * H] += 3`. Then the
+# first step receives more than a quarter of what the last one does. Lesson 8 says why.

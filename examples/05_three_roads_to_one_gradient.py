@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Three roads to one gradient
 #
-# Backpropagation through time asks backwards: what does the loss want of this state? Real-time recurrent learning asks
-# forwards: what have the weights done to this state? And a numeric derivative only tries.
+# Backpropagation through time asks backward: what does the loss ask of this state? Real-time recurrent learning asks
+# forward: what have the weights done to this state? And a numeric derivative moves a number and looks.
 #
-# **You will see** all three agree to twelve digits, and what each of them has to keep in memory on its way: BPTT more
-# with every step, RTRL the same at every step, but for each weight a whole state.
+# **You will see** all three agree to twelve digits, and what two of them have to keep in memory on their way: BPTT more
+# with every step, RTRL the same at every step, but a whole state for each weight.
 
 # %%
 import numpy as np
@@ -31,9 +31,9 @@ def difference(found, expected):
 _, dh_0, dW_hh, db_hn = pullback(dhs, dh_T)
 
 # %% [markdown]
-# The second road. RTRL learns while it goes: after step t the gradient of everything up to step t is there, and
-# nothing of the past is kept but one array, the influence of the weights on the state of now. It pays with that array's
-# size, a hidden state for every weight.
+# The second road. RTRL learns as it goes: after step t the gradient of everything up to step t is there, and nothing of
+# the past is kept but one array, the influence of the weights on the present state. The price is the size of that
+# array, a hidden state for every weight.
 
 # %%
 online = np.zeros_like(W_hh)
@@ -48,8 +48,8 @@ print(f"RTRL keeps {influence.size} numbers: a state, H = {H}, for each of {W_hh
 
 # %% [markdown]
 # BPTT needs the states of all steps again on its way back, so it keeps twenty times as much of 240 steps as of twelve.
-# Whoever has no room for that keeps one state in every sixteen, and runs each stretch of sixteen anew when it is
-# needed. **You will see** the same gradient for one more forward pass, and less than a tenth of the memory.
+# If there is no room for that, keep one state in sixteen, and run each stretch of sixteen steps again when it is needed
+# (*checkpointing*). **You will see** the same gradient for one more forward pass, and less than a tenth of the memory.
 
 
 # %%

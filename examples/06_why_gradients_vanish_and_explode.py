@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Why gradients vanish and explode
 #
-# On its way back through time the gradient of a plain recurrent network meets the same matrix at every step: what is
-# asked of h_t becomes `W_hh.T (slope * dh)` of the step before. A product of so many like factors goes to zero or to
-# infinity with their number. Which of the two? The textbooks answer with the largest eigenvalue of `W_hh`, the spectral
-# radius: below one it vanishes, above one it explodes.
+# On its way back through time the gradient of a plain recurrent network meets the same matrix at every step: if `dh` is
+# asked of the state after a step, `W_hh.T (slope * dh)` is asked of the state before it. A product of many such factors
+# goes to zero or to infinity with their number. Which of the two? The textbooks answer with the spectral radius of
+# `W_hh`, the size of its largest eigenvalue: below one the gradient vanishes, above one it explodes.
 #
 # **You will see** that the first half is true of what we look at, and the second is not. Asked at the last of 60 steps,
 # a tanh network of radius 0.5 has a gradient of 7e-21 at the first, one of radius 0.9 has 3e-7. With radius 1.1 it
@@ -38,10 +38,11 @@ for radius, flow in flows.items():
 print(flows[0.9])
 
 # %% [markdown]
-# Two lines go with it. One is a *bound*, that holds for every input: no slope of tanh exceeds one, so one step cannot
+# Two lines go with it. One is a *bound* that holds for every input: no slope of tanh exceeds one, so one step cannot
 # stretch a gradient by more than sigma, the largest singular value of `W_hh`, which is never below the radius. If sigma
-# is below one, the gradient must vanish. The other is the *pace*: what the radius alone would do in the long run, were
-# all slopes one. **You will see** every gradient below its bound, and here also below its pace, for every slope costs.
+# is below one, the gradient must vanish. The other is the *pace*: what the radius alone would do in the long run if all
+# slopes were one. **You will see** every gradient below its bound, and here also below its pace, for the slopes are
+# below one.
 
 # %%
 paces = {radius: flow.places["l0"].pace[0] for radius, flow in flows.items()}
@@ -54,8 +55,9 @@ for radius in RADII:
 
 # %% [markdown]
 # So the slopes decide as much as the matrix. Take them away: without any input the state stays at zero, where the slope
-# of tanh is one, and now the textbook is right. A matrix that only turns, all of whose singular values are one,
-# keeps the gradient at its size for good; 0.9 and 1.1 times that matrix lose and gain exactly their factor, every step.
+# of tanh is one, and now the textbook is right. An orthogonal matrix only turns, for all its singular values are one,
+# and keeps the gradient at its size for good; 0.9 and 1.1 times that matrix lose and gain exactly their factor at every
+# step.
 
 # %%
 turning, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((32, 32)))

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Clipping, and what it does to a gradient
 #
-# A network whose gradients can explode has cliffs in its loss. A single step from the edge of a cliff is as long as the
-# gradient there is large, and throws away what all steps before have learned. Clipping makes that step short: by *norm*
+# A network whose gradients can explode has cliffs in its loss. At the edge of a cliff the gradient is huge, so a single
+# step there is huge, too, and throws away what all steps before have learned. Clipping makes that step short: by *norm*
 # it scales the whole gradient down to a given length, by *value* it cuts every entry by itself (Pascanu et al. 2013).
 #
 # **You will see** a network that falls off such a cliff with its very first step when nothing is clipped, from a loss
@@ -22,9 +22,9 @@ T, H, B = 50, 32, 16
 
 # %% [markdown]
 # The adding task: among 50 random numbers two are marked, and the last state must tell their sum. The network has relu
-# for its nonlinearity and begins with the unit matrix for `W_hh` (Le et al. 2015): it remembers all, and if a step
-# makes the matrix a little larger, 50 times that little is a lot. `lens.clipping` takes gradients as they come; a
-# generator that trains may hand out its parameters right before they are clipped.
+# for its nonlinearity and begins with the identity for `W_hh` (Le et al. 2015): it remembers everything, and if an
+# update makes the matrix a little larger, its 50th power is a lot larger. `lens.clipping` takes gradients as they come;
+# so a training loop may be a generator that yields its parameters right before they are clipped.
 
 
 # %%
@@ -68,9 +68,9 @@ for name, found in losses.items():
     print(f"{name:12s}  {row} {ledgers[name].before.max():18.2g}")
 
 # %% [markdown]
-# Whoever answers 1, the mean of the sum, whatever the numbers, has a loss of 1/6, and in 200 steps nobody gets far
-# below: clipping keeps the training alive, and does not make the memory longer. The ledger of the run that was clipped
-# by norm, and beside it what clipping by value would have done to the same gradients:
+# To answer always 1, the mean of the sum, costs a loss of 1/6, and in 200 steps no run gets far below that: clipping
+# keeps the training alive, but does not make the memory longer. Here is the ledger of the run that was clipped by norm,
+# and beside it what clipping by value would have done to the same gradients:
 
 # %%
 ledger = ledgers["by norm"]

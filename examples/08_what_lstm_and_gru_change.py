@@ -2,14 +2,15 @@
 # # What LSTM and GRU change
 #
 # A plain network sends its gradient through a matrix at every step. LSTM and GRU have a second way beside it, through a
-# gate: an LSTM's `c_t = f * c_prev + i * g` hands what is asked of the cell back times `f`, and a GRU's
-# `h_t = (1 - z) * n + z * h_prev` times `z`. No matrix, no slope: an open gate, near one, lets the gradient pass.
+# gate. In an LSTM, `c_t = f * c_prev + i * g`, so what is asked of the cell goes back multiplied by `f`; in a GRU,
+# `h_t = (1 - z) * n + z * h_prev`, and it goes back multiplied by `z`. There is no matrix in this way, and no slope: an
+# open gate, near one, lets the gradient pass.
 #
-# **You will see** that it is no more than that. Drawn at random, gates stand half open, and gradients of LSTM and GRU
-# vanish even faster than those of a plain network of the same radius. With a bias that opens the forget
-# gate of the LSTM, the gradient never falls below a hundredth of what was asked in a hundred steps, where a plain
-# network is left with 3e-12 of it. And the bias alone decides what is learned: with it, LSTM and GRU tell after 50
-# steps what they have seen at the first, and without it they guess, like the plain network.
+# **You will see** that it is no more than that. With random weights, gates stand half open, and gradients of LSTM and
+# GRU vanish even faster than those of a plain network of the same radius. With a bias that opens the forget gate of the
+# LSTM, the gradient never falls below a hundredth of what was asked in a hundred steps, where a plain network is left
+# with 3e-12 of it. And the bias alone decides what is learned: with it, LSTM and GRU tell after 50 steps what they have
+# seen at the first, and without it they guess, like the plain network.
 
 # %%
 import os
@@ -102,10 +103,10 @@ for name, share in recalled.items():
     print(f"  {name:20s} {share:7.1%} right")
 
 # %% [markdown]
-# The lesson: a gate is a place where a network *can* keep things. Whether the gradient gets there to teach it depends
-# on where the gate stands at the beginning: with a bias of 5 it keeps things for about 1 / (1 - sigmoid(5)), 150 steps.
-# Know your lag, and open the gate that far. This is needed, and not always enough: the question of the loss arrives,
-# but what it asks for may have drowned in all the noise that came in since.
+# The lesson: a gate is a place where a network *can* keep things. Whether a gradient gets there to teach it depends on
+# where the gate stands at the beginning: with a bias of 5 it keeps things for about 1 / (1 - sigmoid(5)), 150 steps.
+# Know your lag, and open the gate that far. This is necessary, but not always enough: the gradient arrives, but what it
+# asks for may have drowned in all the noise that has come in since.
 
 # %%
 if pictures := os.environ.get("MINIRNN_PICTURES"):

@@ -2,7 +2,12 @@
 # # Truncated BPTT: the exact gradient of another function
 #
 # A stream has no end, so BPTT cannot wait for it. Truncated BPTT cuts the sequence into windows: states go on from one
-# window to the next, gradients do not. It is often called inexact, and never checked, for what should it agree with?
+# window to the next, gradients do not.
+#
+# What is lost? `W_hh` is used at every step s, and the loss looks at every step t, so its gradient is a sum over pairs:
+# what loss t taught through step s, for all s up to t. BPTT adds up all of them, truncated BPTT only those pairs that
+# lie in one window. The others are missing every time, so no average over many batches brings them back: the gradient
+# is *biased* towards what lies near. It is often called inexact, and never checked, for what should it agree with?
 #
 # **You will see** that it can be checked to twelve digits: it is the exact gradient of the function in which the state
 # that enters each window is a constant. How far that lies from the gradient of the loss depends on how far back the
@@ -58,8 +63,9 @@ print(f"truncated BPTT against numbers with frozen states: {to_frozen:.1e}")
 print(f"truncated BPTT against the whole gradient:         {to_whole:.1e}")
 
 # %% [markdown]
-# Cut at random places, and grown where it is not cut, the gradient is right on average: **you will see** the mean of
-# 500 come ten times as near to the whole gradient as fixed windows do, and it would come nearer with more.
+# The bias can be taken away. Cut at random places, and enlarged where it is not cut, the gradient is right on average:
+# a pair across one border is cut half of the time, and counts double otherwise. The price is variance. **You will see**
+# the mean of 500 come ten times as near to the whole gradient as fixed windows do, and it would come nearer with more.
 
 # %%
 randomly = truncate_randomly(rules.gru, window, probability=0.5, seed=1)
@@ -79,10 +85,9 @@ print(forgets)
 print(remembers)
 
 # %% [markdown]
-# So a window shorter than the memory teaches something else, and a longer one costs and brings nothing. `lens.lags`
-# says how far back a model of your own is being taught. Layers take the window as
-# `through_time=lambda rule: truncate(rule, window=20)`; the next lesson but one truncates as most programs do, by
-# `detach`.
+# So a window shorter than the memory teaches something else, and a longer one costs time and gains nothing.
+# `lens.lags` says how far back a model of your own is being taught. Layers take the window as
+# `through_time=lambda rule: truncate(rule, window=20)`; lesson 11 truncates as most programs do, by `detach`.
 
 # %%
 if pictures := os.environ.get("MINIRNN_PICTURES"):

@@ -16,9 +16,9 @@ from minirnn.checking import check_rule
 from minirnn.testing.bug_zoo import BUGS, ZOO, T
 
 # %% [markdown]
-# One hunt at length. In this LSTM the gradient of the cell goes back undamped, without the forget gate. Nearly all
-# numbers are wrong then, in four arguments of four; where did it begin? Time runs backward, so at the latest step that
-# is wrong, 3 of 0 to 4. And there the gate `o` alone is right: what the others share is wrong, dc.
+# One hunt at length. In this LSTM the gradient of the cell goes back without the factor of the forget gate. Then nearly
+# all numbers are wrong, in all four arguments. Where did it begin? Time runs backward, so it began at the latest step
+# that is wrong: step 3 of 0 to 4. There only the gate `o` is right, so what the other three share is wrong: dc.
 
 # %%
 bug = ZOO["forget gate missing"]
@@ -47,8 +47,8 @@ others = [name for name in ZOO if name not in hunted]
 print(f"\n{len(hunted)} of {len(ZOO)} convicted, {len(placed)} with the right place; not: {others}")
 
 # %% [markdown]
-# The one without a place writes into the array that it was given: its own numbers are right, but not those of whoever
-# uses that array later. The check watches for that, too.
+# The one without a place writes into the array that it was given: its own numbers are right, but whoever uses that
+# array later gets wrong ones. The check watches for that, too.
 #
 # Two of the other three pass: their forward pass is another than it should be, and the backward pass fits it. The check
 # takes its numbers from the forward pass, so it cannot know. The third is a truncated BPTT, and there the check

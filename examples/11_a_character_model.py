@@ -4,8 +4,8 @@
 # Loss, backward, clip, step: this is all that training is. `mr.fit` does the same and adds validation, checkpoints and
 # a log.
 #
-# **You will see** a model write noise before it is trained, and its two sentences after thirty epochs. Its surprise
-# falls from 4.6 bits per character, those of a choice among all 25 there are, to less than 0.05.
+# **You will see** a model write noise before it is trained, and its two sentences after thirty epochs. Its loss falls
+# from 4.6 bits per character, as many as a guess among all 25 characters costs, to less than 0.05.
 
 # %%
 import math
@@ -24,8 +24,9 @@ untrained = lm.loss(*stream.batch(epoch=0, k=0))[0].item() / math.log(2)
 print(f"before, at {untrained:.2f} bits per character:", repr(before))
 
 # %% [markdown]
-# The text is cut in eight lanes. The state is carried from one window of a lane to the next, detached: gradients flow
-# through 40 steps, the memory reaches further.
+# The text is cut into eight lanes, one for each column of the batch. The state is carried from one window of a lane to
+# the next, but detached from the tape: gradients flow back through 40 steps at most, while the state remembers more.
+# That is truncated BPTT (lesson 9).
 
 # %%
 optimizer, curve = mr.Adam(lm.parameters(), lr=5e-3), []

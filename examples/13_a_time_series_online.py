@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A time series, online
 #
-# A meter is read every hour, and each time we must say what the next hour brings. Nothing of the future is there, and
-# nothing of the past needs to be looked up again: all that a recurrent network keeps is its state.
+# A meter is read every hour, and each time we must say what the next hour brings. The future is not known, and the past
+# need not be looked up again: all that a recurrent network keeps of it is its state.
 #
 # **You will see** that one step at a time gives the very forecasts that the whole series gives at once, to the last
 # digits. A GRU of 32 units errs less than six tenths as much as *persistence* ("as it is now"), and less than a fifth
@@ -21,7 +21,7 @@ DAYS, TRAINING_DAYS, NOISE = 150, 120, 0.4
 # The series is made up, so that the best possible error is known. It is low at night, rises in the morning to a
 # plateau, high on a working day and low on a quiet one, and falls in the evening. Which day it is, is drawn at random,
 # and the first hours of the morning tell. On top lies a drift that forgets a tenth of itself every hour and gains some
-# noise. Who knew everything but this noise would have the least error there can be.
+# noise. A forecast that knew everything but this noise would have the least error there can be.
 
 # %%
 rng = np.random.default_rng(0)

@@ -91,7 +91,7 @@ def written(model, source):
 
 
 # %% [markdown]
-# Both are asked for 500 sequences that they have not seen (there are a thousand millions), and write on their own.
+# Both are given 500 sequences that they have not seen (there are a thousand million), and write on their own.
 
 # %%
 source = np.random.default_rng(1).integers(0, SYMBOLS, (LENGTH, 500))

@@ -42,10 +42,10 @@ for (source, target), text in zip(phrases, written, strict=True):
 by_heart = sum(text == target for (_, target), text in zip(phrases, written, strict=True))
 
 # %% [markdown]
-# To have learned by heart proves little. The grammar holds some thousands of sentences, and its test asks for pairs of
-# noun and adjective that the training never had: "voitures bleues" can only be written by who knows that cars are
-# feminine, that there are several, and that blue goes behind. What the decoder put out is fed to its next step
-# (`feed="output"`, Luong et al. 2015), so that it knows what it has looked at already.
+# Learning by heart proves little. The grammar generates some thousands of sentences, and its test asks for pairs of
+# noun and adjective that never occurred in training: "voitures bleues" can only be written by a model that knows that
+# cars are feminine, that there are several, and that the colour follows the noun. What the decoder has put out is fed
+# to its next step (`feed="output"`, Luong et al. 2015), so that it knows what it has looked at already.
 
 # %%
 data = mr.generated("english-french")
@@ -57,8 +57,8 @@ for translation, (_, target), ok in list(zip(translations, data.test, right, str
     print(f"{translation.source}\n  {translation.text}{'' if ok else f'   WRONG: {target}'}")
 
 # %% [markdown]
-# Each step's attention is a row of weights over the words that were read. Where is the largest when a colour is
-# written?
+# Each step of the decoder has a row of weights over the words that were read. Where is the largest one when a colour
+# is written?
 
 # %%
 COLOURS = {"blue": "bleu", "white": "blanc", "black": "noir", "red": "roug"}

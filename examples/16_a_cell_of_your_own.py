@@ -24,8 +24,8 @@ rng = np.random.default_rng(0)
 a_xs, h_0, U = rng.standard_normal((T, 2 * H, B)), rng.standard_normal((H, B)), rng.standard_normal((2 * H, H)) / 2
 
 # %% [markdown]
-# Backward, every line undoes the one of its number. h_prev is read in four places: in (3), in (2) through f * h_prev,
-# and in (1); f in two. What is read often gets the sum of what all its readers ask.
+# Backward, every line undoes the one of its number. h_prev has three readers, (3), (2) by way of f * h_prev, and (1);
+# f has two, (3) and (2). What is asked of a value is the sum of what all its readers ask.
 
 
 # %%
@@ -51,8 +51,8 @@ def mgu_step(a, h_prev, U):
 print(mr.gradcheck(mgu_step, (a_xs[0], h_0, U)))
 
 # %% [markdown]
-# A step is checked, so BPTT is a loop, and `scan` has it: the names of the parameters tell it what is what. An argument
-# named `..._prev` is a state, those before it come anew at every step, those behind it are weights.
+# If the step is right, BPTT is only a loop, and `scan` has it. The names of the parameters tell it what is what: an
+# argument named `..._prev` is a state, those before it are new at every step, those after it are weights.
 
 # %%
 mgu = scan(mgu_step)
@@ -60,8 +60,8 @@ print(mr.gradcheck(mgu, (a_xs, h_0, U)))
 
 # %% [markdown]
 # Suppose we had forgotten that (1) reads h_prev, too. Nothing crashes, and the network even learns. **You will see**
-# that the check tells where to look: all is right at the last step, which no later step hands anything back to, and
-# wrong from the step before on.
+# that the check tells where to look: everything is right at the last step, which receives nothing from a later one, and
+# wrong at all steps before it.
 
 
 # %%
@@ -115,9 +115,9 @@ model = MGU(input_size=2, hidden_size=24, seed=1)
 print(mr.gradcheck(model, (rng.standard_normal((5, 2, 3)),)))
 
 # %% [markdown]
-# The task: of twenty numbers between 0 and 1, two are marked; say their sum (Hochreiter & Schmidhuber 1997). Whoever
-# ignores the input and always says 1 errs by 1/6 in the mean square. **You will see** the cell remember both numbers
-# over the whole sequence, with less than a twentieth of that error.
+# The task: of twenty numbers between 0 and 1, two are marked; say their sum (Hochreiter & Schmidhuber 1997). To ignore
+# the input and always say 1 has a mean squared error of 1/6. **You will see** the cell remember both numbers over the
+# whole sequence, with less than a twentieth of that error.
 
 
 # %%
