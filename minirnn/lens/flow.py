@@ -1,7 +1,7 @@
-"""Gradient flow: how large what the loss asks of a state is, step by step back through time.
+"""Gradient flow: how large the gradient of the loss is at each state, step by step back through time.
 
-BPTT carries dh, all that is asked of h_t, from step to step. Of an RNN one step takes dh to W_hh.T (slope * dh), and no
-slope of tanh or relu exceeds one, so with sigma, the largest singular value of W_hh, and what the loss asks directly,
+BPTT carries dh, all that is asked of h_t, from step to step. In an RNN one step takes dh to W_hh.T (slope * dh), and no
+slope of tanh or relu exceeds one. So with sigma, the largest singular value of W_hh, and what the loss asks directly,
 
     |dh_t| <= |direct_t| + sigma * |dh_{t+1}|                the bound
 
@@ -10,9 +10,9 @@ eigenvalue, bounds no single step. It is the pace in the long run: |(W^n)|**(1/n
 
     pace_t = |direct_t| + rho * pace_{t+1}                   the pace
 
-is what a long chain comes near to while all slopes are one; of a loss at the end alone it is rho**(T - t). Where W_hh
-is normal, such as a multiple of an orthogonal matrix, bound and pace are one. LSTM and GRU carry gradients past the
-matrix, through their gates: neither line is a bound there, and none is drawn.
+is what a long chain comes near to as long as all slopes are one. With a loss at the last step only, k steps back it is
+rho**k. Where W_hh is normal, such as a multiple of an orthogonal matrix, bound and pace are the same. LSTM and GRU
+carry gradients past the matrix, through their gates: neither line is a bound there, and none is drawn.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Flow(Reading):
 
 
 def flow(recording: Recording) -> Flow:
-    """How large what the loss asks of every state is: it vanishes, explodes, or keeps its size on the way back.
+    """How large the gradient of the loss is at every state: does it vanish, explode, or keep its size on the way back?
 
     Parameters
     ----------

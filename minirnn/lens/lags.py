@@ -4,11 +4,10 @@ A weight is used at every step, and the loss looks at every output. So its gradi
 
     dL/dW = sum over t and s of G[t, s]
 
-where G[t, s] is the part that what the loss asks of the outputs of step t finds on its way through step s: for an RNN
-da_s h_{s-1}.T, with da_s the gradient that has come from t alone. BPTT adds all that up as it goes. Here every t walks
-back by itself: T ways back of up to T steps, each as dear as the steps it takes, T/2 times the price of one BPTT. What
-is asked of t + lag can only be learned by a network that gets gradients over that lag; so the sums over t - s = lag say
-how long the memory is that is being taught.
+where G[t, s] is what the loss at the output of step t contributes by way of step s: for an RNN da_s h_{s-1}.T, with
+da_s the cotangent that has come from t alone. BPTT adds all of them up as it goes. Here every t walks back by itself: T
+ways back of up to T steps cost T/2 times as much as one BPTT. To remember over a lag, a network must receive gradients
+over that lag; so the sums over t - s = lag say how long the memory is that is being taught.
 
 The law: all parts add up to the gradient of the whole loss, to rounding.
 """

@@ -1,9 +1,9 @@
 """One backward pass of a model, recorded step by step: what every instrument of this package reads.
 
 The model runs on a twin whose recurrent stack goes one step at a time (``walking.py``) and shows every gate, state and
-gradient to a `Record`. The graph is cut where the stack hands out its outputs. Above the cut stands what the loss asks
-of them. Below it the way back is linear in what was asked, so it can be walked again with the question of one single
-step; and the answers add up to the gradient, because a linear map of a sum is a sum.
+gradient to a `Record`. The graph is cut where the stack hands out its outputs. The way back above the cut tells what
+the loss asks of them, step by step. The way back below it is linear in that, so it can be walked again with what is
+asked of one step alone; and such walks, one for each step, add up to the gradient.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Found = dict[int, tuple[Tensor, Array]]  # what the tape says: by id of a leaf, 
 
 
 def record(function: Any, *inputs: Any, loss: Callable | None = None, label: str = "", **options: Any) -> Recording:
-    """Runs a recurrent model there and back, and keeps what passed at every step.
+    """Runs a recurrent model forward and back, and keeps what passed at every step.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Cells made for looking at: random weights of a given spectral radius, random inputs, a question at the end."""
+"""Cells made for looking at: random weights of a given spectral radius, random inputs, a loss at the end."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def specimen(
     every_step: bool = False,
     **options: Any,
 ) -> Recording:
-    """A recording of a cell with random weights, in float64, whose loss asks of its last state alone, or of every one.
+    """A recording of a cell with random weights, in float64, whose loss reads its last state only, or every one.
 
-    The loss is the product of h_T with a random vector of length one. So all that is seen of earlier steps has come the
-    whole way back, and starts at norm 1. With ``every_step`` it is the sum of such products, of each h_t with a vector
-    of its own.
+    The loss is the product of h_T with a random vector of length one. So the gradient starts with norm 1, and all that
+    is seen of it at earlier steps has come the whole way back. With ``every_step`` it is the sum of such products, of
+    each h_t with a vector of its own.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def specimen(
         Spectral radius, the largest absolute eigenvalue, that every H x H block of ``W_hh`` is scaled to. The blocks
         are Gaussian.
     seed : int
-        Draws weights, inputs and the question.
+        Draws weights, inputs and the vectors of the loss.
     every_step : bool
-        Whether the loss asks of every state.
+        Whether the loss reads every state.
     **options
         Of the layer, such as ``nonlinearity="relu"``. An LSTM begins with ``forget_bias=1.0`` unless told otherwise,
         as Jozefowicz et al. (2015) recommend; with 0 it forgets half of its cell at every step.
@@ -75,5 +75,5 @@ def specimen(
 
 
 def scaled(matrix: np.ndarray, radius: float) -> np.ndarray:
-    """The matrix times what gives it this spectral radius."""
+    """The matrix, multiplied by a number that gives it this spectral radius."""
     return matrix * (radius / np.abs(np.linalg.eigvals(matrix)).max())

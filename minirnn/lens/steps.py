@@ -3,10 +3,10 @@
 The problem. A derivation is read in symbols and run in numbers, and between the two one gets lost: which dh is this,
 where did it come from, and is it really so small?
 
-The answer. From a recorded backward pass everything is at hand that the rules were given, have shown and have returned.
-So each line of the derivation, in ``steps_lines.py``, is written out for each unit: on its left a number that the rules
-have computed, on its right the formula with their numbers in it. Nothing is computed here but the sum of the terms that
-are too many to be shown, and every line can be checked by hand. The tests check them all.
+The answer. A recorded backward pass holds everything that the rules were given, have shown and have returned. So each
+line of the derivation, in ``steps_lines.py``, is written out for each unit: on its left a number that the rules have
+computed, on its right the formula with their numbers in it. Nothing is computed here but the sum of the terms that are
+too many to be shown, and every line can be checked by hand. The tests check them all.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def part_of_gradient(name: str, da: str = "", h: str = "h_prev", number: str = "
         number,
         f"d{W}[t]",
         f"{da or f'da_{name}'} {h}.T",
-        "the part of this step: what is asked, times what it had read",
+        "the part of this step: what is asked, times what the matrix was multiplied by",
     )
 
 
@@ -80,7 +80,7 @@ def _rnn(nonlinearity: str) -> Derivation:
         (Line("1, 2", "h_t", f"{nonlinearity}(a_xs[t] + W_hh h_prev)", "the new state"),),
         (
             ASKED,
-            Line("2", "da", f"dh * {slope}", f"through the {nonlinearity}: its slope, told from its output"),
+            Line("2", "da", f"dh * {slope}", f"through the {nonlinearity}: its slope follows from its output"),
             Line("1", "dh_prev", "W_hh.T da", "what is asked of the state before: this goes to step t - 1"),
             part_of_gradient("", "da"),
         ),

@@ -2,7 +2,8 @@
 
 Backpropagation through time is a loop that runs backward over steps. This is the same loop for graphs: every recorded
 call of a rule is a step with a serial number, and ``pull_back`` visits the steps that the loss depends on in descending
-order of their numbers. A rule only ever consumes what older calls made, so no cotangent arrives late.
+order of their numbers. All that read the output of a call are younger than the call. So when its turn comes they have
+all been visited, and its cotangent, the sum of what they ask, is complete.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Node:
         self.saved = [([0], 0) if t is None else (t.writes, t.writes[0]) for t in (*inputs, *outputs)]
 
     def __lt__(self, other: Node) -> bool:
-        return self.serial > other.serial  # a heap hands out the smallest, here the youngest
+        return self.serial > other.serial  # a heap hands out the smallest first: let that be the youngest
 
     def pull(self, cotangents: Sequence[Array | None]) -> Sequence[Array | None]:
         """One cotangent per input, from one per output; an output that nobody used counts as zero."""
@@ -143,7 +144,7 @@ def pull_back(
 
     def deliver(edge: Edge, cotangent: Array) -> None:
         if cotangent.dtype != edge.dtype:
-            real = cotangent.dtype.kind == "c" and edge.dtype.kind == "f"  # it moves along the real line only
+            real = cotangent.dtype.kind == "c" and edge.dtype.kind == "f"  # a real input moves along the real line only
             cotangent = (cotangent.real if real else cotangent).astype(edge.dtype)
         if edge.leaf is not None:
             if not edge.leaf.requires_grad:  # frozen since

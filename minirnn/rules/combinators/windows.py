@@ -36,11 +36,12 @@ def truncate(rule, window, back=None):
 
         window      |  1  |  2  |  3  |  4  |
         its losses         <----|----x          of window 3, back over windows 3 and 2
-                                <----|----x     of window 4, back over windows 4 and 3
+                                 <----|----x    of window 4, back over windows 4 and 3
 
-    What comes out is not the gradient of the loss, but it is that of another function: the sum over all windows of
-    their losses, each computed from a state that entered ``back`` steps before the window's end and counts as a
-    constant. So it can be checked against numbers like any other.
+    What comes out is not the gradient of the loss. What a loss would teach through steps further back is left out, and
+    always the same part, so it is biased: no mean over many sequences brings that back. But it is the gradient of
+    another function: the sum over all windows of their losses, each computed from a state that entered ``back`` steps
+    before the window's end and counts as a constant. So it can be checked against numbers like any other.
 
     It bounds how far gradients flow, and not what is kept: for constant memory call the rule window by window, and
     carry the states from call to call, as training on a stream of text does.
