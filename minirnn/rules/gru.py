@@ -11,9 +11,9 @@ r z n, H rows each:
     n    = tanh(a_n + r * s_n)                   candidate                                        (3)
     h_t  = (1 - z) * n + z * h_prev              the highway: no matrix in its way                (4)
 
-Backward. h_t has two readers, the loss (or a layer above) and step t + 1: dh is the sum of dhs[t] and of what step
-t + 1 sends back. h_prev is read in (4) and, by three blocks of W_hh, in (1): its cotangent is a sum, too. Every line
-undoes the line whose number it bears:
+Backward. h_t has two readers, the loss (or a layer above) and step t + 1: dh is the sum of dhs[t] and the dh_prev of
+step t + 1 (at the last step, dh_T). h_prev is read in (4) and, by three blocks of W_hh, in (1): its cotangent is a sum,
+too. Every line undoes the line whose number it bears:
 
     dn = dh * (1 - z),  dz = dh * (h_prev - n),  dh_prev = dh * z                                 (4)
     da_n = dn * (1 - n**2),  ds_n = da_n * r,  dr = da_n * s_n                                    (3)

@@ -20,8 +20,9 @@ the gates, i f g o, H rows each:
     h_prev --- W_hh ---- i, f, g, o ---- * o ----> h_t     everything else leads through W_hh
 
 Backward. Both states have two readers. h_t is read by the loss (or a layer above) and by step t + 1, in (1): dh is the
-sum of dhs[t] and of what step t + 1 sends back. c_t is read by h_t, in (4), and by step t + 1, in (3): dc begins as
-what step t + 1 sends back, and (4) adds its part. Every line undoes the forward line whose number it bears:
+sum of dhs[t] and the dh_prev of step t + 1 (at the last step, dh_T). c_t is read by h_t, in (4), and by step t + 1, in
+(3): dc begins as the dc_prev of step t + 1 (at the last step, dc_T), and (4) adds its part. Every line undoes the
+forward line whose number it bears:
 
     do = dh * tanh(c_t),                    dc += dh * o * (1 - tanh(c_t)**2)   (4)
     di = dc * g,  df = dc * c_prev,  dg = dc * i,           dc_prev = dc * f    (3)
