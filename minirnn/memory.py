@@ -4,30 +4,51 @@ The problem. A training step allocates the same large arrays as the step before,
 takes their pages back. To be handed pages again costs more than to compute what stands in them: of 26 milliseconds of a
 small step (two layers, H = 128) 6 went to page faults, of 165 of a larger one (H = 256, two threads) 30.
 
-The answer. Blocks are kept, and lent again once nobody but this module refers to them. No one has to give them back:
-whoever holds an array, a view of it, or a closure that saved it, holds its block, and Python counts that. A block that
-nobody has wanted for some steps goes back to the system, and with `release` all that nobody holds.
+The answer. Blocks are kept, and lent again once nobody refers to them. No one has to give them back: an array lies in a
+loan, which whoever holds the array, a view of it, or a closure that saved it, holds too; when Python takes the loan
+apart, its block is free. A block that nobody has wanted for some steps goes back to the system, and with `release` all
+that nobody holds.
+
+Nothing here waits for a lock, so threads, signal handlers and finalizers may ask for memory at any time.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import threading
-from collections import defaultdict
+import sys
+from collections import defaultdict, deque
 from collections.abc import Sequence
-from sys import getrefcount
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 LARGE = 2**16  # bytes; what is smaller the allocator of the system keeps by itself
 KEPT_FOR = 2000  # arrays lent since, after which a block that nobody wanted again is given back
-LOOKED_AT = 64  # blocks of a size that are tried: those lent last, whose contents may still be in the cache
 
-_blocks: defaultdict[int, list[list[Any]]] = defaultdict(list)  # by size: [when it was lent last, block]
-_lent = _looked_through = 0  # arrays so far, and how many it were when blocks were last given back
-_lock = threading.Lock()
+_free: defaultdict[int, deque[tuple[int, _Block]]] = defaultdict(deque)  # by size: when it came back, and the block
+_lent = _looked_through = 0  # arrays so far, and how many it were when blocks were last given back; roughly, in threads
+
+# Without Python's lock a count of references is two numbers, and read while another thread moves from one to the other
+# it may be too low (CPython's Objects/object.c, _Py_ExplicitMergeRefcount).
+COUNTS_ARE_EXACT = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+class _Block(np.ndarray):
+    """Memory that is lent. Of a class of its own, for an array in it shall refer to the loan: NumPy passes over views
+    between an array and one of the same class."""
+
+    __slots__ = ()
+
+
+class _Loan(np.ndarray):
+    """A view of a whole block; what lies in it lives no longer than this, and then the block is free."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        if _Block is not None and isinstance(self.base, _Block):  # no view or copy of a loan; and Python is not ending
+            _free[self.nbytes].append((_lent, self.base))
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -46,25 +67,16 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     size = math.prod(shape) * dtype.itemsize
     if size < LARGE:
         return np.empty(shape, dtype)
-    if not _lock.acquire(blocking=False):  # another thread is here, or this one, interrupted by a signal's handler
-        return np.empty(shape, dtype)
+    _lent += 1
+    if _lent - _looked_through >= KEPT_FOR:
+        _give_back(_lent - KEPT_FOR)
+        _looked_through = _lent
+    size = _rounded(size)
     try:
-        _lent += 1
-        if _lent - _looked_through >= KEPT_FOR:
-            _give_back(_lent - KEPT_FOR)
-            _looked_through = _lent
-        held = _blocks[_rounded(size)]
-        for k in reversed(range(max(0, len(held) - LOOKED_AT), len(held))):
-            if _is_free(held[k]):
-                entry = held.pop(k)
-                break
-        else:
-            entry = [_lent, np.empty(_rounded(size), np.uint8)]
-        held.append(entry)
-        entry[0] = _lent
-        return entry[1][:size].view(dtype).reshape(shape)
-    finally:
-        _lock.release()
+        _, block = _free[size].pop()  # that of which most may still be in the cache
+    except IndexError:
+        block = _Block(size, np.uint8)
+    return np.ndarray(shape, dtype, block.view(_Loan))
 
 
 def release() -> int:
@@ -81,42 +93,18 @@ def release() -> int:
     >>> release()
     0
     """
-    with _lock:
-        before = _kept()
-        _give_back(_lent)
-        return before - _kept()
+    return _give_back(_lent)
 
 
-def _kept() -> int:
-    return sum(size * len(held) for size, held in _blocks.items())
-
-
-def is_sole(held: Sequence[Any], k: int) -> bool:
-    """Whether ``held[k]`` is a NumPy array in C order, and nobody but ``held`` refers to it or to its memory.
-
-    Then it may be kept as it is where else a copy would have to be, and written into where else a fresh array would: to
-    copy the 8 million gradients of a translator takes 7 milliseconds of a step of 170. While this looks, no variable
-    may hold what ``held`` holds.
-
-    Examples
-    --------
-    >>> x = np.zeros(3)
-    >>> is_sole([np.zeros(3)], 0), is_sole([x], 0), is_sole([x[1:]], 0)
-    (True, False, False)
-    """
-    if not isinstance(held[k], np.ndarray) or not held[k].flags.c_contiguous or not held[k].flags.writeable:
-        return False
-    if getrefcount(held[k]) > 2:  # held itself, and the argument
-        return False
-    if held[k].base is None:
-        return True
-    if not isinstance(held[k].base, np.ndarray) or held[k].base.base is not None:
-        return False  # memory of another library, or of whoever that one is a view of
-    return getrefcount(held[k].base) <= 2 + _is_block(held[k].base)  # its view, the argument, and whoever lends it
-
-
-def _is_block(x: np.ndarray) -> bool:
-    return any(entry[1] is x for entry in tuple(_blocks.get(x.nbytes, ())))
+def _give_back(until: int) -> int:
+    """Lets go of the blocks that came back as one of the first ``until`` arrays was lent; returns their bytes."""
+    given = 0
+    for size, free in _free.copy().items():
+        with suppress(IndexError):  # another thread may take the last of them
+            while free[0][0] <= until:
+                free.popleft()
+                given += size
+    return given
 
 
 def _rounded(size: int) -> int:
@@ -125,20 +113,29 @@ def _rounded(size: int) -> int:
     return -(-size // step) * step
 
 
-def _is_free(entry: list[Any]) -> bool:
-    return getrefcount(entry[1]) == 2  # the entry, and the argument of this very call
+def is_sole(held: Sequence[Any], k: int) -> bool:
+    """Whether ``held[k]`` is a NumPy array in C order, and nobody but ``held`` refers to it or to its memory.
 
+    Then it may be kept as it is where else a copy would have to be, and written into where else a fresh array would: to
+    copy the 8 million gradients of a translator takes 7 milliseconds of a step of 170. While this looks, no variable
+    may hold what ``held`` holds. Where Python runs without its lock, nothing is sole: counts of references can be read
+    in the middle of a change there.
 
-def _give_back(until: int) -> None:
-    """Lets go of the blocks that nobody holds and that were lent as one of the first ``until`` arrays."""
-    for held in _blocks.values():
-        held[:] = [entry for entry in held if entry[0] > until or not _is_free(entry)]
-
-
-def _unlock() -> None:
-    global _lock
-    _lock = threading.Lock()  # in a process that was forked while another thread held it
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlock)
+    Examples
+    --------
+    >>> x = np.zeros(3)
+    >>> is_sole([np.zeros(3)], 0) == COUNTS_ARE_EXACT, is_sole([x], 0), is_sole([x[1:]], 0)
+    (True, False, False)
+    """
+    if not COUNTS_ARE_EXACT or not isinstance(held[k], np.ndarray):
+        return False
+    if not held[k].flags.c_contiguous or not held[k].flags.writeable:
+        return False
+    at, others = held, 1  # where it is held; then a list made here, beside which the view of it is the other
+    while sys.getrefcount(at[k]) == others + 1:  # and the argument
+        if at[k].base is None:
+            return True
+        if not isinstance(at[k].base, np.ndarray):
+            return False  # memory of another library
+        at, k, others = [at[k].base], 0, 2
+    return False

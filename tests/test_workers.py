@@ -437,7 +437,7 @@ def test_a_forked_process_has_workers_and_memory_of_its_own():
         held, done = threading.Event(), threading.Event()
 
         def hold():
-            with memory._lock, workers._making, workers._blas.lock, tensor._adding:
+            with workers._making, workers._blas.lock, tensor._adding:
                 held.set()
                 done.wait(20)
 
