@@ -23,15 +23,14 @@ from typing import Any
 
 import numpy as np
 
+# Whether one thread at a time runs Python. A free-threaded Python has no such lock, unless some module turns it on.
+HAS_LOCK: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+
 LARGE = 2**16  # bytes; what is smaller the allocator of the system keeps by itself
 KEPT_FOR = 2000  # arrays lent since, after which a block that nobody wanted again is given back
 
 _free: defaultdict[int, deque[tuple[int, _Block]]] = defaultdict(deque)  # by size: when it came back, and the block
 _lent = _looked_through = 0  # arrays so far, and how many it were when blocks were last given back; roughly, in threads
-
-# Without Python's lock a count of references is two numbers, and read while another thread moves from one to the other
-# it may be too low (CPython's Objects/object.c, _Py_ExplicitMergeRefcount).
-COUNTS_ARE_EXACT = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class _Block(np.ndarray):
@@ -118,16 +117,18 @@ def is_sole(held: Sequence[Any], k: int) -> bool:
 
     Then it may be kept as it is where else a copy would have to be, and written into where else a fresh array would: to
     copy the 8 million gradients of a translator takes 7 milliseconds of a step of 170. While this looks, no variable
-    may hold what ``held`` holds. Where Python runs without its lock, nothing is sole: counts of references can be read
-    in the middle of a change there.
+    may hold what ``held`` holds.
+
+    Nothing is sole where Python runs without its lock. A count of references is two numbers there, and read while they
+    are put together it is too low (CPython 3.13, Objects/object.c, _Py_ExplicitMergeRefcount).
 
     Examples
     --------
     >>> x = np.zeros(3)
-    >>> is_sole([np.zeros(3)], 0) == COUNTS_ARE_EXACT, is_sole([x], 0), is_sole([x[1:]], 0)
+    >>> is_sole([np.zeros(3)], 0) == HAS_LOCK, is_sole([x], 0), is_sole([x[1:]], 0)
     (True, False, False)
     """
-    if not COUNTS_ARE_EXACT or not isinstance(held[k], np.ndarray):
+    if not HAS_LOCK or not isinstance(held[k], np.ndarray):
         return False
     if not held[k].flags.c_contiguous or not held[k].flags.writeable:
         return False

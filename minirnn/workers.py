@@ -5,9 +5,10 @@ out among the threads of a BLAS without losing much of the gain to waiting. But 
 each other, nor does a gradient of weights for the step before it.
 
 The answer. A few threads take a share each, and run through all steps without ever meeting: NumPy computes outside of
-Python's lock. Each calls the BLAS with one thread. More would compete for the same cores, and worse: the threads of
-OpenBLAS go on spinning for a while after each product, and what runs beside them takes twice as long (5 milliseconds
-became 10). So wherever workers are used at all, every product is kept to one thread (`one_blas_thread`).
+Python's lock, and a free-threaded Python has none. Each calls the BLAS with one thread. More would compete for the same
+cores, and worse: the threads of OpenBLAS go on spinning for a while after each product, and what runs beside them takes
+twice as long (5 milliseconds became 10). So wherever workers are used at all, every product is kept to one thread
+(`one_blas_thread`).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirnn import memory, rules
-from minirnn.memory import COUNTS_ARE_EXACT, LARGE, empty, is_sole
+from minirnn.memory import HAS_LOCK, LARGE, empty, is_sole
 
 SIZE = 20_000  # numbers of float64: enough to be kept
 
@@ -289,11 +289,11 @@ def test_blocks_are_given_back_while_others_take_and_return_them(monkeypatch, re
 
 # Whose memory nobody else refers to
 
-exactly = pytest.mark.skipif(not COUNTS_ARE_EXACT, reason="without Python's lock nothing is sole")
+exactly = pytest.mark.skipif(not HAS_LOCK, reason="without Python's lock nothing is sole")
 
 
 def test_without_the_lock_of_python_nothing_is_sole(monkeypatch):
-    monkeypatch.setattr(memory, "COUNTS_ARE_EXACT", False)
+    monkeypatch.setattr(memory, "HAS_LOCK", False)
     assert not is_sole([np.zeros(3)], 0)
 
 
