@@ -1,4 +1,4 @@
-"""What an operation below refuses, said of the call above it: which function, what it was given, and why it cannot be.
+"""What is wrong with a call or an answer, in words: which function, what it was given or returned, why that cannot be.
 
 Most rules leave it to NumPy or CuPy to find that arrays do not fit: whoever checked beforehand would do so at every
 step of every loop. What these say then ("operands could not be broadcast") names neither the function nor an argument.
@@ -8,7 +8,7 @@ So it is said again, once something has failed and there is time.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 # What operations raise that are given nonsense. FloatingPointError is not among them: whoever asked for it wants it.
@@ -40,6 +40,53 @@ def explain(error: Exception, call: str, given: Mapping[str, Any]) -> None:
 def is_answer(answer: Any) -> bool:
     """Whether that is what a rule returns: ``(output, pullback)``."""
     return isinstance(answer, tuple) and len(answer) == 2 and callable(answer[1])
+
+
+def refuse_answer(rule: Callable, answer: Any) -> None:
+    """Raise unless a rule answered ``(output, pullback)``.
+
+    Raises
+    ------
+    TypeError
+        Naming the rule, and what it returned.
+    """
+    if not is_answer(answer):
+        raise TypeError(f"{name_of(rule)} must return (output, pullback), got {kind_of(answer)}")
+
+
+def refuse_gradients(rule: Callable, gradients: Any, names: Sequence[str], shapes: Sequence[tuple | None]) -> None:
+    """Raise unless a pullback answered with an entry for each argument, an array of its shape where that is not None.
+
+    More entries than that belong to optional arguments that were not given.
+
+    Raises
+    ------
+    TypeError
+        If it is no tuple, entries are missing, one is no array, or there is one for what was not given.
+    ValueError
+        If one has another shape than the argument.
+    """
+    of, n = f"the pullback of {name_of(rule)}", len(shapes)
+    if not isinstance(gradients, tuple) or len(gradients) < n or any(dx is not None for dx in gradients[n:]):
+        of_each = f"a tuple of {n} gradients, one for each of {', '.join(names[:n])}"
+        raise TypeError(f"{of} must return {of_each}, got {kind_of(gradients)}")
+    for name, dx, shape in zip(names, gradients, shapes, strict=False):
+        if shape is not None and not hasattr(dx, "shape"):
+            raise TypeError(f"{of}: the gradient of {name!r} must be an array, got {kind_of(dx)}")
+        if shape is not None and dx.shape != shape:
+            raise ValueError(f"{of}: the gradient of {name!r} has shape {dx.shape}, the argument has {shape}")
+
+
+def kind_of(x: Any) -> str:
+    """What to call something that was returned: arrays by their shapes, also in a tuple.
+
+    >>> import numpy as np
+    >>> kind_of((np.zeros((2, 3)), None)), kind_of([1.0])
+    ('(array (2, 3), None)', 'list')
+    """
+    if isinstance(x, tuple):
+        return f"({', '.join(map(kind_of, x))}{',' * (len(x) == 1)})"
+    return "None" if x is None else f"array {x.shape}" if hasattr(x, "shape") else type(x).__name__
 
 
 def name_of(rule: Callable) -> str:

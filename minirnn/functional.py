@@ -9,7 +9,7 @@ from minirnn.arrays import Array, asarray, home_of
 from minirnn.checking import GradcheckReport, check_rule
 from minirnn.checking.contract import is_differentiable
 from minirnn.checking.hessian import hessian_product
-from minirnn.explaining import argument_names, is_answer, name_of
+from minirnn.explaining import argument_names, is_answer, name_of, refuse_answer
 from minirnn.nn import Module
 from minirnn.rules.combinators.form import combinators_of
 from minirnn.rules.combinators.windows import CUTS
@@ -195,7 +195,7 @@ def _rule_behind(fn: Callable, inputs: Sequence[Any], arrays: Sequence[Array]) -
         if is_answer(answer):
             return fn
         if isinstance(answer, tuple) and len(answer) == 2 and answer[1] is None:
-            raise TypeError(f"{name_of(fn)} must return (output, pullback), and its pullback is None")
+            refuse_answer(fn, answer)
         with_arrays = f"returned {type(answer).__name__}, and a rule returns a tuple (output, pullback)"
     try:
         of_tensors(*arrays)

@@ -10,7 +10,7 @@ import numpy as np
 
 from minirnn.arrays import Array, home_of, random_generator, to_numpy, xp_of
 from minirnn.checking.report import GradcheckError
-from minirnn.explaining import is_answer, name_of
+from minirnn.explaining import kind_of, name_of, refuse_answer, refuse_gradients
 
 
 def is_differentiable(x: Array | None) -> bool:
@@ -52,8 +52,10 @@ def refuse_bad_inputs(inputs: Sequence, names: Sequence[str]) -> None:
 def call_rule(rule: Callable, inputs: Sequence, static: Mapping[str, Any]) -> tuple[tuple, Callable]:
     """Run the rule: its outputs, always as a tuple, and its pullback."""
     answer = rule(*inputs, **static)
-    if not is_answer(answer):
-        raise GradcheckError(f"a rule returns (output, pullback), but {name_of(rule)} returned {_kind(answer)}")
+    try:
+        refuse_answer(rule, answer)
+    except TypeError as breach:
+        raise GradcheckError(str(breach)) from None
     output, pullback = answer
     if isinstance(output, tuple) and not output:
         raise GradcheckError(f"{name_of(rule)} returned no output")
@@ -78,7 +80,10 @@ def pull_back(
     ValueError
         If an output is not finite: no gradient is to be found at such a point, so none is wrong.
     """
-    what = name_of(rule)
+    what, wanted = name_of(rule), static.get("wanted", (True,) * len(inputs))
+    asked = tuple(flag and is_differentiable(x) for flag, x in zip(wanted, inputs, strict=True))
+    if takes_wanted(rule) and not all(asked):  # as the tape does: nobody wants the gradient of integers
+        static = {**static, "wanted": asked}
     inputs_before = _snapshot(inputs)
     outputs, pullback = call_rule(rule, inputs, static)
     _refuse_change(inputs_before, inputs, f"{what} wrote into its input", names)
@@ -92,18 +97,13 @@ def pull_back(
     drawn = [np.asarray(random.standard_normal(y.shape)).astype(y.dtype) for y in outputs_before]
     cotangents = [xp_of(y).asarray(c) for y, c in zip(outputs, drawn, strict=True)]
     cotangents_before = _snapshot(cotangents)
-    gradients = pullback(*cotangents)
-    wanted = static.get("wanted", (True,) * len(inputs))
-    _refuse_bad_gradients(what, gradients, inputs, names, wanted)
-    gradients_before = _snapshot(gradients[: len(inputs)])  # copied now: a pullback may use its buffers again
-    again = pullback(*cotangents)
-    _refuse_bad_gradients(what, again, inputs, names, wanted)
+    gradients = _asked_for(rule, pullback(*cotangents), inputs, names, asked)
+    gradients_before = _snapshot(gradients)  # copied now: a pullback may use its buffers again
+    second = _asked_for(rule, pullback(*cotangents), inputs, names, asked)
     _refuse_change(inputs_before, inputs, f"the pullback of {what} wrote into the input", names)
     _refuse_change(outputs_before, outputs, f"the pullback of {what} wrote into output", numbers)
     _refuse_change(cotangents_before, cotangents, f"the pullback of {what} wrote into cotangent", numbers)
-    _refuse_another_answer(
-        gradients_before, again[: len(inputs)], f"the pullback of {what} called twice gives other bits for", names
-    )
+    _refuse_another_answer(gradients_before, second, f"the pullback of {what} called twice gives other bits for", names)
     return outputs_before, cotangents_before, gradients_before
 
 
@@ -111,45 +111,36 @@ def _refuse_bad_output(rule: str, k: int, y: Any) -> None:
     try:
         home_of(y)
     except TypeError:
-        raise GradcheckError(f"output {k} of {rule} must be an array, got {_kind(y)}") from None
+        raise GradcheckError(f"output {k} of {rule} must be an array, got {kind_of(y)}") from None
     if y.dtype.kind != "f":
         raise GradcheckError(f"output {k} of {rule} must be a float array, got {y.dtype}")
     if not np.isfinite(to_numpy(y)).all():
         raise ValueError(f"output {k} of {rule} is not finite at the point of the check; choose other inputs")
 
 
-def _refuse_bad_gradients(rule: str, gradients: Any, inputs: Sequence, names: Sequence[str], wanted: Sequence) -> None:
-    surplus = gradients[len(inputs) :] if isinstance(gradients, tuple) else ()  # optional arguments that were not given
-    if not isinstance(gradients, tuple) or len(gradients) < len(inputs) or any(dx is not None for dx in surplus):
-        raise GradcheckError(
-            f"the pullback of {rule} must return a tuple of {len(inputs)} entries, one per argument "
-            f"({', '.join(names)}), got {_kind(gradients)}"
-        )
-    for name, x, dx, is_wanted in zip(names, inputs, gradients, wanted, strict=False):
-        gradient = f"the pullback of {rule}: the gradient of {name!r}"
-        if not is_differentiable(x):
-            if dx is not None:
-                kind = "None" if x is None else x.dtype
-                raise GradcheckError(f"{gradient} must be None, because the argument is {kind}, got {_kind(dx)}")
+def _asked_for(rule: Callable, gradients: Any, inputs: Sequence, names: Sequence[str], asked: Sequence[bool]) -> list:
+    """The gradients asked for, ``None`` in place of others; raises unless they have the form of their arguments."""
+    shapes = [x.shape if flag else None for x, flag in zip(inputs, asked, strict=True)]
+    try:
+        refuse_gradients(rule, gradients, names, shapes)
+    except (TypeError, ValueError) as breach:
+        raise GradcheckError(str(breach)) from None
+    for name, x, dx, flag in zip(names, inputs, gradients, asked, strict=False):
+        gradient = f"the pullback of {name_of(rule)}: the gradient of {name!r}"
+        if not flag:
+            if dx is not None and not is_differentiable(x):
+                kind = "None" if x is None else f"{x.dtype} (pass floats to have it checked)"
+                raise GradcheckError(f"{gradient} must be None, because the argument is {kind}; got {kind_of(dx)}")
             continue
-        if dx is None and not is_wanted:
-            continue
-        if dx is None:
-            raise GradcheckError(f"{gradient} is None, but the argument is a float array")
-        try:
-            same_home = home_of(dx) == home_of(x)
-        except TypeError:
-            raise GradcheckError(f"{gradient} must be an array, got {_kind(dx)}") from None
-        if not same_home:
+        if home_of(dx) != home_of(x):
             raise GradcheckError(f"{gradient} lives on {home_of(dx)}, the argument on {home_of(x)}")
-        if dx.shape != x.shape:
-            raise GradcheckError(f"{gradient} has shape {dx.shape}, the argument has {x.shape}")
         if dx.dtype != x.dtype:
             raise GradcheckError(f"{gradient} has dtype {dx.dtype}, the argument has {x.dtype}")
         finite = np.isfinite(to_numpy(dx))
         if not finite.all():
             first = tuple(map(int, np.argwhere(~finite)[0]))
             raise GradcheckError(f"{gradient} is not finite in {finite.size - finite.sum()} entries, first at {first}")
+    return [dx if flag else None for dx, flag in zip(gradients, asked, strict=False)]
 
 
 def _snapshot(arrays: Sequence) -> list:
@@ -173,7 +164,3 @@ def _refuse_another_answer(before: Sequence, now: Sequence, sentence: str, names
                 "from a seed, and leave nothing behind in buffers",
                 verdict="nondeterministic",
             )
-
-
-def _kind(x: Any) -> str:
-    return f"a tuple of {len(x)}" if isinstance(x, tuple) else type(x).__name__

@@ -15,7 +15,7 @@ import numpy as np
 
 from minirnn.arrays import Array, asarray, xp_of
 from minirnn.calling import Call
-from minirnn.explaining import REFUSALS, argument_names, explain, is_answer
+from minirnn.explaining import REFUSALS, argument_names, explain, refuse_answer
 from minirnn.tape.record import Node, pull_back, recording, watcher
 from minirnn.tape.tensor import Tensor
 from minirnn.workers import one_blas_thread
@@ -72,8 +72,7 @@ def differentiable(rule: Callable) -> Callable:
                 call.refuse_none(named)
             explain(error, name, {**named, **options})
             raise
-        if not is_answer(answer):
-            raise TypeError(f"a rule returns (output, pullback), but {name!r} returned {type(answer).__name__}")
+        refuse_answer(rule, answer)
         output, pullback = answer
         several = isinstance(output, tuple)
         for o in output if several else (output,):

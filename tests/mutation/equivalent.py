@@ -307,11 +307,6 @@ REASONS = {
             wanted = wanted or (True,) * (1 + len(others))
                 constants: 1 -> 2
     """,
-    "an argument that was not given has no gradient, asked for or not": """
-        rules.combinators.form.selective
-            flags = (*wanted, *(False,) * (len(gradients) - len(wanted)))
-                constants: False -> True
-    """,
     "what is missing in front, or has length one, is stretched where arrays meet": """
         rules.rtrl.at_the_start
             shape = given[name].shape[:-1] if name in names else given[name].shape

@@ -268,21 +268,21 @@ TWO = "my_steps takes h_prev, c_prev and must return a tuple of its 2 new states
 PULLED = "the pullback of my_step must return a tuple of 2 gradients, one for each of a, h_prev, got"
 # of a step with so many states: its answer, what its pullback makes of the gradients, and what is said
 ANSWERS: tuple[tuple[int, Callable, Callable, str], ...] = (
-    (1, lambda h, pull: h, tuple, "my_step must return (output, pullback), got an array of shape (3, 4)"),
-    (1, lambda h, pull: (h, 1), tuple, "my_step must return (output, pullback), got a tuple of 2"),
+    (1, lambda h, pull: h, tuple, "my_step must return (output, pullback), got array (3, 4)"),
+    (1, lambda h, pull: (h, None), tuple, "my_step must return (output, pullback), got (array (3, 4), None)"),
     (1, lambda h, pull: None, tuple, "my_step must return (output, pullback), got None"),
-    (1, lambda h, pull: ((h,), pull), tuple, f"{ONE} a tuple of 1"),
+    (1, lambda h, pull: ((h,), pull), tuple, f"{ONE} (array (3, 4),)"),
     (1, lambda h, pull: (1.0, pull), tuple, f"{ONE} float"),
     (1, lambda h, pull: (h[:2], pull), tuple, "my_step: the new state has shape (2, 4), h_prev before it (3, 4)"),
     (2, lambda hs, pull: (list(hs), pull), tuple, f"{TWO} list"),
-    (2, lambda hs, pull: ((*hs, *hs), pull), tuple, f"{TWO} a tuple of 4"),
-    (2, lambda hs, pull: ((hs[0], 1.0), pull), tuple, f"{TWO} a tuple of 2"),
+    (2, lambda hs, pull: ((*hs, *hs), pull), tuple, f"{TWO} ({', '.join(['array (3, 4)'] * 4)})"),
+    (2, lambda hs, pull: ((hs[0], 1.0), pull), tuple, f"{TWO} (array (3, 4), float)"),
     (1, lambda h, pull: (h, pull), list, f"{PULLED} list"),
-    (1, lambda h, pull: (h, pull), lambda found: found[1:], f"{PULLED} a tuple of 1"),
+    (1, lambda h, pull: (h, pull), lambda found: found[1:], f"{PULLED} (array (3, 4),)"),
     (1, lambda h, pull: (h, pull), lambda found: (found[0], None),
-     "the pullback of my_step: the gradient of h_prev must be an array, got None"),
+     "the pullback of my_step: the gradient of 'h_prev' must be an array, got None"),
     (1, lambda h, pull: (h, pull), lambda found: (found[0][:, 1:], found[1]),
-     "the pullback of my_step: the gradient of a has shape (3, 3), the argument (3, 4)"),
+     "the pullback of my_step: the gradient of 'a' has shape (3, 3), the argument has (3, 4)"),
 )  # fmt: skip
 
 

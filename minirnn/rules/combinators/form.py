@@ -9,10 +9,9 @@ from numbers import Integral
 from typing import Any, NamedTuple
 
 from minirnn.arrays import Array, joint_dtype, xp_of
-from minirnn.explaining import name_of
+from minirnn.explaining import kind_of, name_of, refuse_answer, refuse_gradients
 from minirnn.kernels import kernels_of
 from minirnn.memory import is_sole
-from minirnn.rules.combinators.answers import refuse_answer, refuse_gradients, refuse_states
 
 # what a rule may look into besides: arguments that stand behind the states, a column for every sequence as they have
 MEMORY = ("keys", "values", "mask")
@@ -96,32 +95,53 @@ def memory_of(names: Sequence[str], form: Form) -> list[str]:
 
 
 def selective(rule: Callable) -> Callable:
-    """The rule itself if it takes ``wanted``, else one that does, and so can be told to save nothing.
+    """The rule, to be told what is wanted: itself if it is of this library, else watched, whether it listens or not.
 
-    One that does not was most likely written by hand, so what it answers is looked at.
+    What somebody else wrote is looked at wherever it answers, and made to save nothing where nothing is wanted.
     """
-    if any(p.name == "wanted" for p in parameters_of(rule)):
+    names, listens = positional(rule), any(p.name == "wanted" for p in parameters_of(rule))
+    if listens and (combinators_of(rule) or rule.__module__.startswith("minirnn.")):
         return rule
-    names = positional(rule)
     states = [k for k, name in enumerate(names) if name.endswith("_prev")]  # of a step
 
     def asked(*arguments: Any, wanted: Sequence[bool], **static: Any) -> tuple[Any, Callable]:
-        answer, shapes = rule(*arguments, **static), outline(arguments, wanted)
+        answer = rule(*arguments, **static, **({"wanted": wanted} if listens else {}))
         refuse_answer(rule, answer)
         output, pullback = answer
         if states:
-            refuse_states(rule, output, [names[k] for k in states], [arguments[k] for k in states])
+            _refuse_states(rule, output, [names[k] for k in states], [arguments[k] for k in states])
+        shapes = [shape_dtype and shape_dtype[0] for shape_dtype in outline(arguments, wanted)]
         pull = pullback if any(wanted) else lambda *cotangents: (None,) * len(wanted)
 
         def asked_pullback(*cotangents: Any) -> tuple:
             gradients = pull(*cotangents)
             refuse_gradients(rule, gradients, names, shapes)
-            flags = (*wanted, *(False,) * (len(gradients) - len(wanted)))
-            return tuple(g if flag else None for g, flag in zip(gradients, flags, strict=True))
+            return tuple(dx if flag else None for dx, flag in zip(gradients, wanted, strict=False))
 
         return output, asked_pullback
 
     return named("", asked, names, rule)
+
+
+def _refuse_states(step: Callable, output: Any, names: Sequence[str], prevs: Sequence[Any]) -> None:
+    """Raise unless the output of a step is the state that follows the one it had, or all of them in a tuple.
+
+    Raises
+    ------
+    TypeError
+        If it is not that many arrays.
+    ValueError
+        If one has another shape than the state before it.
+    """
+    news = (output,) if len(prevs) == 1 else output
+    if not isinstance(news, tuple) or len(news) != len(prevs) or not all(hasattr(new, "shape") for new in news):
+        how = "its new state, an array," if len(prevs) == 1 else f"a tuple of its {len(prevs)} new states"
+        raise TypeError(
+            f"{name_of(step)} takes {', '.join(names)} and must return {how} for output, got {kind_of(output)}"
+        )
+    for name, prev, new in zip(names, prevs, news, strict=True):
+        if new.shape != prev.shape:
+            raise ValueError(f"{name_of(step)}: the new state has shape {new.shape}, {name} before it {prev.shape}")
 
 
 def outline(arguments: Sequence[Array | None], wanted: Sequence[bool]) -> list[tuple | None]:
@@ -140,18 +160,8 @@ class Gradients:
         self.found: list[Array | None] = [None] * len(shapes)
 
     def put(self, where: Any, gradients: Sequence[Array | None]) -> tuple:
-        """Takes in what the part at index ``where`` asks of sequences and weights; returns what it asks of states.
-
-        Raises
-        ------
-        TypeError
-            If gradients are missing.
-        ValueError
-            If one has not the shape of its argument; of weights and states `entries` says so.
-        """
-        after, n = sum(self.form), len(self.shapes)
-        if len(gradients) < n:
-            raise TypeError(f"a pullback must return {n} gradients, one for each argument, got {len(gradients)}")
+        """Takes in what the part at index ``where`` asks of sequences and weights; returns what it asks of states."""
+        after = sum(self.form)
         for k, (shape_dtype, new) in enumerate(zip(self.shapes, gradients, strict=False)):
             if shape_dtype is None or new is None or self.form.sequences <= k < after:
                 continue
@@ -163,24 +173,16 @@ class Gradients:
                     held = kernels_of(new).empty(shape_dtype[0], new.dtype)
                     held.fill(0)
                 self.found[k] = held.astype(joint_dtype(held, new), copy=False)  # some parts may ask in complex numbers
-                if isinstance(where, int) and new.shape != held.shape[1:]:  # of one step, which NumPy would broadcast
-                    raise ValueError(self._of_another_shape(k, new.shape, held.shape[1:]))
                 self.found[k][where] = new  # type: ignore[index]
         return self.form.split(gradients)[1]
 
     def entries(self, dstates: Sequence[Array | None]) -> tuple[Array | None, ...]:
         """One entry per argument: zeros where no part asked for anything, ``None`` where nothing was wanted."""
         xs, _, weights = self.form.split(self.found)
-        entries: list[Array | None] = [None] * len(self.shapes)
-        for k, (shape_dtype, found) in enumerate(zip(self.shapes, (*xs, *dstates, *weights), strict=True)):
-            if shape_dtype is not None:
-                entries[k] = self.xp.zeros(*shape_dtype) if found is None else found
-                if entries[k].shape != shape_dtype[0]:  # type: ignore[union-attr]
-                    raise ValueError(self._of_another_shape(k, found.shape, shape_dtype[0]))
-        return tuple(entries)
-
-    def _of_another_shape(self, k: int, got: tuple, expected: tuple) -> str:
-        return f"the gradient of argument {k} that a pullback returned has shape {got}, its argument has {expected}"
+        return tuple(
+            None if shape_dtype is None else self.xp.zeros(*shape_dtype) if found is None else found
+            for shape_dtype, found in zip(self.shapes, (*xs, *dstates, *weights), strict=True)
+        )
 
 
 def add_to(totals: list[Any], k: int, part: Any) -> None:
