@@ -358,3 +358,21 @@ def test_a_module_that_returns_no_tensor_is_told_so():
 
     with pytest.raises(TypeError, match="forward of Doubling must return a tensor, or several, got ndarray"):
         gradcheck(Doubling(), (X,))
+
+
+class OfADict(nn.Module):
+    """With a mistake in its second output, on the way back to the scale."""
+
+    def __init__(self):
+        self.linear = nn.Linear(4, 2, dtype="float64")
+
+    def forward(self, batch):
+        scores = self.linear(batch["x"])
+        return {"scores": scores, "others": [scores * batch["scale"].detach()]}
+
+
+def test_inputs_and_outputs_may_stand_in_dicts():
+    report = gradcheck(OfADict(), ({"x": X, "scale": Tensor(Y[:, :2])},), raises=False)
+    verdicts = {argument.name: argument.verdict for argument in report.arguments}
+    right = dict.fromkeys(("linear.weight", "linear.bias", "batch['x']"), "correct")
+    assert verdicts == right | {"batch['scale']": "wrong"}

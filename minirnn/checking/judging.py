@@ -14,6 +14,8 @@ from minirnn.checking.differences import best_step
 from minirnn.checking.numeric import SAME, Number, slope
 from minirnn.checking.sweep import quick_taylor_slope, walk
 
+NEAR, FAR = (2.0, 8.0, 64.0), (2.0**14, 2.0**16, 2.0**18, 2.0**20)  # steps beyond those of differences, in units
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -111,10 +113,14 @@ def is_right_beside(number: Number, k: int, direction: np.ndarray, allowed: floa
 def is_constant(line: Callable, rounding: float) -> bool:
     """Whether a function stays where it is to one side, but for rounding, over steps far beyond those of differences.
 
-    A slope of one unit of rounding would show as 64 of them. Steps that leave the domain do not count.
+    A slope of one unit of rounding would show as 64 of them. A thousandth of it shows where the function goes straight
+    on, as no rounding does. Steps that leave the domain do not count.
     """
-    moved = np.abs([[line(side * h) for h in (2.0, 8.0, 64.0)] for side in (1, -1)])
-    return bool((np.isfinite(moved).any(axis=1) & ~(moved > 16 * rounding).any(axis=1)).any())
+    near, far = (np.abs([[line(side * h) for h in steps] for side in (1, -1)]) for steps in (NEAR, FAR))
+    slopes = far / FAR
+    stays = np.isfinite(near).any(axis=1) & ~(near > 16 * rounding).any(axis=1)
+    straight = (far[:, 0] > 16 * rounding) & (slopes.max(axis=1) < 1.1 * slopes.min(axis=1))
+    return bool((stays & ~straight).any())
 
 
 def relative_error(

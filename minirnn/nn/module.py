@@ -197,8 +197,8 @@ class Module:
         Parameters
         ----------
         *inputs
-            What ``forward`` takes. Floating arrays and tensors, also in tuples and lists, become arguments of the rule;
-            the rest stays fixed.
+            What ``forward`` takes. Floating arrays and tensors, also in tuples, lists and dicts, become arguments of
+            the rule; the rest stays fixed.
 
         Returns
         -------
@@ -276,25 +276,27 @@ def _converted(x: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
 
 
 def flatten(output: Any) -> Iterator[Tensor]:
-    """The tensors in nested tuples, in reading order."""
+    """The tensors in nested tuples, lists and dicts, in reading order."""
     if isinstance(output, Tensor):
         yield output
-    elif isinstance(output, (tuple, list)):
-        for part in output:
+    elif isinstance(output, (tuple, list, Mapping)):
+        for part in output.values() if isinstance(output, Mapping) else output:
             yield from flatten(part)
 
 
 def floating_leaves(x: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The floating arrays and tensors in nested tuples and lists, named by where they stand."""
-    if isinstance(x, (tuple, list)):
-        for k, part in enumerate(x):
-            yield from floating_leaves(part, f"{name}[{k}]")
+    """The floating arrays and tensors in nested tuples, lists and dicts, named by where they stand."""
+    if isinstance(x, (tuple, list, Mapping)):
+        for k, part in x.items() if isinstance(x, Mapping) else enumerate(x):
+            yield from floating_leaves(part, f"{name}[{k!r}]")
     elif getattr(getattr(x, "dtype", None), "kind", "") == "f":
         yield name, x
 
 
 def rebuilt(x: Any, leaves: Iterator[Tensor]) -> Any:
     """``x`` with the next of ``leaves`` in the place of every floating array or tensor in it."""
+    if isinstance(x, Mapping):
+        return {key: rebuilt(part, leaves) for key, part in x.items()}
     if isinstance(x, (tuple, list)):
         return _sequence_like(x, (rebuilt(part, leaves) for part in x))
     return next(leaves) if getattr(getattr(x, "dtype", None), "kind", "") == "f" else x

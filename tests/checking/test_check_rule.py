@@ -190,10 +190,12 @@ def test_a_gradient_that_drowns_in_the_rounding_of_an_offset_cannot_be_judged(sl
         assert check_rule(offset, (np.array([1.0, 2.0]),), seed=seed, raises=False).verdict == "too noisy"
 
 
-def test_a_slope_below_the_grain_of_float32_cannot_be_judged():
+@pytest.mark.parametrize(("offset", "slope"), [(1e4, -1e-3), (1e5, 1e-3), (1e5, -1e-3), (1e6, -1e-3)])
+def test_a_slope_below_the_grain_of_float32_cannot_be_judged(offset, slope):
+    """The right slope is 1e-3; the number is known to 0.001, 0.01 and 0.1."""
+
     def offset_in_float32(x):
-        """Its gradient has the wrong sign."""
-        return np.float32(1e4) + np.float32(1e-3) * x.astype(np.float32), lambda dy: (np.float32(-1e-3) * dy,)
+        return np.float32(offset) + np.float32(1e-3) * x.astype(np.float32), lambda dy: (np.float32(slope) * dy,)
 
     for seed in range(8):
         report = check_rule(offset_in_float32, (np.array([0.3, 0.4], dtype=np.float32),), seed=seed, raises=False)

@@ -252,7 +252,7 @@ def what_is_misplaced_is_told_where_it_belongs(tools: Tools) -> None:
         (lambda: tools.scan(_torn_apart), "its positional parameters are a, h_prev, W_hh, c_prev"),
         (
             lambda: scanned(a_xs, np.ones((T + 1, H, B), bool), h_0, W_hh),
-            f"as many steps as each other; a_xs has {T}, keep_xs has {T + 1}",
+            f"as many as each other; got a_xs {a_xs.shape}, keep_xs {(T + 1, H, B)}",
         ),
     ):
         try:

@@ -233,7 +233,17 @@ def named(combinator: str, combined: Callable, parameters: Iterable[str], rule: 
             raise TypeError(f"{made.__name__} takes the arrays {', '.join(names)}; got {len(arguments)} of them")
         if listens:
             static["wanted"] = static.get("wanted") or (True,) * len(arguments)
-        return combined(*arguments, **static)
+        output, pullback = combined(*arguments, **static)
+        count = len(output) if isinstance(output, tuple) else 1
+
+        def made_pullback(*cotangents: Array) -> tuple:
+            if len(cotangents) != count:
+                asks = f"must be given a cotangent for each of its {count} outputs"
+                raise TypeError(f"the pullback of {made.__name__} {asks}, got {len(cotangents)}")
+            return pullback(*cotangents)
+
+        made_pullback.__name__ = pullback.__name__
+        return output, made_pullback
 
     made.__name__ = made.__qualname__ = f"{combinator}({name_of(rule)})" if combinator else name_of(rule)
     made.__signature__ = Signature([*places, *inherited.values()])  # type: ignore[attr-defined]

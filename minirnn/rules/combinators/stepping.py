@@ -60,13 +60,17 @@ def scan(step):
 
     def scanned(*arguments, wanted, probe=None, **static):
         xs, states, weights = form.split(arguments)
-        if len({len(x) for x in xs}) > 1:
-            lengths = ", ".join(f"{name} has {len(x)}" for name, x in zip(parameters, xs, strict=False))
-            raise ValueError(f"sequences must have as many steps as each other; {lengths}")
+        shapes = ", ".join(f"{name} {x.shape}" for name, x in zip(parameters, xs, strict=False))
+        if any(x.ndim == 0 for x in xs) or len({len(x) for x in xs}) > 1:
+            raise ValueError(f"sequences must have their steps on the first axis, as many as each other; got {shapes}")
         inside = form.with_states(wanted)
         ys, pullbacks = [], []
         for x in zip(*xs, strict=True):
-            states, pullback = step(*x, *states, *weights, wanted=inside, **static)
+            try:
+                states, pullback = step(*x, *states, *weights, wanted=inside, **static)
+            except Exception as error:
+                error.add_note(f"at step {len(ys)} of {shapes}: the first axis of a sequence is time")
+                raise
             states = (states,) if form.states == 1 else states
             if probe is not None:
                 show(probe, len(ys), shown, states)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from minirnn import rules
 from minirnn.arrays import asarray, to_numpy
-from minirnn.rules.combinators import looked_up, projected, ragged, scan
+from minirnn.rules.combinators import looked_up, projected, ragged, scan, shard, truncate
 from minirnn.rules.combinators.form import form_of, positional
 from minirnn.testing import arrays_in, check_laws
 
@@ -185,8 +185,25 @@ def test_sequences_of_different_lengths_are_named():
     def sum_step(x, y, h_prev):
         return x + y + h_prev, lambda dh: (dh, dh, dh)
 
-    with pytest.raises(ValueError, match="as many steps as each other; x_xs has 3, y_xs has 4"):
+    with pytest.raises(ValueError, match=r"as many as each other; got x_xs \(3, 2, 1\), y_xs \(4, 2, 1\)"):
         scan(sum_step)(np.ones((3, 2, 1)), np.ones((4, 2, 1)), np.ones((2, 1)))
+
+
+def test_the_array_of_a_single_step_is_no_sequence():
+    a_xs, h_0, W_hh = arguments(CELLS["rnn"])
+    with pytest.raises(ValueError, match="an RNN needs") as caught:
+        scan(rules.rnn_step)(a_xs[0], h_0, W_hh)
+    assert caught.value.__notes__ == ["at step 0 of a_xs (3, 4): the first axis of a sequence is time"]
+    with pytest.raises(ValueError, match=r"must have their steps on the first axis, .* got a_xs \(\)"):
+        scan(rules.rnn_step)(a_xs[0, 0, 0], h_0, W_hh)
+
+
+@pytest.mark.parametrize("make", [scan, lambda step: truncate(scan(step), 2), lambda step: shard(scan(step))])
+def test_a_pullback_that_is_not_given_a_cotangent_of_every_output_says_so(make):
+    rule = make(rules.lstm_step)
+    outputs, pullback = rule(*arguments(CELLS["lstm"]))
+    with pytest.raises(TypeError, match=r"^the pullback of .*scan\(lstm_step\)+ must .* its 3 outputs, got 1$"):
+        pullback(outputs[0])
 
 
 def test_a_step_in_the_place_of_a_sequence_rule_is_told_of_scan():
