@@ -82,8 +82,6 @@ def pull_back(
     """
     what, wanted = name_of(rule), static.get("wanted", (True,) * len(inputs))
     asked = tuple(flag and is_differentiable(x) for flag, x in zip(wanted, inputs, strict=True))
-    if takes_wanted(rule) and not all(asked):  # as the tape does: nobody wants the gradient of integers
-        static = {**static, "wanted": asked}
     inputs_before = _snapshot(inputs)
     outputs, pullback = call_rule(rule, inputs, static)
     _refuse_change(inputs_before, inputs, f"{what} wrote into its input", names)
@@ -128,7 +126,8 @@ def _asked_for(rule: Callable, gradients: Any, inputs: Sequence, names: Sequence
     for name, x, dx, flag in zip(names, inputs, gradients, asked, strict=False):
         gradient = f"the pullback of {name_of(rule)}: the gradient of {name!r}"
         if not flag:
-            if dx is not None and not is_differentiable(x):
+            told = x is not None and (is_differentiable(x) or takes_wanted(rule))  # by the tape: nobody wants it
+            if dx is not None and not told:
                 kind = "None" if x is None else f"{x.dtype} (pass floats to have it checked)"
                 raise GradcheckError(f"{gradient} must be None, because the argument is {kind}; got {kind_of(dx)}")
             continue

@@ -14,16 +14,8 @@ from typing import Any
 import numpy as np
 
 from minirnn.arrays import Array, to_numpy, xp_of
-from minirnn.rules.combinators.form import (
-    Gradients,
-    checked_lengths,
-    form_of,
-    named,
-    outline,
-    part_of,
-    positional,
-    selective,
-)
+from minirnn.rules.combinators.asking import Gradients, outline, selective
+from minirnn.rules.combinators.form import checked_lengths, form_of, named, part_of, positional
 
 
 class Walk:

@@ -112,9 +112,6 @@ def make_problem(name: str, rule: Callable | None, seed: int) -> Problem:
 def by_bptt(p: Problem) -> Arrays:
     names, _, pullback = p.run(p.inputs)
     gradients = dict(zip(names, pullback(*(c.copy() for c in p.cotangents)), strict=True))
-    for name, x in p.inputs.items():
-        if np.shape(gradients[name]) != x.shape:
-            raise ValueError(f"the gradient of {name!r} must have shape {x.shape}, got {np.shape(gradients[name])}")
     return {name: gradients[name] for name in p.inputs}
 
 

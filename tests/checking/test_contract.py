@@ -54,7 +54,7 @@ def test_the_form_of_gradients(pullback, message):
 
 @pytest.mark.parametrize("rule", [rules.matmul, rules.multiply])
 def test_nobody_asks_for_the_gradient_of_integers(rule):
-    """These have one for every argument; told so, they leave it out."""
+    """These have one for every argument, unless they are told that nobody wants it, as the tape tells them."""
     x, y = asarray(np.arange(6).reshape(2, 3)), asarray(X[:3] if rule is rules.matmul else X.reshape(2, 3))
     report = check_rule(rule, (x, y))
     assert report.ok and [argument.entries for argument in report.arguments] == [0, y.size]

@@ -302,6 +302,11 @@ REASONS = {
             by[t] = tuple(xp_of(s).zeros((len(a), *s.shape), s.dtype) for s in states)
                 calls: tuple(xp_of(s).zeros … pe) for s in states) -> (xp_of(s).zeros((len … pe) for s in states)
     """,
+    "what is right passes unseen through a watch": """
+        rules.combinators.asking.selective
+            if combinators_of(rule) or (listens and rule.__module__.startswith("minirnn.")):
+                conditions: combinators_of(rule) … rtswith("minirnn.")) -> (combinators_of(rule … tswith('minirnn.')))
+    """,
     "a flag too many is never read": """
         rules.rtrl.rtrl
             wanted = wanted or (True,) * (1 + len(others))
@@ -407,7 +412,7 @@ REASONS = {
         rules.combinators.attending.attentive
             dh = (dstates[0] + dhs[t]).astype(dtype, copy=False)
                 constants: False -> True
-        rules.combinators.form.Gradients
+        rules.combinators.asking.Gradients
             self.found[k] = held.astype(joint_dtype(held, new), copy=False)
                 constants: False -> True
         rules.combinators.sharing.Joined

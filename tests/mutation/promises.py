@@ -233,13 +233,17 @@ def wrong_answers_are_named(tools: Tools) -> None:
         def my_steps(a, h_prev, c_prev):
             return answer((a + h_prev, c_prev), lambda dh, dc: gradients((dh, dh, dc)))  # noqa: B023
 
-        try:
-            outputs, pullback = tools.scan(my_step if states == 1 else my_steps)(*inputs[: 1 + states])
+        def there_and_back():
+            outputs, pullback = tools.scan(my_step if states == 1 else my_steps)(*inputs[: 1 + states])  # noqa: B023
             pullback(*outputs)
-        except (TypeError, ValueError) as error:
-            assert str(error) == said, f"{error}"
-        else:
-            raise AssertionError(f"nothing is said of this: {said}")
+
+        _refused(there_and_back, said)
+
+    def listening_step(a, h_prev, *, wanted):
+        return a + h_prev, None
+
+    said = "listening_step must return (output, pullback), got (array (3, 4), None)"
+    _refused(lambda: tools.scan(listening_step)(*inputs[:2]), said)
 
 
 def what_is_misplaced_is_told_where_it_belongs(tools: Tools) -> None:
@@ -254,13 +258,19 @@ def what_is_misplaced_is_told_where_it_belongs(tools: Tools) -> None:
             lambda: scanned(a_xs, np.ones((T + 1, H, B), bool), h_0, W_hh),
             f"as many as each other; got a_xs {a_xs.shape}, keep_xs {(T + 1, H, B)}",
         ),
+        (lambda: tools.scan(rules.rnn_step)(np.ones(()), h_0, W_hh), "as many as each other; got a_xs ()"),
     ):
-        try:
-            make()
-        except (TypeError, ValueError) as error:
-            assert str(error).endswith(said), f"{error}"
-        else:
-            raise AssertionError(f"nothing is said of this: {said}")
+        _refused(make, said)
+
+
+def _refused(call: Callable, said: str) -> None:
+    """Raise unless a call is refused in words that end so."""
+    try:
+        call()
+    except (TypeError, ValueError) as error:
+        assert str(error).endswith(said), f"{error}"
+    else:
+        raise AssertionError(f"nothing is said of this: {said}")
 
 
 ONE = "my_step takes h_prev and must return its new state, an array, for output, got"

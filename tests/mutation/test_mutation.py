@@ -77,11 +77,11 @@ def test_every_rule_and_what_it_calls_on_its_way_back_is_mutated():
 def test_of_combinators_all_is_mutated():
     """At any depth, and in the forward part; classes and helpers, too. What they are wrapped around is left alone."""
     places = {s.place.removeprefix("rules.combinators.") for s in subjects()}
-    assert {"form.Gradients", "form.Form", "windows._in_windows", "form.part_of"} <= places
+    assert {"asking.Gradients", "form.Form", "windows._in_windows", "form.part_of"} <= places
     assert {"ordering._runs", "observing.Record", "rules.tangents.gru_tangent"} <= places
     lines = {mutant.key[1] for mutant in mutants_of(subject("rules.combinators.windows.truncate"))}
     assert "dstates = gathered.put(now, reduce(_sum, found))" in lines  # two functions deep
-    lines = {mutant.key[1] for mutant in mutants_of(subject("rules.combinators.form.Gradients"))}
+    lines = {mutant.key[1] for mutant in mutants_of(subject("rules.combinators.asking.Gradients"))}
     assert "if k >= after:" in lines
     around = {place for name in AROUND_RULES for place in reached_by(name)}
     kernels = {(module, name) for module, name in around if not module.startswith(WHOLE)}
@@ -180,7 +180,7 @@ def test_a_change_that_is_none_lives(place):
         ("rules.gru.gru", 'probe("dh", t, dh + dhs[t]) -> pass', "law"),
         ("rules.linear.affine", "W_saved.T -> W_saved", "error"),
         ("kernels.lstm.lstm_gates_back", "dc += scratch -> dc = scratch", "check"),
-        ("rules.combinators.form.add_to", "totals[k] += part -> totals[k] = part", "check"),
+        ("rules.combinators.asking.add_to", "totals[k] += part -> totals[k] = part", "check"),
         ("rules.combinators.windows.truncate", "generations - 1 -> generations", "check"),
         ("rules.combinators.form.checked_lengths", "n is not True -> (n is True)", "error"),
         ("kernels.numpy.turn", "::-1 -> :", "law"),

@@ -45,7 +45,8 @@ from minirnn.rules.attention import (
     softmax_back,
     softmax_of_real,
 )
-from minirnn.rules.combinators.form import Gradients, form_of, named, outline, positional, selective
+from minirnn.rules.combinators.asking import Gradients, outline, selective
+from minirnn.rules.combinators.form import form_of, named, positional
 from minirnn.rules.linear import sum_of_products
 
 

@@ -6,7 +6,9 @@ from collections import defaultdict
 from inspect import signature
 
 from minirnn.arrays import xp_of
-from minirnn.rules.combinators.form import named, positional, selective
+from minirnn.explaining import name_of
+from minirnn.rules.combinators.asking import selective
+from minirnn.rules.combinators.form import named, positional
 
 
 class Record:
@@ -66,7 +68,7 @@ def observe(rule, probe):
     """
     if "probe" not in signature(rule).parameters:
         raise TypeError(
-            f"{rule.__name__} takes no probe: the sequence rules rnn, lstm, gru, scan(step), and what wraps them, do"
+            f"{name_of(rule)} takes no probe: the sequence rules rnn, lstm, gru, scan(step), and what wraps them, do"
         )
     rule = selective(rule)
 

@@ -6,17 +6,8 @@ from inspect import signature
 
 from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
-from minirnn.rules.combinators.form import (
-    Gradients,
-    checked_lengths,
-    form_of,
-    named,
-    outline,
-    part_of,
-    positional,
-    refuse_inside,
-    selective,
-)
+from minirnn.rules.combinators.asking import Gradients, outline, selective
+from minirnn.rules.combinators.form import checked_lengths, form_of, named, part_of, positional, refuse_inside
 
 
 def reverse(rule):

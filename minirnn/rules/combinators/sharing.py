@@ -6,7 +6,8 @@ from threading import Lock
 
 from minirnn.arrays import joint_dtype
 from minirnn.kernels import kernels_of
-from minirnn.rules.combinators.form import add_to, checked_lengths, form_of, memory_of, named, positional, selective
+from minirnn.rules.combinators.asking import add_to, selective
+from minirnn.rules.combinators.form import checked_lengths, form_of, memory_of, named, positional
 from minirnn.workers import spread
 
 

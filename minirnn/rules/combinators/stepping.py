@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from minirnn.arrays import xp_of
-from minirnn.rules.combinators.form import (
-    Form,
-    Gradients,
-    form_of,
-    named,
-    outline,
-    positional,
-    refuse_inside,
-    selective,
-)
+from minirnn.rules.combinators.asking import Gradients, outline, selective
+from minirnn.rules.combinators.form import Form, form_of, named, positional, refuse_inside
 from minirnn.rules.linear import affine, embedding_columns
 from minirnn.rules.recurrence import show
 
@@ -42,7 +34,8 @@ def scan(step):
         When called: if the step does not return as many new states as it takes, and a pullback; or the pullback not one
         gradient for each argument.
     ValueError
-        If a new state has another shape than the one before it, or a gradient another than its argument.
+        When called: if a new state has another shape than the one before it, a gradient another than its argument, or
+        sequences have not as many steps as each other. Whatever a step raises says in a note which one it was.
 
     Examples
     --------
@@ -61,7 +54,7 @@ def scan(step):
     def scanned(*arguments, wanted, probe=None, **static):
         xs, states, weights = form.split(arguments)
         shapes = ", ".join(f"{name} {x.shape}" for name, x in zip(parameters, xs, strict=False))
-        if any(x.ndim == 0 for x in xs) or len({len(x) for x in xs}) > 1:
+        if len(steps := {x.shape[:1] for x in xs}) > 1 or () in steps:
             raise ValueError(f"sequences must have their steps on the first axis, as many as each other; got {shapes}")
         inside = form.with_states(wanted)
         ys, pullbacks = [], []

@@ -8,17 +8,8 @@ from inspect import signature
 from minirnn.arguments import at_least_0, positive, positive_number
 from minirnn.arrays import random_generator, xp_of
 from minirnn.kernels import kernels_of
-from minirnn.rules.combinators.form import (
-    Gradients,
-    checked_lengths,
-    form_of,
-    named,
-    outline,
-    part_of,
-    positional,
-    refuse_inside,
-    selective,
-)
+from minirnn.rules.combinators.asking import Gradients, outline, selective
+from minirnn.rules.combinators.form import checked_lengths, form_of, named, part_of, positional, refuse_inside
 
 COLUMNS = 800  # of a run: its pre-activations, and what is made of them, stay in the cache until they are used again
 CUTS = {  # what changes the gradient at borders, and how

@@ -1,5 +1,7 @@
 """Probes: what they are shown through combinators, and that showing changes no bit."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from cells import CELLS, B, H, T, arguments, cotangents, run
@@ -89,9 +91,10 @@ def gru_rest():
     return [random.normal(size=shape) for shape in ((H, B), (3 * H, 2), (3 * H,), (3 * H, H), (H,))]
 
 
-def test_what_takes_no_probe_is_refused():
+@pytest.mark.parametrize("rule", [rules.lstm_step, partial(rules.lstm_step)], ids=["itself", "partial"])
+def test_what_takes_no_probe_is_refused(rule):
     with pytest.raises(TypeError, match="lstm_step takes no probe: the sequence rules rnn, lstm, gru, scan"):
-        observe(rules.lstm_step, Record())
+        observe(rule, Record())
 
 
 @every_cell

@@ -8,7 +8,7 @@ from cells import CELLS, T, arguments, cotangents, projected_arguments, run
 
 from minirnn import rules
 from minirnn.rules.combinators import checkpoint, projected, ragged, reverse, shard, truncate
-from minirnn.rules.combinators.form import add_to
+from minirnn.rules.combinators.asking import add_to
 from minirnn.testing import saved_bytes
 from minirnn.workers import use_workers
 
