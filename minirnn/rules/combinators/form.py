@@ -9,7 +9,7 @@ from numbers import Integral
 from typing import Any, NamedTuple
 
 from minirnn.arrays import Array
-from minirnn.explaining import name_of
+from minirnn.explaining import kind_of, name_of
 
 # what a rule may look into besides: arguments that stand behind the states, a column for every sequence as they have
 MEMORY = ("keys", "values", "mask")
@@ -119,15 +119,16 @@ def named(combinator: str, combined: Callable, parameters: Iterable[str], rule: 
     ]
 
     def made(*arguments: Any, wanted: Sequence[bool] | None = None, **static: Any) -> tuple[Any, Callable]:
-        if not required <= len(arguments) <= len(names):
-            raise TypeError(f"{made.__name__} takes the arrays {', '.join(names)}; got {len(arguments)} of them")
+        arrays = all(x is None or hasattr(x, "shape") for x in arguments)
+        if not (arrays and required <= len(arguments) <= len(names)):
+            raise TypeError(f"{made.__name__} takes the arrays {', '.join(names)}; got {kind_of(arguments)}")
         output, pullback = combined(*arguments, wanted=wanted or (True,) * len(arguments), **static)
-        count = len(output) if isinstance(output, tuple) else 1
+        shapes = [y.shape for y in (output if isinstance(output, tuple) else (output,))]
 
         def made_pullback(*cotangents: Array) -> tuple:
-            if len(cotangents) != count:
-                asks = f"must be given a cotangent for each of its {count} outputs"
-                raise TypeError(f"the pullback of {made.__name__} {asks}, got {len(cotangents)}")
+            if [getattr(dy, "shape", None) for dy in cotangents] != shapes:  # NumPy would stretch what is too small
+                asked = f"a cotangent of each output, in shapes {', '.join(map(str, shapes))}"
+                raise ValueError(f"the pullback of {made.__name__} takes {asked}; got {kind_of(cotangents)}")
             return pullback(*cotangents)
 
         made_pullback.__name__ = pullback.__name__

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from inspect import signature
 
 from minirnn.arrays import xp_of
 from minirnn.explaining import name_of
 from minirnn.rules.combinators.asking import selective
-from minirnn.rules.combinators.form import named, positional
+from minirnn.rules.combinators.form import named, parameters_of, positional
 
 
 class Record:
@@ -66,7 +65,7 @@ def observe(rule, probe):
     TypeError
         If the rule does not take a probe.
     """
-    if "probe" not in signature(rule).parameters:
+    if all(p.name != "probe" for p in parameters_of(rule)):
         raise TypeError(
             f"{name_of(rule)} takes no probe: the sequence rules rnn, lstm, gru, scan(step), and what wraps them, do"
         )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from minirnn import rules
 from minirnn.arrays import asarray, to_numpy
-from minirnn.rules.combinators import looked_up, projected, ragged, scan, shard, truncate
+from minirnn.rules.combinators import looked_up, projected, ragged, reverse, scan, shard, truncate
 from minirnn.rules.combinators.form import form_of, positional
 from minirnn.testing import arrays_in, check_laws
 
@@ -199,11 +199,26 @@ def test_the_array_of_a_single_step_is_no_sequence():
 
 
 @pytest.mark.parametrize("make", [scan, lambda step: truncate(scan(step), 2), lambda step: shard(scan(step))])
-def test_a_pullback_that_is_not_given_a_cotangent_of_every_output_says_so(make):
-    rule = make(rules.lstm_step)
-    outputs, pullback = rule(*arguments(CELLS["lstm"]))
-    with pytest.raises(TypeError, match=r"^the pullback of .*scan\(lstm_step\)+ must .* its 3 outputs, got 1$"):
-        pullback(outputs[0])
+@pytest.mark.parametrize(
+    ("spoil", "got"),
+    [
+        (lambda hs, h, c: (hs,), "(array (6, 3, 4),)"),
+        (lambda hs, h, c: (hs, h, None), "(array (6, 3, 4), array (3, 4), None)"),
+        (lambda hs, h, c: (hs, h[:, :1], c), "(array (6, 3, 4), array (3, 1), array (3, 4))"),  # would be broadcast
+        (lambda hs, h, c: (np.ones((7, 3, 4)), h, c), "(array (7, 3, 4), array (3, 4), array (3, 4))"),
+    ],
+)
+def test_a_pullback_takes_a_cotangent_of_each_output(make, spoil, got):
+    outputs, pullback = make(rules.lstm_step)(*arguments(CELLS["lstm"]))
+    with pytest.raises(ValueError, match=r"^the pullback of .*scan\(lstm_step\).* takes .* in shapes ") as caught:
+        pullback(*spoil(*outputs))
+    assert str(caught.value).endswith(f"(6, 3, 4), (3, 4), (3, 4); got {got}")
+
+
+def test_what_is_no_array_is_named():
+    a_xs, h_0, W_hh = arguments(CELLS["rnn"])
+    with pytest.raises(TypeError, match=r"^reverse\(rnn\) takes the arrays a_xs, h_0, W_hh; got \(list, array "):
+        reverse(rules.rnn)(a_xs.tolist(), h_0, W_hh)
 
 
 def test_a_step_in_the_place_of_a_sequence_rule_is_told_of_scan():

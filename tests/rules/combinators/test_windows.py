@@ -397,8 +397,9 @@ def test_what_is_no_rule_is_refused(rule, message):
 @pytest.mark.parametrize("count", [0, 1, 3, 7])
 def test_too_few_or_too_many_arrays_are_refused(count):
     cell = CELLS["lstm"]
-    with pytest.raises(TypeError, match=rf"truncate\(lstm\) takes the arrays a_xs, h_0, c_0, .*; got {count} of them"):
+    with pytest.raises(TypeError, match=r"truncate\(lstm\) takes the arrays a_xs, h_0, c_0, .*; got ") as caught:
         truncate(cell.rule, 2)(*(arguments(CELLS["lstm with everything"]) * 2)[:count])
+    assert str(caught.value).count("array (") == count
 
 
 def test_a_rule_whose_names_do_not_tell_its_states_is_refused():
