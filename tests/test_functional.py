@@ -354,10 +354,18 @@ def test_parts_and_inputs_may_have_named_fields():
 def test_a_module_that_returns_no_tensor_is_told_so():
     class Doubling(nn.Module):
         def forward(self, x):
-            return x * 2.0
+            return x.numpy() * 2.0
 
-    with pytest.raises(TypeError, match="forward of Doubling must return a tensor, or several, got ndarray"):
+    with pytest.raises(TypeError, match=r"forward of Doubling must return a tensor made of .* got ndarray"):
         gradcheck(Doubling(), (X,))
+
+
+def test_a_module_needs_no_parameters_that_are_trained():
+    """That its outputs have a gradient is seen by its inputs, and by parameters that are kept as they are."""
+    assert [argument.name for argument in gradcheck(nn.Dropout(0.5), (X,)).arguments] == ["x"]
+    frozen = nn.Embedding(5, 3, dtype="float64")
+    frozen.weight.requires_grad = False
+    assert [argument.name for argument in gradcheck(frozen, (np.array([1, 4, 1]),)).arguments] == ["weight"]
 
 
 class OfADict(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set, ValuesView
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain
@@ -205,27 +205,36 @@ class Module:
         rule, arrays, names
             ``rule(*arrays)`` computes what ``module(*inputs)`` does; ``names`` says what each array is. Outputs that
             are detached, such as the state a language model hands on, are left out: no gradient is claimed for them.
+
+        Raises
+        ------
+        TypeError
+            If no output is a tensor that depends on a parameter or a floating input.
         """
         parameters = dict(self.named_parameters())
         signature = list(inspect.signature(self.forward).parameters)
         labels = [*signature, *(f"input {k}" for k in range(len(signature), len(inputs)))]
         floating = [leaf for label, x in zip(labels, inputs, strict=False) for leaf in floating_leaves(x, label)]
-        answer = twin(self, {})(*inputs)
-        attached = [t.requires_grad for t in flatten(answer)]
-        if not attached:
+        arrays = [p.array for p in parameters.values()]
+        arrays += [x.array if isinstance(x, Tensor) else x for _, x in floating]
+
+        def answer(tensors: Sequence[Tensor]) -> Any:
+            stand_ins = {id(p): t for p, t in zip(parameters.values(), tensors, strict=False)}
+            arguments = iter(tensors[len(parameters) :])
+            return twin(self, stand_ins)(*(rebuilt(x, arguments) for x in inputs))
+
+        first = answer([Tensor(x, requires_grad=True) for x in arrays])
+        attached = [t.requires_grad for t in flatten(first)]
+        if not any(attached):
             raise TypeError(
-                f"forward of {type(self).__name__} must return a tensor, or several, got {type(answer).__name__}"
+                f"forward of {type(self).__name__} must return a tensor made of its parameters or floating inputs, "
+                f"or several, got {type(first).__name__}"
             )
 
         def function(*tensors: Tensor) -> tuple[Tensor, ...]:
-            stand_ins = {id(p): t for p, t in zip(parameters.values(), tensors, strict=False)}
-            arguments = iter(tensors[len(parameters) :])
-            outputs = flatten(twin(self, stand_ins)(*(rebuilt(x, arguments) for x in inputs)))
-            return tuple(t for t, kept in zip(outputs, attached, strict=True) if kept)
+            return tuple(t for t, kept in zip(flatten(answer(tensors)), attached, strict=True) if kept)
 
         function.__name__ = type(self).__name__
-        arrays = [p.array for p in parameters.values()]
-        arrays += [x.array if isinstance(x, Tensor) else x for _, x in floating]
         rule: Any = rule_of(function)
         rule.combinators = tuple(chain(*(combinators_of(module) for _, module in self.named_modules())))
         return rule, tuple(arrays), [*parameters, *(name for name, _ in floating)]
