@@ -68,7 +68,7 @@ def refuse_gradients(rule: Callable, gradients: Any, names: Sequence[str], shape
     """
     of, n = f"the pullback of {name_of(rule)}", len(shapes)
     if not isinstance(gradients, tuple) or len(gradients) < n or any(dx is not None for dx in gradients[n:]):
-        of_each = f"a tuple of {n} gradients, one for each of {', '.join(names[:n])}"
+        of_each = f"a tuple of gradients, one for each of {', '.join(names[:n])}"
         raise TypeError(f"{of} must return {of_each}, got {kind_of(gradients)}")
     for name, dx, shape in zip(names, gradients, shapes, strict=False):
         if shape is not None and not hasattr(dx, "shape"):

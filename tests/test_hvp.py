@@ -409,6 +409,22 @@ def test_what_cannot_be_asked_is_explained(inputs, vectors, error, message):
         hvp(rules.tanh, inputs, vectors)
 
 
+@pytest.mark.parametrize(
+    ("gradients", "error", "message"),
+    [
+        (lambda dx: [dx], TypeError, r"the pullback of cubes must return a tuple of gradients, .* got list"),
+        (lambda dx: (None,), TypeError, "the gradient of 'x' must be an array, got None"),
+        (lambda dx: (dx[:1],), ValueError, r"the gradient of 'x' has shape \(1, 4\), the argument has \(3, 4\)"),
+    ],
+)
+def test_gradients_in_another_form_are_named(gradients, error, message):
+    def cubes(x):
+        return (x**3).sum(), lambda dy: gradients(3 * x**2 * dy)
+
+    with pytest.raises(error, match=message):
+        hvp(cubes, (X,), (V,))
+
+
 def test_a_vector_for_ids_is_refused():
     with pytest.raises(ValueError, match="part for 'targets' must be None, because the input is int64"):
         hvp(rules.cross_entropy, (X, np.array([0, 1, 2])), (V, np.ones(3)))

@@ -18,7 +18,7 @@ from minirnn.arrays import Array, to_numpy, xp_of
 from minirnn.checking.contract import call_rule, is_differentiable
 from minirnn.checking.differences import COMPLEX_STEP
 from minirnn.checking.slopes import refuse_wrong_slopes
-from minirnn.explaining import argument_names, name_of
+from minirnn.explaining import argument_names, name_of, refuse_gradients
 
 
 def hessian_product(
@@ -70,7 +70,7 @@ def hessian_product(
         moved = arrays
         if t:
             moved = [x if u is None else x + t * u for x, u in zip(arrays, directions, strict=True)]
-        value, gradient = _gradient(rule, moved)
+        value, gradient = _gradient(rule, moved, names)
         return value, [g for g, u in zip(gradient, directions, strict=True) if u is not None]
 
     if check:
@@ -90,7 +90,7 @@ def hessian_product(
     return tuple(None if u is None else xp_of(u).asarray(next(products) * length) for u in directions)
 
 
-def _gradient(rule: Callable, arrays: Sequence[Array | None]) -> tuple[float, Sequence[Array]]:
+def _gradient(rule: Callable, arrays: Sequence[Array | None], names: Sequence[str]) -> tuple[float, Sequence[Array]]:
     """The one number that the rule returns, or its real part, and its gradient."""
     outputs, pullback = call_rule(rule, arrays, {})
     if len(outputs) != 1 or outputs[0].size != 1:
@@ -99,7 +99,9 @@ def _gradient(rule: Callable, arrays: Sequence[Array | None]) -> tuple[float, Se
     y = outputs[0]
     if y.dtype not in (np.float64, np.complex128):
         raise TypeError(f"the output is {y.dtype}; second derivatives are taken in float64 throughout")
-    gradient = pullback(xp_of(y).ones(y.shape, y.dtype))[: len(arrays)]
+    gradient = pullback(xp_of(y).ones(y.shape, y.dtype))
+    refuse_gradients(rule, gradient, names, [None if x is None or x.dtype.kind in "iub" else x.shape for x in arrays])
+    gradient = gradient[: len(arrays)]
     for x, g in zip(arrays, gradient, strict=True):
         lost = x is not None and x.dtype.kind == "c" and not y.dtype.kind == g.dtype.kind == "c"
         if lost and to_numpy(g).any():  # a gradient of zeros has lost nothing: the output is constant

@@ -33,9 +33,9 @@ def right(dy):
     ("pullback", "message"),
     [
         (lambda dy: (None, None), "gradient of 'x' must be an array, got None"),
-        (lambda dy: right(dy)[0], r"must return a tuple of 2 gradients, one for each of x, ids, got array \(3, 2\)"),
-        (lambda dy: right(dy)[:1], r"must return a tuple of 2 gradients.*got \(array \(3, 2\),\)"),
-        (lambda dy: list(right(dy)), "must return a tuple of 2 gradients.*got list"),
+        (lambda dy: right(dy)[0], r"must return a tuple of gradients, one for each of x, ids, got array \(3, 2\)"),
+        (lambda dy: right(dy)[:1], r"must return a tuple of gradients.*got \(array \(3, 2\),\)"),
+        (lambda dy: list(right(dy)), "must return a tuple of gradients.*got list"),
         (
             lambda dy: (right(dy)[0], np.zeros(2)),
             r"'ids' must be None, because the argument is int64 \(pass floats",

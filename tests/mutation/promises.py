@@ -275,7 +275,7 @@ def _refused(call: Callable, said: str) -> None:
 
 ONE = "my_step takes h_prev and must return its new state, an array, for output, got"
 TWO = "my_steps takes h_prev, c_prev and must return a tuple of its 2 new states for output, got"
-PULLED = "the pullback of my_step must return a tuple of 2 gradients, one for each of a, h_prev, got"
+PULLED = "the pullback of my_step must return a tuple of gradients, one for each of a, h_prev, got"
 # of a step with so many states: its answer, what its pullback makes of the gradients, and what is said
 ANSWERS: tuple[tuple[int, Callable, Callable, str], ...] = (
     (1, lambda h, pull: h, tuple, "my_step must return (output, pullback), got array (3, 4)"),

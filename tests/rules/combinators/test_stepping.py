@@ -153,7 +153,7 @@ def test_what_is_no_step_is_refused(step):
 @pytest.mark.parametrize(
     ("gradients", "error", "words"),
     [
-        (lambda da, dh, dU: (da, dh), TypeError, r"3 gradients, .* got \(array \(3, 4\), array \(3, 4\)\)"),
+        (lambda da, dh, dU: (da, dh), TypeError, r"a tuple of gradients, .* got \(array \(3, 4\), array \(3, 4\)\)"),
         (lambda da, dh, dU: (dU, dh, da), ValueError, r"of 'a' has shape \(3, 3\), the argument has \(3, 4\)"),
         (lambda da, dh, dU: (da, dh, dU[:1]), ValueError, r"of 'U' has shape \(1, 3\), the argument has \(3, 3\)"),
     ],
