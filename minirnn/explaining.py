@@ -78,15 +78,16 @@ def refuse_gradients(rule: Callable, gradients: Any, names: Sequence[str], shape
 
 
 def kind_of(x: Any) -> str:
-    """What to call something that was returned: arrays by their shapes, also in a tuple.
+    """What to call something that was returned: its type, and the shape of an array, also in a tuple.
 
     >>> import numpy as np
     >>> kind_of((np.zeros((2, 3)), None)), kind_of([1.0])
-    ('(array (2, 3), None)', 'list')
+    ('(ndarray (2, 3), None)', 'list')
     """
     if isinstance(x, tuple):
         return f"({', '.join(map(kind_of, x))}{',' * (len(x) == 1)})"
-    return "None" if x is None else f"array {x.shape}" if hasattr(x, "shape") else type(x).__name__
+    shape = f" {x.shape}" if hasattr(x, "shape") else ""
+    return "None" if x is None else f"{type(x).__name__}{shape}"
 
 
 def name_of(rule: Callable) -> str:

@@ -324,7 +324,7 @@ def test_an_array_is_no_tuple_of_inputs():
 
 
 def test_a_rule_whose_pullback_is_none_is_told_so():
-    with pytest.raises(TypeError, match=r"half must return \(output, pullback\), got \(array \(.*\), None\)"):
+    with pytest.raises(TypeError, match=r"half must return \(output, pullback\), got \(ndarray \(.*\), None\)"):
 
         def half(x):
             return x / 2, None

@@ -242,7 +242,7 @@ def wrong_answers_are_named(tools: Tools) -> None:
     def listening_step(a, h_prev, *, wanted):
         return a + h_prev, None
 
-    said = "listening_step must return (output, pullback), got (array (3, 4), None)"
+    said = "listening_step must return (output, pullback), got (ndarray (3, 4), None)"
     _refused(lambda: tools.scan(listening_step)(*inputs[:2]), said)
 
 
@@ -278,17 +278,17 @@ TWO = "my_steps takes h_prev, c_prev and must return a tuple of its 2 new states
 PULLED = "the pullback of my_step must return a tuple of gradients, one for each of a, h_prev, got"
 # of a step with so many states: its answer, what its pullback makes of the gradients, and what is said
 ANSWERS: tuple[tuple[int, Callable, Callable, str], ...] = (
-    (1, lambda h, pull: h, tuple, "my_step must return (output, pullback), got array (3, 4)"),
-    (1, lambda h, pull: (h, None), tuple, "my_step must return (output, pullback), got (array (3, 4), None)"),
+    (1, lambda h, pull: h, tuple, "my_step must return (output, pullback), got ndarray (3, 4)"),
+    (1, lambda h, pull: (h, None), tuple, "my_step must return (output, pullback), got (ndarray (3, 4), None)"),
     (1, lambda h, pull: None, tuple, "my_step must return (output, pullback), got None"),
-    (1, lambda h, pull: ((h,), pull), tuple, f"{ONE} (array (3, 4),)"),
+    (1, lambda h, pull: ((h,), pull), tuple, f"{ONE} (ndarray (3, 4),)"),
     (1, lambda h, pull: (1.0, pull), tuple, f"{ONE} float"),
     (1, lambda h, pull: (h[:2], pull), tuple, "my_step: the new state has shape (2, 4), h_prev before it (3, 4)"),
     (2, lambda hs, pull: (list(hs), pull), tuple, f"{TWO} list"),
-    (2, lambda hs, pull: ((*hs, *hs), pull), tuple, f"{TWO} ({', '.join(['array (3, 4)'] * 4)})"),
-    (2, lambda hs, pull: ((hs[0], 1.0), pull), tuple, f"{TWO} (array (3, 4), float)"),
+    (2, lambda hs, pull: ((*hs, *hs), pull), tuple, f"{TWO} ({', '.join(['ndarray (3, 4)'] * 4)})"),
+    (2, lambda hs, pull: ((hs[0], 1.0), pull), tuple, f"{TWO} (ndarray (3, 4), float)"),
     (1, lambda h, pull: (h, pull), list, f"{PULLED} list"),
-    (1, lambda h, pull: (h, pull), lambda found: found[1:], f"{PULLED} (array (3, 4),)"),
+    (1, lambda h, pull: (h, pull), lambda found: found[1:], f"{PULLED} (ndarray (3, 4),)"),
     (1, lambda h, pull: (h, pull), lambda found: (found[0], None),
      "the pullback of my_step: the gradient of 'h_prev' must be an array, got None"),
     (1, lambda h, pull: (h, pull), lambda found: (found[0][:, 1:], found[1]),
