@@ -43,7 +43,7 @@ def is_answer(answer: Any) -> bool:
 
 
 def refuse_answer(rule: Callable, answer: Any) -> None:
-    """Raise unless a rule answered ``(output, pullback)``.
+    """Raise unless a rule answered ``(output, pullback)``, the output an array or a tuple of arrays.
 
     Raises
     ------
@@ -52,6 +52,9 @@ def refuse_answer(rule: Callable, answer: Any) -> None:
     """
     if not is_answer(answer):
         raise TypeError(f"{name_of(rule)} must return (output, pullback), got {kind_of(answer)}")
+    output, _ = answer
+    if not all(hasattr(y, "dtype") for y in (output if isinstance(output, tuple) else (output,))):
+        raise TypeError(f"the output of {name_of(rule)} must be an array or a tuple of arrays, got {kind_of(output)}")
 
 
 def refuse_gradients(rule: Callable, gradients: Any, names: Sequence[str], shapes: Sequence[tuple | None]) -> None:

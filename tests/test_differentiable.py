@@ -97,6 +97,17 @@ def test_faulty_rules_are_explained(answer):
         differentiable(wrong)(Tensor([1.0]))
 
 
+@pytest.mark.parametrize(
+    ("output", "kind"), [([1.0], "list"), (1.0, "float"), ((np.ones(2), None), r"\(ndarray \(2,\), None\)")]
+)
+def test_an_output_that_is_no_array_is_named(output, kind):
+    def wrong(x):
+        return output, lambda *cotangents: cotangents
+
+    with pytest.raises(TypeError, match=f"^the output of wrong must be an array or a tuple of arrays, got {kind}$"):
+        differentiable(wrong)(Tensor([1.0]))
+
+
 def test_a_cotangent_that_nobody_wants_may_be_none():
     op = faulty(lambda dz: (dz, None))
     x = Tensor([1.0], requires_grad=True)

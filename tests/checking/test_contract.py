@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from minirnn import rules
+from minirnn import Tensor, rules
 from minirnn.arrays import asarray, to_numpy
 from minirnn.checking import GradcheckError, check_rule
 
@@ -74,7 +74,8 @@ def test_a_gradient_on_another_backend(backend):
         (lambda x: x * 2, r"<lambda> must return \(output, pullback\), got ndarray \(3, 2\)"),
         (lambda x: (x, x), r"<lambda> must return \(output, pullback\), got \(ndarray \(3, 2\), ndarray \(3, 2\)\)"),
         (lambda x: ((), lambda: (x,)), "<lambda> returned no output"),
-        (lambda x: ([x], lambda dy: (dy,)), "output 0 of <lambda> must be an array, got list"),
+        (lambda x: ([x], lambda dy: (dy,)), "the output of <lambda> must be an array or a tuple of arrays, got list"),
+        (lambda x: (Tensor(x), lambda dy: (dy,)), r"output 0 of <lambda> must be an array, got Tensor \(3, 2\)"),
         (lambda x: (x > 0, lambda dy: (dy,)), "output 0 of <lambda> must be a float array, got bool"),
     ],
 )

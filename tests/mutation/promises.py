@@ -273,6 +273,7 @@ def _refused(call: Callable, said: str) -> None:
         raise AssertionError(f"nothing is said of this: {said}")
 
 
+PUT_OUT = "the output of {} must be an array or a tuple of arrays, got"
 ONE = "my_step takes h_prev and must return its new state, an array, for output, got"
 TWO = "my_steps takes h_prev, c_prev and must return a tuple of its 2 new states for output, got"
 PULLED = "the pullback of my_step must return a tuple of gradients, one for each of a, h_prev, got"
@@ -282,11 +283,12 @@ ANSWERS: tuple[tuple[int, Callable, Callable, str], ...] = (
     (1, lambda h, pull: (h, None), tuple, "my_step must return (output, pullback), got (ndarray (3, 4), None)"),
     (1, lambda h, pull: None, tuple, "my_step must return (output, pullback), got None"),
     (1, lambda h, pull: ((h,), pull), tuple, f"{ONE} (ndarray (3, 4),)"),
-    (1, lambda h, pull: (1.0, pull), tuple, f"{ONE} float"),
+    (1, lambda h, pull: (1.0, pull), tuple, f"{PUT_OUT.format('my_step')} float"),
     (1, lambda h, pull: (h[:2], pull), tuple, "my_step: the new state has shape (2, 4), h_prev before it (3, 4)"),
-    (2, lambda hs, pull: (list(hs), pull), tuple, f"{TWO} list"),
+    (2, lambda hs, pull: (list(hs), pull), tuple, f"{PUT_OUT.format('my_steps')} list"),
+    (2, lambda hs, pull: (hs[0], pull), tuple, f"{TWO} ndarray (3, 4)"),
     (2, lambda hs, pull: ((*hs, *hs), pull), tuple, f"{TWO} ({', '.join(['ndarray (3, 4)'] * 4)})"),
-    (2, lambda hs, pull: ((hs[0], 1.0), pull), tuple, f"{TWO} (ndarray (3, 4), float)"),
+    (2, lambda hs, pull: ((hs[0], 1.0), pull), tuple, f"{PUT_OUT.format('my_steps')} (ndarray (3, 4), float)"),
     (1, lambda h, pull: (h, pull), list, f"{PULLED} list"),
     (1, lambda h, pull: (h, pull), lambda found: found[1:], f"{PULLED} (ndarray (3, 4),)"),
     (1, lambda h, pull: (h, pull), lambda found: (found[0], None),

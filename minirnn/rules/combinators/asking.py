@@ -47,13 +47,13 @@ def _refuse_states(step: Callable, output: Any, names: Sequence[str], prevs: Seq
     Raises
     ------
     TypeError
-        If it is not that many arrays.
+        If it is not that many.
     ValueError
         If one has another shape than the state before it.
     """
-    news = (output,) if len(prevs) == 1 else output
-    if not isinstance(news, tuple) or len(news) != len(prevs) or not all(hasattr(new, "shape") for new in news):
-        how = "its new state, an array," if len(prevs) == 1 else f"a tuple of its {len(prevs)} new states"
+    news, several = output if isinstance(output, tuple) else (output,), len(prevs) > 1
+    if isinstance(output, tuple) != several or len(news) != len(prevs):
+        how = f"a tuple of its {len(prevs)} new states" if several else "its new state, an array,"
         raise TypeError(
             f"{name_of(step)} takes {', '.join(names)} and must return {how} for output, got {kind_of(output)}"
         )
