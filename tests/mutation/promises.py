@@ -259,6 +259,10 @@ def what_is_misplaced_is_told_where_it_belongs(tools: Tools) -> None:
             f"as many as each other; got a_xs {a_xs.shape}, keep_xs {(T + 1, H, B)}",
         ),
         (lambda: tools.scan(rules.rnn_step)(np.ones(()), h_0, W_hh), "as many as each other; got a_xs ()"),
+        (
+            lambda: tools.scan(rules.rnn_step)([1.0], h_0, W_hh),
+            f"takes the arrays a_xs, h_0, W_hh; got (list, ndarray {h_0.shape}, ndarray {W_hh.shape})",
+        ),
     ):
         _refused(make, said)
 
