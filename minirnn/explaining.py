@@ -53,8 +53,11 @@ def refuse_answer(rule: Callable, answer: Any) -> None:
     if not is_answer(answer):
         raise TypeError(f"{name_of(rule)} must return (output, pullback), got {kind_of(answer)}")
     output, _ = answer
-    if not all(hasattr(y, "dtype") for y in (output if isinstance(output, tuple) else (output,))):
-        raise TypeError(f"the output of {name_of(rule)} must be an array or a tuple of arrays, got {kind_of(output)}")
+    for y in output if isinstance(output, tuple) else (output,):
+        if not hasattr(y, "dtype"):
+            raise TypeError(
+                f"the output of {name_of(rule)} must be an array or a tuple of arrays, got {kind_of(output)}"
+            )
 
 
 def refuse_gradients(rule: Callable, gradients: Any, names: Sequence[str], shapes: Sequence[tuple | None]) -> None:
