@@ -18,6 +18,8 @@ from minirnn.nn.inputs import numbers
 from minirnn.rules.combinators.form import combinators_of
 from minirnn.tape import Tensor, rule_of
 
+PLAIN = (str, int, float, type(None))  # holds no parameter, so a list of a million words costs next to nothing
+
 # By id the modules that are in evaluation mode here, whatever their own mode is; each id stays taken while it is a key.
 _evaluated: ContextVar[Mapping[int, Module]] = ContextVar("minirnn_evaluated")
 
@@ -240,8 +242,10 @@ class Module:
         return rule, tuple(arrays), [*parameters, *(name for name, _ in floating)]
 
 
-def parts_of(container: Any, prefix: str = "") -> Iterator[tuple[str, Module | Parameter]]:
+def parts_of(container: Any, prefix: str = "", above: tuple[Any, ...] = ()) -> Iterator[tuple[str, Module | Parameter]]:
     """Modules and parameters in dicts, lists and tuples, also in one another, named by the keys that lead to them.
+
+    What holds itself is looked into once: a container ``above`` is passed over.
 
     Raises
     ------
@@ -249,16 +253,20 @@ def parts_of(container: Any, prefix: str = "") -> Iterator[tuple[str, Module | P
         If one has no name: in a set or a deque, or under a key that is not a text without dots.
     """
     items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(container, Mapping):
+    if isinstance(container, (list, tuple)):
+        items = enumerate(container)
+    elif isinstance(container, Mapping):
         items = container.items()
-    elif isinstance(container, (list, tuple)):
-        items = ((str(k), value) for k, value in enumerate(container))
     elif isinstance(container, (Set, deque, ValuesView)):
         items = ((None, value) for value in container)
+    above = (*above, container)
     for key, value in items:
+        if isinstance(value, PLAIN) or any(value is one for one in above):
+            continue
         place = f"{prefix}.{key}" if prefix else f"{key}"
-        for name, part in ((place, value),) if isinstance(value, (Module, Parameter)) else parts_of(value, place):
-            if not isinstance(key, str) or "." in key:
+        within = ((place, value),) if isinstance(value, (Module, Parameter)) else parts_of(value, place, above)
+        for name, part in within:
+            if not isinstance(container, (list, tuple)) and (not isinstance(key, str) or "." in key):
                 named = isinstance(container, Mapping)
                 where = f"under the key {key!r}" if named else f"in a {type(container).__name__}"
                 raise TypeError(

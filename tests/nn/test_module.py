@@ -9,6 +9,7 @@ import pytest
 from minirnn.arrays import BackendError, asarray, to_numpy
 from minirnn.checking import check_rule
 from minirnn.nn import LSTM, Dropout, Embedding, Linear, Module, Parameter
+from minirnn.nn import module as module_file
 from minirnn.tape import Tensor, no_grad
 from minirnn.testing import strict_cupy
 
@@ -245,6 +246,25 @@ def test_a_part_without_a_name_is_refused(parts, where):
     model.layers = [parts]
     with pytest.raises(TypeError, match=rf"layers\.0 must hold its parts in a list, or in a dict .* got {where}"):
         model.parameters()
+
+
+def test_a_long_list_of_words_is_passed_over_without_a_name_for_each(monkeypatch):
+    looked_into, real = [], module_file.parts_of
+    monkeypatch.setattr(module_file, "parts_of", lambda *given: looked_into.append(given) or real(*given))
+    model = Module()
+    model.words, model.sizes, model.layers = ["a", None, 1.0, True] * 100, {"a": 3}, [Linear(2, 2), "b"]
+    assert [name for name, _ in model.named_parameters()] == ["layers.0.weight", "layers.0.bias"]
+    assert len(looked_into) < 20
+
+
+def test_a_list_that_holds_itself_is_looked_into_once():
+    model = Module()
+    model.layers = [1, Linear(2, 2)]
+    model.layers.append(model.layers)
+    model.more = {"again": model.layers}
+    names = [name for name, _ in model.named_modules()]
+    assert names == ["", "layers.1", "more.again.1"]
+    assert [name for name, _ in model.named_parameters()] == ["layers.1.weight", "layers.1.bias"]
 
 
 def test_parts_are_found_in_a_dict_that_may_only_be_read():
