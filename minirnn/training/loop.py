@@ -41,6 +41,7 @@ from minirnn.training.recorded import Recorded
 from minirnn.training.schedules import Plateau, Schedule, check_functions
 from minirnn.training.unseen import Unseen
 
+CLIP_NORM = 5.0  # longest gradient, where nothing is said
 MOST_REFUSED = 10  # steps refused in a row before the run is given up
 MOST_UNSEEN = 10  # steps on a device before the host looks at what became of them
 
@@ -64,7 +65,8 @@ class Trainer(Books):
     lr : float, optional
         Learning rate of that Adam, 2e-3 without it.
     clip_norm, clip_value : float or None
-        At most one of the two; neither leaves gradients as they are.
+        At most one of the two: ``clip_value`` takes the place of the default. ``clip_norm=None`` alone leaves gradients
+        as they are.
     schedule : callable, optional
         Factor of the learning rate as a function of the step, from ``minirnn.training.schedules``.
     teacher_forcing : callable, optional
@@ -113,7 +115,7 @@ class Trainer(Books):
         *,
         optimizer: Optimizer | None = None,
         lr: float | None = None,
-        clip_norm: float | None = 5.0,
+        clip_norm: float | None = CLIP_NORM,
         clip_value: float | None = None,
         schedule: Schedule | None = None,
         teacher_forcing: Schedule | None = None,
@@ -123,6 +125,8 @@ class Trainer(Books):
         parallel: Alone | None = None,
         graph: bool = False,
     ):
+        if clip_value is not None and clip_norm == CLIP_NORM:
+            clip_norm = None
         if clip_norm is not None and clip_value is not None:
             raise ValueError(f"give clip_norm or clip_value, not both; got {clip_norm} and {clip_value}")
         limits = {"clip_norm": clip_norm, "clip_value": clip_value}
