@@ -44,7 +44,7 @@ class Books:
     @property
     def epoch(self) -> int:
         """Number of the epoch that the next step belongs to, from 0."""
-        return self.step // self.training.batches_per_epoch
+        return int(self.step // self.training.batches_per_epoch)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Optimizer and carried state."""

@@ -131,6 +131,7 @@ class Trainer(Books):
             raise ValueError(f"give clip_norm or clip_value, not both; got {clip_norm} and {clip_value}")
         limits = {"clip_norm": clip_norm, "clip_value": clip_value}
         positive_number(**{name: limit for name, limit in limits.items() if limit is not None})
+        clip_norm, clip_value = (None if limit is None else float(limit) for limit in limits.values())
         positive(log_every=log_every)
         booleans(graph=graph)
         check_functions(schedule=schedule, teacher_forcing=teacher_forcing)
@@ -186,7 +187,7 @@ class Trainer(Books):
         factor = self.schedule(step) if self.schedule else 1.0
         if not isinstance(factor, Real):
             raise TypeError(f"schedule must return a number, got {factor!r} at step {step}")
-        return self.optimizer.lr * float(factor)
+        return float(self.optimizer.lr) * float(factor)
 
     @contextmanager
     def _scheduled(self) -> Iterator[None]:

@@ -68,8 +68,8 @@ class Optimizer:
                 raise ValueError(
                     f"parameters must be contiguous, got a view of shape {p.shape}; Tensor(t.data) copies it"
                 )
-        self.lr, self.weight_decay, self.steps = lr, weight_decay, 0
         at_least_0(lr=lr, weight_decay=weight_decay)
+        self.lr, self.weight_decay, self.steps = float(lr), float(weight_decay), 0
         self.state: list[dict[str, Array]] = [
             {name: xp_of(p.array).zeros(p.shape, p.dtype) for name in self.moments} for p in self.parameters
         ]
@@ -220,7 +220,7 @@ class SGD(Optimizer):
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.0, weight_decay: float = 0.0):
         at_least_0(below=1, momentum=momentum)
-        self.momentum = momentum
+        self.momentum = float(momentum)
         self.moments = ("m",) if momentum else ()
         super().__init__(parameters, lr, weight_decay)
 
@@ -248,7 +248,7 @@ class RMSprop(Optimizer):
     ):
         at_least_0(below=1, alpha=alpha)
         at_least_0(eps=eps)
-        self.alpha, self.eps = alpha, eps
+        self.alpha, self.eps = float(alpha), float(eps)
         super().__init__(parameters, lr, weight_decay)
 
     def update(self, w, g, v):
@@ -280,7 +280,7 @@ class Adam(Optimizer):
             raise ValueError(f"betas must be a pair of numbers, got {betas!r}")
         at_least_0(below=1, beta1=betas[0], beta2=betas[1])
         at_least_0(eps=eps)
-        self.betas, self.eps = betas, eps
+        self.betas, self.eps = (float(betas[0]), float(betas[1])), float(eps)
         super().__init__(parameters, lr, weight_decay)
 
     def rates(self) -> tuple[float, ...]:

@@ -123,7 +123,7 @@ class Plateau:
     def __init__(self, patience: int = 3, gamma: float = 0.5):
         positive(patience=patience)
         at_least_0(gamma=gamma)
-        self.patience, self.gamma = patience, gamma
+        self.patience, self.gamma = patience, float(gamma)
         self.best: float | None = None
         self.waited, self.factor = 0, 1.0
 

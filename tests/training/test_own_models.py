@@ -8,6 +8,8 @@ from rank_threads import on_ranks
 from tiny_runs import bits, tiny_model, tiny_stream
 
 from minirnn import (
+    SGD,
+    Adam,
     CharLM,
     Checkpoint,
     CheckpointError,
@@ -23,7 +25,7 @@ from minirnn import (
     save,
 )
 from minirnn.nn import LSTM, Linear, Module
-from minirnn.training import Stream
+from minirnn.training import Plateau, RMSprop, Stream
 from minirnn.training.data_parallel import OneRank
 
 
@@ -152,6 +154,34 @@ def test_any_module_is_saved_by_its_parameters(tmp_path, make):
     save(model, tmp_path / "m.npz")
     assert load(tmp_path / "m.npz", into=other) is other and not other.training
     assert bits(other) == bits(model) != bits(make(seed=1))
+
+
+@pytest.mark.parametrize("real", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    ("make", "settings", "clip"),
+    [
+        (Adam, {"betas": (0.5, 0.75), "eps": 0.125, "weight_decay": 0.25}, "clip_norm"),
+        (RMSprop, {"alpha": 0.5, "eps": 0.125, "weight_decay": 0.25}, "clip_value"),
+        (SGD, {"momentum": 0.5, "weight_decay": 0.25}, "clip_norm"),
+    ],
+    ids=["Adam", "RMSprop", "SGD"],
+)
+def test_numbers_of_numpy_leave_the_same_run_as_those_of_python(tmp_path, make, settings, clip, real):
+    def files(name, real, whole):
+        def of(value):
+            return tuple(map(real, value)) if isinstance(value, tuple) else real(value)
+
+        model, stream = Forecast(), Waves()
+        stream.batches_per_epoch = whole(3)
+        optimizer = make(model.parameters(), lr=real(0.5), **{name: of(value) for name, value in settings.items()})
+        options = {clip: real(0.125), "schedule": Plateau(1, real(0.5)), "log_every": whole(2)}
+        trainer = Trainer(model, stream, optimizer=optimizer, **options)
+        trainer.run(epochs=whole(4), callbacks=[Checkpoint(tmp_path / name, every=whole(2))])
+        optimizer.lr = real(0.25)  # as it may be at any time
+        trainer.run(epochs=whole(5), callbacks=[Checkpoint(tmp_path / name, overwrite=True)])
+        return {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()}
+
+    assert files("numpy", real, np.int64) == files("python", float, int)
 
 
 def test_a_model_in_the_place_of_the_kind_is_named(tmp_path):
