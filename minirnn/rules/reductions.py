@@ -55,7 +55,7 @@ def mean(x, *, axis=None, keepdims=False):
 
 def var(x, *, axis=None, keepdims=False, ddof=0):
     """Variance: the sum of the squared distances from the mean, divided by ``n - ddof``."""
-    n, kept = count(x, axis) - ddof, kept_shape(x, axis)
+    n, kept = count(x, axis) - float(ddof), kept_shape(x, axis)  # a number of NumPy's would widen single precision
     if n <= 0:
         raise ValueError(f"var needs more than ddof={ddof} elements; x has shape {x.shape} and axis is {axis}")
     centred = x - x.sum(axis=axis, keepdims=True) / count(x, axis)
@@ -189,7 +189,7 @@ def layer_norm(
         return v.sum(axis=axis, keepdims=True) / n
 
     centred = x - average(x)
-    s = xp.sqrt(average(centred * centred) + eps)
+    s = xp.sqrt(average(centred * centred) + float(eps))  # one of NumPy would widen single precision
     u = centred / s  # (1)
 
     def layer_norm_pullback(dy):

@@ -155,7 +155,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
     if max_norm != math.inf:
         positive_number(max_norm=max_norm)
     parameters = distinct(parameters)
-    norm, factor = _seen(parameters, max_norm)
+    norm, factor = _seen(parameters, float(max_norm))
     if norm > max_norm:
         _replace(parameters, lambda g: g * factor)
     return norm
@@ -175,6 +175,7 @@ def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> float:
     array([ 1. , -0.5])
     """
     positive_number(clip_value=clip_value)
+    clip_value = float(clip_value)
     parameters = distinct(parameters)
     norm = gradient_norm(parameters)
     _replace(parameters, lambda g: xp_of(g).clip(g, -clip_value, clip_value))

@@ -93,6 +93,23 @@ def test_layer_norm_standardises_then_scales_and_shifts(backend):
     np.testing.assert_allclose(y, weight[:, None] * u + bias[:, None], rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("rule", "settings"),
+    [
+        (rules.layer_norm, {"eps": np.float64(1e-5)}),
+        (rules.var, {"ddof": np.int64(1)}),
+        (rules.std, {"ddof": np.float64(1)}),
+        (rules.dot_scores, {"scale": np.float64(0.5)}),
+    ],
+    ids=["layer_norm", "var", "std", "dot_scores"],
+)
+def test_a_setting_that_is_a_number_of_numpys_leaves_single_precision_as_it_is(backend, rule, settings):
+    x = asarray(X.astype("float32"))
+    more = {rules.layer_norm: (x[0, 0], x[0, 0]), rules.dot_scores: (x,)}.get(rule, ())
+    y, pullback = rule(x, *more, **settings)
+    assert {array.dtype.name for array in (y, *pullback(y))} == {"float32"}
+
+
 def test_affine_multiplies_columns(backend):
     W, b = np.random.default_rng(2).normal(size=(5, 3)), np.arange(5.0)
     np.testing.assert_allclose(value(rules.affine, X, W, b), np.einsum("fd,tdb->tfb", W, X) + b[:, None], rtol=1e-12)

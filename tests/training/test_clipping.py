@@ -176,6 +176,13 @@ def test_parameters_that_are_no_list_and_gradients_that_do_not_fit_are_explained
         clip([w], 1.0)
 
 
+@both
+def test_a_limit_that_is_a_number_of_numpys_leaves_single_precision_as_it_is(backend, clip):
+    tensors = with_gradients(np.full(3, 9, "float32"))
+    norm = clip(tensors, np.float64(1))
+    assert type(norm) is float and {g.dtype.name for g in gradients_of(tensors)} == {"float32"}
+
+
 def test_an_infinite_limit_only_looks():
     tensors = with_gradients(np.array([3.0, 4.0]))
     before = bits(tensors)
