@@ -46,6 +46,11 @@ class Books:
         """Number of the epoch that the next step belongs to, from 0."""
         return int(self.step // self.training.batches_per_epoch)
 
+    def begin(self) -> None:
+        """With the first step of a run a `Plateau` forgets what it may have observed of another."""
+        if self.step == 0 and isinstance(self.schedule, Plateau):
+            self.schedule.begin()
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Optimizer and carried state."""
         self.look()

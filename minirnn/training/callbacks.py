@@ -68,6 +68,10 @@ class EarlyStopping(Callback):
         positive(patience=patience)
         self.patience, self.best, self.waited = patience, math.inf, 0
 
+    def on_start(self, trainer: Any) -> None:
+        if trainer.step == 0:
+            self.best, self.waited = math.inf, 0  # of a run before this one
+
     def on_epoch(self, trainer: Any, record: dict[str, Any]) -> None:
         if record["metric"] < self.best:
             self.best, self.waited = record["metric"], 0

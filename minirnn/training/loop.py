@@ -384,6 +384,7 @@ class Trainer(Books):
         end, deadline = min(ends, default=math.inf), time.monotonic() + 60 * (max_minutes or math.inf)
         self.callbacks = self.parallel.own(_checked(callbacks))
         self.stopping, self.finished, self.whole = None, None, False
+        self.begin()
         try:
             with self.parallel.running(self):
                 for callback in self.callbacks:

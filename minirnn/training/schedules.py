@@ -124,11 +124,15 @@ class Plateau:
         positive(patience=patience)
         at_least_0(gamma=gamma)
         self.patience, self.gamma = patience, float(gamma)
-        self.best: float | None = None
-        self.waited, self.factor = 0, 1.0
+        self.begin()
 
     def __call__(self, step: int) -> float:
         return self.factor
+
+    def begin(self) -> None:
+        """Forgets what it has observed: another run begins."""
+        self.best: float | None = None
+        self.waited, self.factor = 0, 1.0
 
     def observe(self, loss: float) -> None:
         """Takes note of a validation loss."""

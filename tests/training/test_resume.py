@@ -40,6 +40,23 @@ def test_a_run_that_stopped_for_good_stays_so_when_resumed(tmp_path, patience):
     assert files_of(tmp_path) == before
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["restored after it begins", "restored before"])
+def test_early_stopping_and_a_plateau_begin_anew_with_every_run_and_go_on_with_one_that_is_resumed(tmp_path, order):
+    def run(stopping, plateau, name, steps=None):
+        stream = tiny_stream()
+        model = tiny_model(stream)
+        trainer = Trainer(model, stream, optimizer=SGD(model.parameters(), lr=0.0), val_split=0.25, schedule=plateau)
+        callbacks = [stopping, Checkpoint(tmp_path / name, resume=True)][::order]
+        trainer.run(epochs=50, steps=steps, callbacks=callbacks)
+        return trainer.step, stopping.state_dict(), plateau.state_dict(), files_of(tmp_path / name)
+
+    used = EarlyStopping(3), Plateau(2)
+    first = run(*used, "first")
+    assert run(*used, "second") == first and first[0] == 16  # epochs of four steps
+    run(*used, "parted", steps=8)
+    assert run(EarlyStopping(3), Plateau(2), "parted") == first
+
+
 def test_after_an_early_stop_the_same_trainer_can_be_told_to_go_on_and_be_resumed(tmp_path):
     stream = tiny_stream()
     trainer = Trainer(tiny_model(stream), stream)
