@@ -16,6 +16,7 @@ import numpy as np
 from minirnn.arguments import at_least_0
 from minirnn.arrays import Array, asarray, home_of, xp_of
 from minirnn.kernels import kernels_of
+from minirnn.nn.inputs import numbers
 from minirnn.nn.module import Parameter
 from minirnn.tape import Tensor, no_grad
 from minirnn.training.clipping import distinct
@@ -186,21 +187,21 @@ class Optimizer:
 
         Raises
         ------
-        KeyError, ValueError
-            If a name is missing or a shape differs; nothing is changed.
+        KeyError, TypeError, ValueError
+            If a name is missing, something is no array of real numbers, or a shape differs; nothing is changed.
         """
+        given = {}
         for name, own in self.state_dict().items():
             if name not in state:
                 raise KeyError(f"optimizer state has no {name!r}; it belongs to another optimizer or other parameters")
-            shape = getattr(state[name], "shape", type(state[name]).__name__)
-            if shape != own.shape:
-                raise ValueError(f"optimizer state {name!r} must be an array of shape {own.shape}, got {shape}")
-        if not state["steps"] >= 0:
-            raise ValueError(f"optimizer state 'steps' must be a number from 0 on, got {state['steps']}")
-        self.steps = int(state["steps"])
-        for k, (p, moments) in enumerate(zip(self.parameters, self.state, strict=True)):
-            for name in moments:
-                moments[name] = asarray(state[f"{k}.{name}"], p.dtype, p.backend)
+            given[name] = numbers(state[name], f"optimizer state {name!r}", own.shape)
+        if not 0 <= given["steps"] < math.inf:
+            raise ValueError(f"optimizer state 'steps' must be a number from 0 on, got {given['steps']}")
+        taken = [
+            {name: asarray(given[f"{k}.{name}"], p.dtype, p.backend) for name in moments}
+            for k, (p, moments) in enumerate(zip(self.parameters, self.state, strict=True))
+        ]
+        self.steps, self.state = int(given["steps"]), taken
 
 
 class SGD(Optimizer):
