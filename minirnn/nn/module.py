@@ -176,8 +176,8 @@ class Module:
         TypeError
             If the state is no mapping, or something in it no array or tensor of real numbers.
         ValueError
-            If a shape differs, or a number overflows in the dtype of the parameter. Whatever is raised, nothing has
-            changed.
+            If a shape differs, a number overflows in the dtype of the parameter, or two names of one parameter have
+            different arrays. Whatever is raised, nothing has changed.
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"state must be a mapping from names to arrays, got {type(state).__name__}")
@@ -186,6 +186,11 @@ class Module:
         if missing or unknown:
             raise KeyError(f"state does not fit: missing {missing}, unknown {unknown}; the module has {list(own)}")
         arrays = {name: _converted(numbers(state[name], name, p.shape), p.dtype, name) for name, p in own.items()}
+        named = {id(p): name for name, p in own.items()}
+        for name, p in own.items():
+            other = named[id(p)]
+            if other != name and not np.array_equal(arrays[name], arrays[other], equal_nan=True):
+                raise ValueError(f"{name} and {other} are one parameter, and the state has different arrays for them")
         converted = [(p, asarray(arrays[name], p.dtype, p.backend)) for name, p in own.items()]
         for parameter, array in converted:
             parameter.array, parameter.writes = array, [0]

@@ -107,6 +107,20 @@ def test_a_state_that_does_not_fit_changes_nothing(change, error, words):
     assert all(np.array_equal(a, before[name]) for name, a in model.state_dict().items())
 
 
+def test_a_shared_parameter_takes_one_array_under_both_names_and_refuses_two():
+    model = Module()
+    model.first, model.second = Linear(2, 2), Linear(2, 2)
+    model.second.weight = model.first.weight
+    state = {name: np.full_like(array, np.nan) for name, array in model.state_dict().items()}
+    model.load_state_dict(state)
+    assert np.isnan(model.first.weight.numpy()).all()
+    state = {name: np.zeros_like(array) for name, array in state.items()} | {"first.weight": np.eye(2)}
+    words = r"first\.weight and second\.weight are one parameter, and the state has different arrays for them"
+    with pytest.raises(ValueError, match=words):
+        model.load_state_dict(state)
+    assert all(np.isnan(array).all() for array in model.state_dict().values())
+
+
 @pytest.mark.parametrize("state", [None, 3, [("weight", 1)], Linear(3, 2)])
 def test_a_state_that_is_no_mapping_is_explained(state):
     with pytest.raises(TypeError, match=f"state must be a mapping from names to arrays, got {type(state).__name__}"):
