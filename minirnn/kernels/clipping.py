@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+LEAST = 2.0**-126  # smaller squares have lost digits in float32, or all
+
 
 def verdict(
     vectors,  # the gradient, in one piece or several
@@ -23,7 +25,9 @@ def _length(vector):
     """NaN where not all is finite."""
     with np.errstate(over="ignore"):  # it is looked at below
         square = float(vector @ vector)
-    if math.isfinite(square):
+    if vector.size * LEAST <= square < math.inf:
         return math.sqrt(square)
-    largest = float(abs(vector).max())  # perhaps only the squares were too large for the dtype
-    return largest * math.sqrt(float(((vector / largest) ** 2).sum())) if math.isfinite(largest) else math.nan
+    largest = float(abs(vector).max())  # perhaps only the squares were too large for the dtype, or too small
+    if not 0 < largest < math.inf:
+        return 0 * largest  # 0, or NaN
+    return largest * math.sqrt(float(((vector / largest) ** 2).sum()))

@@ -118,11 +118,17 @@ def test_a_nameless_parameter_is_named_by_its_place(clip):
         clip(tensors, 1.0)
 
 
-@pytest.mark.parametrize("dtype, size", [("float32", 1e30), ("float32", 3e38), ("float64", 1e200)])
-def test_gradients_whose_square_overflows_are_clipped_all_the_same(backend, dtype, size):
+@pytest.mark.parametrize(
+    "dtype, size",
+    [
+        *(("float32", size) for size in (1e30, 3e38, 3e-19, 6e-22, 2e-25)),
+        *(("float64", size) for size in (1e200, 1e-170)),
+    ],
+)
+def test_gradients_whose_squares_leave_the_range_of_numbers_are_clipped_all_the_same(backend, dtype, size):
     tensors = with_gradients(np.array([3 * size / 5, -4 * size / 5], dtype), np.zeros(2, dtype))
-    assert clip_grad_norm_(tensors, 2.0) == pytest.approx(size, rel=1e-6)
-    np.testing.assert_allclose(gradients_of(tensors)[0], [1.2, -1.6], rtol=1e-6)
+    assert clip_grad_norm_(tensors, size / 2) == pytest.approx(size, rel=1e-6, abs=0)
+    np.testing.assert_allclose(gradients_of(tensors)[0], [0.3 * size, -0.4 * size], rtol=1e-6)
     assert gradients_of(tensors)[0].dtype == dtype
 
 
