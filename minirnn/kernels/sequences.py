@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minirnn.arguments import booleans
 from minirnn.kernels.launching import PORTABLE, launch
 
 WARPS = 16  # of a block
@@ -120,8 +121,8 @@ class use_whole_sequences:  # noqa: N801  # called like a function, and used in 
 
     Raises
     ------
-    ValueError
-        If there is no such precision or scope; nothing has changed then.
+    TypeError, ValueError
+        If ``on`` is not boolean, or there is no such precision or scope; nothing has changed then.
     StalledError
         At the end of the ``with`` block, if a kernel waited in vain. To know it the host waits for the device.
 
@@ -134,6 +135,7 @@ class use_whole_sequences:  # noqa: N801  # called like a function, and used in 
     """
 
     def __init__(self, on: bool = True, precision: str = "float32", scopes: Sequence[str] | None = None):
+        booleans(on=on)
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}; got {precision!r}")
         if scopes is not None and (not scopes or not set(scopes) <= {"cluster", "grid"}):

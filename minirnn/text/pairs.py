@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -84,7 +84,7 @@ class PairStream:
 
     Parameters
     ----------
-    pairs : sequence of (str, str)
+    pairs : iterable of (str, str)
         Sources and targets.
     source_vocabulary, target_vocabulary : TokenVocabulary
     batch_size : int
@@ -130,7 +130,7 @@ class PairStream:
 
     def __init__(
         self,
-        pairs: Sequence[Pair],
+        pairs: Iterable[Pair],
         source_vocabulary: TokenVocabulary,
         target_vocabulary: TokenVocabulary,
         batch_size: int = 64,
@@ -144,10 +144,11 @@ class PairStream:
         self.max_length = None if max_length is None else int(max_length)
         self.source_vocabulary = source_vocabulary
         self.target_vocabulary = target_vocabulary
+        given = list(pairs)
         self.pairs: list[Pair] = []
         self._sources: list[np.ndarray] = []
         self._targets: list[np.ndarray] = []
-        for place, pair in enumerate(pairs):
+        for place, pair in enumerate(given):
             if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(side, str) for side in pair)):
                 raise TypeError(f"pairs[{place}] must be a source and a target, both of them a str, got {pair!r}")
             source, target = pair
@@ -158,10 +159,10 @@ class PairStream:
                 self.pairs.append((source, target))
                 self._sources.append(np.array(xs, dtype=np.int32))
                 self._targets.append(np.array([*ys, EOS], dtype=np.int32))
-        self.left_out = len(pairs) - len(self.pairs)
+        self.left_out = len(given) - len(self.pairs)
         if not self.pairs:
             why = "" if max_length is None else f" with at most {max_length} tokens on each side"
-            raise DataError(f"there is no pair to train on{why}, of {len(pairs)} given")
+            raise DataError(f"there is no pair to train on{why}, of {len(given)} given")
         self._lengths = np.array([[len(ys), len(xs)] for xs, ys in zip(self._sources, self._targets, strict=True)])
         self.batches_per_epoch = -(-len(self.pairs) // self.batch_size)
         self._remembered: tuple[int, list[np.ndarray]] = (-1, [])

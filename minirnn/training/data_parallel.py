@@ -32,6 +32,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from minirnn.arguments import booleans
 from minirnn.arrays import BackendError, asarray, to_numpy
 from minirnn.memory import empty
 from minirnn.nn.module import flatten
@@ -106,6 +107,8 @@ class DataParallel(Alone):
     ------
     BackendError
         If mpi4py or an MPI is missing.
+    TypeError
+        If ``deterministic`` is not boolean.
     ValueError
         If the run is to be deterministic with another number of processes.
 
@@ -127,6 +130,7 @@ class DataParallel(Alone):
     waits = True
 
     def __init__(self, deterministic: bool = False, ranks: Ranks | None = None):
+        booleans(deterministic=deterministic)
         self.ranks = Mpi() if ranks is None else ranks
         self.rank, self.size = self.ranks.rank, self.ranks.size
         self.deterministic, self.pieces = deterministic, PIECES if deterministic else self.size

@@ -547,6 +547,11 @@ def test_an_unknown_scope_is_refused(scopes):
         use_whole_sequences(scopes=scopes)
 
 
+def test_whether_is_said_by_true_or_false():
+    with pytest.raises(TypeError, match="on must be True or False, got 'no'"):
+        use_whole_sequences("no")
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_plans_of_clusters(precision, monkeypatch):
     monkeypatch.undo()  # all sizes of clusters

@@ -174,6 +174,14 @@ def test_batches_are_tight():
     assert padding[0] < 0.07 and padding[1] < 0.04, padding
 
 
+def test_pairs_may_come_one_by_one():
+    sources, targets = ["a", "b c", "d"], ["A", "B", "C D"]
+    stream = stream_of(zip(sources, targets, strict=True), max_length=1)
+    assert stream.left_out == 2 and stream.pairs == [("a", "A")]
+    with pytest.raises(DataError, match="there is no pair to train on, of 0 given"):
+        stream_of(iter(()))
+
+
 def test_batches_are_fresh_arrays():
     stream = stream_of([("ab", "c"), ("a", "bc")])
     before = [rows.copy() for rows in stream.batch(0, 0)]

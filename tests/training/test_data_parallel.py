@@ -315,6 +315,11 @@ def test_eight_pieces_need_1_2_4_or_8_ranks():
         on_ranks(3, lambda parallel: None, deterministic=True)
 
 
+def test_whether_it_is_deterministic_is_said_by_true_or_false():
+    with pytest.raises(TypeError, match="deterministic must be True or False, got 'no'"):
+        DataParallel("no", OneRank())
+
+
 def test_without_mpi_it_says_what_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(BackendError, match="needs mpi4py and an MPI, which the extra 'mpi' brings"):
