@@ -101,7 +101,7 @@ TAGS = {tag: k for k, tag in enumerate(sorted({tag for _, tags, _ in training fo
 def batch(sentences):
     ids, lengths = mr.nn.pad_sequences([[WORDS[word] for word in words] for words, _, _ in sentences], batch_first=True)
     tags, _ = mr.nn.pad_sequences([[TAGS[tag] for tag in tags] for _, tags, _ in sentences], batch_first=True)
-    return ids, tags, lengths
+    return (ids, lengths), tags
 
 
 def train(batch_size=16, **options):
@@ -111,7 +111,7 @@ def train(batch_size=16, **options):
     for _ in range(EPOCHS):
         order = shuffle.permutation(len(training))
         for start in range(0, len(order), batch_size):
-            loss = tagger.loss(*batch([training[k] for k in order[start : start + batch_size]]))
+            loss, _ = tagger.loss(*batch([training[k] for k in order[start : start + batch_size]]))
             optimizer.zero_grad()
             loss.backward()
             mr.clip_grad_norm_(tagger.parameters(), 1.0)
@@ -121,7 +121,7 @@ def train(batch_size=16, **options):
 
 def accuracy(tagger, sentences):
     """For each side, and for all words, the share of tags that are right."""
-    ids, tags, lengths = batch(sentences)
+    (ids, lengths), tags = batch(sentences)
     right = tagger.predict(ids, lengths) == tags.numpy()
     hits = defaultdict(list)
     for row, (_, _, sides) in zip(right, sentences, strict=True):

@@ -51,9 +51,23 @@ class Tagger(Module):
     >>> tags, _ = pad_sequences([[0, 2, 1, 1], [2, 2]], batch_first=True)
     >>> tagger(ids, lengths).shape
     (2, 4, 3)
-    >>> tagger.loss(ids, tags, lengths).backward()
+    >>> loss, _ = tagger.loss((ids, lengths), tags)
     >>> tagger.predict(ids, lengths).shape
     (2, 4)
+
+    ``fit`` trains it on a stream of such batches, which counts the words that are real:
+
+    >>> from minirnn.training import Stream, fit
+    >>> class Sentences(Stream):
+    ...     batches_per_epoch = 1
+    ...     def batch(self, epoch, k):
+    ...         return (ids, lengths), tags
+    ...     def counted(self, tags):
+    ...         return lengths.sum()
+    >>> history = fit(tagger, Sentences(), epochs=40, lr=0.1)
+    >>> tagger.predict(ids, lengths)
+    array([[ 0,  2,  1,  1],
+           [ 2,  2, -1, -1]])
     """
 
     def __init__(
@@ -138,36 +152,45 @@ class Tagger(Module):
         scores = ops.where(asarray(real[..., None], backend=scores.backend), scores, 0.0)
         return ops.pad(scores, widths=((0, 0), (0, found.shape[1] - real.shape[1]), (0, 0)))
 
-    def loss(self, ids: Any, tags: Any, lengths: Any = None) -> Tensor:
+    def loss(self, inputs: Any, tags: Any, state: None = None) -> tuple[Tensor, None]:
         """Mean cross-entropy in nats per real word, of whatever sentence it is.
 
         Parameters
         ----------
-        ids, tags : array of int
-            ``(B, T)`` each.
-        lengths : list, array or tensor of int, optional
-            As in ``forward``.
+        inputs : array of int, or tuple of two
+            Ids ``(B, T)``, or ids and lengths as ``forward`` takes them.
+        tags : array of int
+            ``(B, T)``.
+        state : None
+            For the training loop: sentences carry no state.
 
         Returns
         -------
-        Tensor
+        loss : Tensor
             One number.
+        state : None
 
         Raises
         ------
         IndexError
             If the id of a real word lies outside ``[0, V)``, or its tag outside ``[0, K)``.
         TypeError, ValueError
-            As from ``forward``, for tags too; or if tags do not have the shape of ids.
+            As from ``forward``, for tags too; or if tags do not have the shape of ids, inputs are a tuple of something
+            else, or there is a state.
         """
+        if state is not None:
+            raise TypeError(f"state must be None, got {type(state).__name__}; lengths are given as (ids, lengths), tags")
+        if isinstance(inputs, tuple) and len(inputs) != 2:
+            raise ValueError(f"inputs must be ids, or a tuple of ids and lengths, got a tuple of {len(inputs)}")
+        ids, lengths = inputs if isinstance(inputs, tuple) else (inputs, None)
         found, wanted = rows_of(ids, "ids"), rows_of(tags, "tags")
         if found.shape != wanted.shape:
             raise ValueError(f"tags must have the shape of ids, {found.shape}, got {wanted.shape}")
         lengths, real = real_words(found, lengths)
-        inputs = self._on_device(found, real, self.vocab_size, "ids")
+        words = self._on_device(found, real, self.vocab_size, "ids")
         targets = self._on_device(wanted, real, self.num_tags, "tags")
         mask = None if real is None else asarray(real.T, backend=self.head.weight.backend)
-        return ops.cross_entropy(self._scores(inputs, lengths), targets.T, None, mask)
+        return ops.cross_entropy(self._scores(words, lengths), targets.T, None, mask), None
 
     def predict(self, ids: Any, lengths: Any = None) -> np.ndarray:
         """The tag of highest score for every word, without dropout.

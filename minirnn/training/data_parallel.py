@@ -222,7 +222,7 @@ class DataParallel(Alone):
             return super().gradients(trainer, inputs, targets, state)
         if trainer.step and trainer.step % COMPARED_EVERY == 0:
             self._compare(trainer)
-        buffer = Buffer(trainer, len(inputs))
+        buffer = Buffer(trainer, len(targets))
 
         def there_and_back(k: int) -> np.ndarray:
             return buffer.filled(self._piece(k, trainer.step, inputs, targets, state))
@@ -242,9 +242,10 @@ class DataParallel(Alone):
         return (self._piece(k, step, inputs, targets, state) for k in range(self.pieces))
 
     def _piece(self, k: int, step: int, inputs: np.ndarray, targets: np.ndarray, state: State | None) -> Piece:
-        n, B = self.pieces, len(inputs)
+        n, B = self.pieces, len(targets)
         place = slice(k * B // n, (k + 1) * B // n)
-        return Piece(place, step * n + k, inputs[place], targets[place], _columns_of(state, place))
+        own = tuple(part[place] for part in inputs) if isinstance(inputs, tuple) else inputs[place]
+        return Piece(place, step * n + k, own, targets[place], _columns_of(state, place))
 
     def _compare(self, trainer: Any) -> None:
         import hashlib  # only here: a slow import
@@ -276,7 +277,7 @@ class Buffer:
         trainer.model.seek(piece.draws)
         trainer.optimizer.zero_grad()
         loss, count, new = 0.0, trainer.training.counted(piece.targets), None
-        if len(piece.inputs):
+        if len(piece.targets):
             mean, new = loss_of(trainer.model, piece.inputs, piece.targets, piece.state)
             mean.backward()
             loss = mean.item()

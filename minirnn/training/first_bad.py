@@ -44,8 +44,8 @@ def first_not_finite(model: Any, pieces: Iterable[Piece]) -> str:
     try:
         for name, p in model.named_parameters():
             look(f"the parameter {name}", [p.array])
-        for _, draws, inputs, targets, state in pieces:
-            if not len(inputs):
+        for place, draws, inputs, targets, state in pieces:
+            if place.start == place.stop:
                 continue
             look("the state that was carried into the step", [part.array for part in flatten(state)])
             look("the inputs of the batch", _arrays(inputs))

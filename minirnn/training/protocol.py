@@ -32,7 +32,8 @@ class Stream(Protocol):
     ----------
     batches_per_epoch : int
     batch_size : int
-        Rows of a batch; asked for by `DataParallel` alone, which shares out slices of inputs and targets.
+        Rows of a batch; asked for by `DataParallel` alone, which shares out slices of targets and inputs, or of each of
+        the inputs if they are a tuple.
     carries_state : bool
         Whether batch k + 1 goes on where batch k stopped; at k = 0 the state starts afresh all the same.
     unit : str

@@ -65,8 +65,8 @@ def test_gradients_are_those_of_the_language_model(options):
 
 def test_gradients_are_those_of_the_tagger():
     model, (words, _), lengths = tagger(), text(), [2, 6, 4]
-    recording = lens.record(model.loss, words, words % 3, lengths)
-    for name, gradient in own_gradients(model, model.loss(words, words % 3, lengths)).items():
+    recording = lens.record(model.loss, (words, lengths), words % 3)
+    for name, gradient in own_gradients(model, model.loss((words, lengths), words % 3)[0]).items():
         close(recording.gradients[name], gradient, 1e-13)
 
 

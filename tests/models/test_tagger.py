@@ -33,7 +33,7 @@ def sentences(lengths=LENGTHS, T=None, padding=0, seed=0):
 def played(tagger, ids, tags, lengths):
     """The loss and all gradients, by name."""
     tagger.zero_grad()
-    loss = tagger.loss(ids, tags, lengths)
+    loss, _ = tagger.loss((ids, lengths), tags)
     loss.backward()
     return {"loss": loss.numpy()} | {f"d {name}": to_numpy(p.grad) for name, p in tagger.named_parameters()}
 
@@ -86,7 +86,7 @@ class LossOf(Module):
         self.tagger = tagger
 
     def forward(self, ids, tags, lengths):
-        return self.tagger.loss(ids, tags, lengths)
+        return self.tagger.loss((ids, lengths), tags)[0]
 
 
 @pytest.mark.parametrize(
@@ -237,10 +237,10 @@ def test_a_few_sentences_are_learnt_by_heart():
     tagger = model(hidden_size=8, dropout=0.1, locked_dropout=True, dtype="float32")
     ids, tags, lengths = sentences([4, 7, 2, 5, 3])
     optimizer = Adam(tagger.parameters(), lr=0.03)
-    before = tagger.loss(ids, tags, lengths).item()
+    before = tagger.loss((ids, lengths), tags)[0].item()
     for _ in range(60):
         optimizer.zero_grad()
-        loss = tagger.loss(ids, tags, lengths)
+        loss, _ = tagger.loss((ids, lengths), tags)
         loss.backward()
         clip_grad_norm_(tagger.parameters(), 1.0)
         optimizer.step()
@@ -264,9 +264,9 @@ def test_every_float32_stays_float32(backend, cell):
 
 def test_a_training_step_does_not_wait_for_the_device():
     with strict_cupy(), use_backend("cupy"):
-        tagger = model(dtype="float32", dropout=0.5, locked_dropout=True)
+        tagger, (ids, tags, lengths) = model(dtype="float32", dropout=0.5, locked_dropout=True), sentences()
         with counting() as counts:
-            tagger.loss(*sentences()).backward()
+            tagger.loss((ids, lengths), tags)[0].backward()
         assert counts.syncs == 0
 
 

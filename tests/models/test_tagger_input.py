@@ -34,10 +34,10 @@ def test_bad_ids_and_tags_are_explained(backend, bad, error, words, lengths):
     calls = {
         ("ids", 8): (
             lambda: tagger(bad, lengths),
-            lambda: tagger.loss(bad, good, lengths),
+            lambda: tagger.loss((bad, lengths), good),
             lambda: tagger.predict(bad, lengths),
         ),
-        ("tags", 3): (lambda: tagger.loss(good, bad, lengths),),
+        ("tags", 3): (lambda: tagger.loss((good, lengths), bad),),
     }
     for said, made in calls.items():
         for call in made:
@@ -62,7 +62,7 @@ def test_bad_ids_and_tags_are_explained(backend, bad, error, words, lengths):
 )
 def test_bad_lengths_are_explained(backend, lengths, error, words):
     tagger, ids = model(), np.zeros((2, 3), int)
-    for call in (lambda: tagger(ids, lengths), lambda: tagger.loss(ids, ids, lengths)):
+    for call in (lambda: tagger(ids, lengths), lambda: tagger.loss((ids, lengths), ids)):
         with pytest.raises(error, match=words):
             call()
     with pytest.raises(error, match=words):
@@ -73,6 +73,13 @@ def test_bad_lengths_are_explained(backend, lengths, error, words):
 def test_tags_of_another_shape_are_explained(tags):
     with pytest.raises(ValueError, match=r"tags must have the shape of ids, \(1, 2\), got"):
         model().loss([[0, 1]], tags)
+
+
+def test_lengths_belong_to_the_ids():
+    with pytest.raises(TypeError, match=r"state must be None, got list; lengths are given as \(ids, lengths\), tags"):
+        model().loss([[0, 1]], [[0, 1]], [2])
+    with pytest.raises(ValueError, match="inputs must be ids, or a tuple of ids and lengths, got a tuple of 1"):
+        model().loss(([[0, 1]],), [[0, 1]])
 
 
 @pytest.mark.parametrize(

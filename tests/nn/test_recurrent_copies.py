@@ -77,7 +77,7 @@ def test_a_copy_of_a_model_is_the_model(cell, way):
     sizes = {"embedding_size": 4, "hidden_size": 4, "num_layers": 2, "cell": cell, "dropout": 0.3}
     for model, inputs in (
         (CharLM(6, tie_weights=True, **sizes), (ids[:, :-1], ids[:, 1:])),
-        (Tagger(6, 6, **sizes), (ids, ids, [7, 3])),
+        (Tagger(6, 6, **sizes), ((ids, [7, 3]), ids)),
     ):
         other = COPIES[way](model)
         assert_independent(model, other)

@@ -69,15 +69,10 @@ def test_nor_does_what_runs_through_time(cell, through_time):
     assert_equal(two, one, 1e-11)
 
 
-def first(answer):
-    """The loss, of a model that returns its state besides, too."""
-    return answer[0] if isinstance(answer, tuple) else answer
-
-
 def losses(model, *arguments):
     """The loss and all gradients, by name."""
     model.zero_grad()
-    loss = first(model.loss(*arguments))
+    loss, _ = model.loss(*arguments)
     loss.backward()
     return {"loss": loss.numpy()} | {name: to_numpy(p.grad) for name, p in model.named_parameters()}
 
@@ -89,7 +84,7 @@ def test_models_do_not_depend_on_it_either(cell):
     for make, arguments in (
         (lambda: CharLM(7, 3, 4, 2, **options), (ids, targets)),  # tokens are looked up
         (lambda: CharLM(30, 3, 4, 2, **options), (ids, targets)),  # fewer tokens than words: their embeddings are
-        (lambda: Tagger(7, 7, 3, 4, 2, **options), (ids, targets, np.array([4, 4, 2, 1, 3]))),
+        (lambda: Tagger(7, 7, 3, 4, 2, **options), ((ids, np.array([4, 4, 2, 1, 3])), targets)),
     ):
         one, *others = (by_workers(make, lambda m: losses(m, *arguments), n) for n in (1, 2, 3))  # noqa: B023
         for found in others:
@@ -104,7 +99,7 @@ def test_a_loss_may_go_backward_where_there_are_other_workers():
     for there, here in ((3, 1), (1, 3), (2, 5)):
         model.zero_grad()
         with use_workers(there):
-            loss = first(model.loss(ids, targets))
+            loss, _ = model.loss(ids, targets)
         with use_workers(here):
             loss.backward()
         assert_equal(

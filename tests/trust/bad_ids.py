@@ -82,7 +82,7 @@ def calls() -> Iterator[Call]:
     bad = {"ids": [*outside(V), *strange(), *ragged()], "tags": [*outside(V), *strange(), *ragged()]}
     yield Call(
         "Tagger.loss",
-        lambda tagger, **ids: tagger.loss(**ids),
+        lambda tagger, ids, tags: tagger.loss(ids, tags),
         {"ids": GOOD, "tags": GOOD},
         bad,
         partial(Tagger, V, V, 2, 3),
