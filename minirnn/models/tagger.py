@@ -179,7 +179,9 @@ class Tagger(Module):
             else, or there is a state.
         """
         if state is not None:
-            raise TypeError(f"state must be None, got {type(state).__name__}; lengths are given as (ids, lengths), tags")
+            raise TypeError(
+                f"state must be None, got {type(state).__name__}; lengths are given as (ids, lengths), tags"
+            )
         if isinstance(inputs, tuple) and len(inputs) != 2:
             raise ValueError(f"inputs must be ids, or a tuple of ids and lengths, got a tuple of {len(inputs)}")
         ids, lengths = inputs if isinstance(inputs, tuple) else (inputs, None)

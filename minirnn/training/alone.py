@@ -21,7 +21,7 @@ class Piece(NamedTuple):
 
     place: slice  # of the columns, in the batch
     draws: int  # where the random streams stand before it: its masks are its own
-    inputs: np.ndarray
+    inputs: Any  # an array, or a tuple of several
     targets: np.ndarray
     state: State | None
 

@@ -148,6 +148,53 @@ def test_shares_of_a_batch_train_as_the_whole_does(tmp_path):
     assert bits(one.model) == bits(ranks[0].model)
 
 
+class Sentences(Stream):
+    """Words of nine kinds, each with the tag that it has by itself, and -1 where a sentence has ended."""
+
+    batches_per_epoch = 4
+
+    def __init__(self, batch_size=7):
+        self.batch_size = batch_size
+
+    def batch(self, epoch, k):
+        random = np.random.default_rng([epoch, k])
+        ids, lengths = random.integers(0, 9, (self.batch_size, 6)), random.integers(1, 7, self.batch_size)
+        return (ids, lengths), np.where(np.arange(6) < lengths[:, None], ids % 3, -1)
+
+    def counted(self, targets):
+        return int((targets >= 0).sum())
+
+
+def test_a_tagger_is_trained_alone_and_shared_out_and_gone_on_with(tmp_path):
+    def run(name, steps=12, parallel=None):
+        model = Tagger(9, 3, 4, 5, dtype="float64", seed=1)
+        trainer = Trainer(model, Sentences(), lr=0.05, validation=Sentences(), parallel=parallel)
+        trainer.run(steps=steps, callbacks=[Checkpoint(tmp_path / name, resume=True)])
+        return trainer
+
+    whole = run("whole")
+    losses = [record["val_loss"] for record in whole.history if "val_loss" in record]
+    assert len(losses) == 3 and losses[2] < 0.5 * losses[0]
+    run("parted", steps=5)
+    run("parted")
+    for name in ("last.npz", "best.npz", "log.jsonl"):
+        assert (tmp_path / "parted" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    again = load(tmp_path / "whole", into=Tagger(9, 3, 4, 5, dtype="float64", seed=2))
+    assert evaluate(again, Sentences()) == losses[2]
+    for rank in on_ranks(3, lambda parallel: run("three", parallel=parallel)):
+        for own, theirs in zip(rank.model.parameters(), whole.model.parameters(), strict=True):
+            np.testing.assert_allclose(own.numpy(), theirs.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_what_is_not_finite_is_found_where_a_batch_has_fewer_rows_than_pieces():
+    model = Tagger(9, 3, 4, 5, dtype="float64", seed=1)
+    model.head.bias.data = np.array([1.7e308, -1.7e308, -1.7e308])
+    trainer = Trainer(model, Sentences(batch_size=3), parallel=DataParallel(True, OneRank()))
+    found = pytest.warns(RuntimeWarning, match="the first that is not finite: the output of")
+    with found, np.errstate(over="ignore", invalid="ignore"):
+        trainer.run(steps=1)
+
+
 @pytest.mark.parametrize("make", [Forecast, lambda seed=0: Tagger(9, 3, 4, 5, seed=seed)], ids=["own", "Tagger"])
 def test_any_module_is_saved_by_its_parameters(tmp_path, make):
     model, other = make(), make(seed=1)
