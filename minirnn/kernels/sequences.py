@@ -32,11 +32,15 @@ WORD = 4  # bytes
 TENSOR_CORES = 8  # that know tf32 and bf16: from this compute capability on
 CLUSTERS = 9  # likewise
 TOGETHER = 2, 4, 8, 16  # blocks of a cluster
-REFUSED = 912  # CUDA_ERROR_INVALID_CLUSTER_SIZE: what the driver says of a cluster that the device cannot hold
+REFUSED = {  # what the driver says of a launch that the device cannot hold; nothing has run then
+    701,  # CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES
+    720,  # CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE
+    912,  # CUDA_ERROR_INVALID_CLUSTER_SIZE
+}
 
 _asked: ContextVar[str | None] = ContextVar("minirnn_whole_sequences", default=None)  # in which precision, if at all
 _scopes: ContextVar[tuple[str, ...] | None] = ContextVar("minirnn_scopes", default=None)  # asked for, if any were
-_refused: set[tuple[Any, int, int]] = set()  # (module, device, blocks of a cluster) of which the device takes no more
+_refused: set[tuple[Any, int, Plan]] = set()  # (module, device, plan) that the device has refused
 _stalled: dict[tuple[Any, int], Any] = {}  # (module, device) -> the word in which its kernels say that they gave up
 
 
@@ -256,22 +260,22 @@ def in_one_launch(
         return False
     cupy = sys.modules["cupy"]
     device, B, H = cupy.cuda.Device(), mailbox.shape[-1], W_hh.shape[1]
-    capability, kernel = device.attributes["ComputeCapabilityMajor"], named("sequence", back)
+    capability, kernel = int(device.compute_capability) // 10, named("sequence", back)  # "90" is 9.0
     if precision != "float32" and capability < TENSOR_CORES:
         warnings.warn(f"no tensor core of this device knows {precision}: steps are taken one at a time", stacklevel=3)
         return False
     for scope in _scopes.get() or next(ways for most_H, most_B, ways in SCOPES if most_H >= H and most_B >= B):
         fits = plan(cell, back, H, B, *room(), precision, scope)
-        if fits is None or (cupy, device.id, fits.cluster) in _refused:
+        if fits is None or (cupy, device.id, fits) in _refused:
             continue
         if scope == "cluster" and capability < CLUSTERS:
             continue
         try:
             _launch(kernel, fits, given, (CELLS[cell].macro, *PRECISIONS[precision].macros))
         except cupy.cuda.driver.CUDADriverError as error:
-            if error.status != REFUSED:
+            if error.status not in REFUSED:
                 raise
-            _refused.add((cupy, device.id, fits.cluster))  # a part of a device, say
+            _refused.add((cupy, device.id, fits))  # a part of a device, say, or one that others use as well
         else:
             return True
     # said once: Python shows a warning of the same words from the same place no more

@@ -396,7 +396,7 @@ def test_a_rule_asks_for_tensor_cores_in_the_precision_wanted(cp, monkeypatch):
         with use_whole_sequences(), pytest.raises(ValueError, match=r"'bf16'; got 'fp16'$"):
             use_whole_sequences(precision="fp16")
         assert all((x == y).all() for x, y in zip(on_device(cp, "rnn", inputs, dys)[0], whole, strict=True))
-        monkeypatch.setitem(cp.cuda.Device.attributes, "ComputeCapabilityMajor", 7)
+        monkeypatch.setattr(cp.cuda.Device, "compute_capability", "75")
         with pytest.warns(
             UserWarning, match="^no tensor core of this device knows bf16: steps are taken one at a time"
         ):
@@ -500,7 +500,7 @@ def clusters(monkeypatch):
 
 def test_a_device_without_clusters_takes_the_grid(cp, clusters, monkeypatch):
     inputs, dys = example("rnn", 8, 3, 2), cotangents("rnn", 8, 3, 2)
-    monkeypatch.setitem(cp.cuda.Device.attributes, "ComputeCapabilityMajor", 8)
+    monkeypatch.setattr(cp.cuda.Device, "compute_capability", "89")
     with use_whole_sequences():
         found, _ = on_device(cp, "rnn", inputs, dys)
     assert distance(found, expected("rnn", inputs, dys)) < 1e-5
@@ -514,20 +514,33 @@ def test_a_device_without_clusters_takes_the_grid(cp, clusters, monkeypatch):
 
 def test_so_does_one_that_refuses_a_cluster_and_it_is_asked_once(cp, clusters, monkeypatch):
     monkeypatch.setattr(device, "CLUSTER", 2)
-    inputs, dys = example("rnn", 8, 3, 2), cotangents("rnn", 8, 3, 2)
+    inputs, dys = example("lstm", 8, 3, 2), cotangents("lstm", 8, 3, 2)  # whose plans differ, there and back
     with use_whole_sequences():
+        found, _ = on_device(cp, "lstm", inputs, dys)
+        on_device(cp, "lstm", inputs, dys)
+    assert distance(found, expected("lstm", inputs, dys)) < 1e-5
+    both = ("sequence", 1), ("sequence_back", 1)
+    assert clusters == [("sequence", 4), both[0], ("sequence_back", 4), both[1], *both]
+
+
+@pytest.mark.parametrize("status", [701, 720])
+def test_where_no_launch_has_room_the_steps_are_taken_one_at_a_time(cp, monkeypatch, status):
+    def refuse(*arguments, **options):
+        asked.append(options["cluster"])
+        raise CUDADriverError(status)
+
+    asked, inputs, dys = [], example("rnn", 8, 3, 2), cotangents("rnn", 8, 3, 2)
+    monkeypatch.setattr(sequences, "launch", refuse)
+    monkeypatch.setattr(sequences, "_refused", set())
+    with use_whole_sequences(), pytest.warns(UserWarning, match="no sequence.* of rnn fits hidden size 3"):
         found, _ = on_device(cp, "rnn", inputs, dys)
-        on_device(cp, "rnn", inputs, dys)
-    assert distance(found, expected("rnn", inputs, dys)) < 1e-5
-    assert clusters == [("sequence", 4), *[("sequence", 1), ("sequence_back", 1)] * 2]
+    assert distance(found, expected("rnn", inputs, dys)) < 1e-5 and sorted(set(asked)) == [1, 4]
 
 
 def test_any_other_error_of_the_driver_is_raised(cp, monkeypatch):
     def fail(*arguments, **options):
-        raise error
+        raise CUDADriverError(700)
 
-    error = CUDADriverError(912)
-    error.status = 700
     monkeypatch.setattr(sequences, "launch", fail)
     with use_whole_sequences(), pytest.raises(CUDADriverError):
         rules.rnn(*(cp.asarray(x, np.float32) for x in example("rnn", 2, 3, 2).values()))

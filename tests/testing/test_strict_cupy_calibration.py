@@ -68,7 +68,8 @@ def test_parts_of_cupy_that_are_no_functions():
     assert {name for name in vars(Generator) if not name.startswith("_")} <= set(dir(real.random.Generator))
     assert set(vars(fake.random)) <= set(dir(real.random))
     assert set(vars(fake.cuda)) <= set(dir(real.cuda))
-    assert set(vars(fake.cuda.runtime)) <= set(dir(real.cuda.runtime))
+    for part in ("runtime", "driver", "memory"):
+        assert set(vars(getattr(fake.cuda, part))) <= set(dir(getattr(real.cuda, part))), part
     for name in ("normal", "choice", "permutation", "shuffle", "bit_generator"):
         assert not hasattr(real.random.Generator, name)
     assert hasattr(real.ndarray, "__hash__") and real.ndarray.__hash__ is None and fake.ndarray.__hash__ is None
@@ -190,8 +191,17 @@ def test_what_is_asked_of_an_array_before_a_launch():
     for x in (fake.asarray(HOST), real_array()):
         assert [y._c_contiguous for y in (x, x.T, x[:, ::2], x[1:])] == [True, False, False, True]
         assert x.data.device_id == 0
-    assert hasattr(real.cuda.Device, "attributes")
     assert fake.cuda.Device(0).attributes["MaxSharedMemoryPerBlockOptin"] == 232448  # compute capability 9.0
+
+
+def test_what_is_asked_of_a_device():
+    """CuPy's attributes are those of CUDA that its module of the runtime names; no other can be asked for."""
+    named = {name.removeprefix("cudaDevAttr") for name in dir(real.cuda.runtime) if name.startswith("cudaDevAttr")}
+    assert set(fake.cuda.Device.attributes) <= named and "ComputeCapabilityMajor" not in named
+    offered = {name for name in vars(fake.cuda.Device) if not name.startswith("_")}
+    assert offered - set(dir(real.cuda.Device)) == set()
+    assert "by the string '35'" in real.cuda.Device.compute_capability.__doc__
+    assert re.fullmatch(r"\d\d+", fake.cuda.Device(0).compute_capability)
 
 
 def test_what_is_asked_for_a_cluster():

@@ -41,11 +41,8 @@ class MemoryPointer:
 class Device:
     """The one device there is."""
 
-    attributes: ClassVar = {
-        "MaxSharedMemoryPerBlockOptin": SHARED,
-        "MultiProcessorCount": 1,
-        "ComputeCapabilityMajor": 9,
-    }
+    attributes: ClassVar = {"MaxSharedMemoryPerBlockOptin": SHARED, "MultiProcessorCount": 1}
+    compute_capability: ClassVar = "90"
 
     def __init__(self, device: int = 0):
         if device != 0:

@@ -17,6 +17,13 @@ MEANINGS = {  # status -> as CUDA words it
     901: "cudaErrorStreamCaptureInvalidated: operation failed due to a previous error during capture",
     803: "cudaErrorSystemDriverMismatch: system has unsupported display driver / cuda driver combination",
 }
+OF_THE_DRIVER = {
+    700: "CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered",
+    701: "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES: too many resources requested for launch",
+    720: "CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: too many blocks in cooperative launch",
+    901: "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED: operation failed due to a previous error during capture",
+    912: "CUDA_ERROR_INVALID_CLUSTER_SIZE: cluster misconfiguration",
+}
 
 
 class CUDARuntimeError(RuntimeError):
@@ -28,10 +35,10 @@ class CUDARuntimeError(RuntimeError):
 
 
 class CUDADriverError(RuntimeError):
-    """The same of what is asked of the driver and not of the runtime, as launches are; one error is known here."""
+    """The same of what is asked of the driver and not of the runtime, as launches are."""
 
     def __init__(self, status: int):
-        super().__init__({912: "CUDA_ERROR_INVALID_CLUSTER_SIZE: cluster misconfiguration"}[status])
+        super().__init__(OF_THE_DRIVER[status])
         self.status = status
 
 

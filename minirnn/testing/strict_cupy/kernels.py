@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 from itertools import count
+from math import prod
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,7 +50,8 @@ class RawKernel:
 
     CuPy takes whatever it is given, and the device reads it as the declaration says. Here that is an error, as are an
     array that is not contiguous, a number that is not of the declared type, and shared memory that was not asked for. A
-    cluster of too many blocks is an error of the driver, as it is there.
+    cluster of too many blocks is an error of the driver, as it is there, and so is one of CuPy a cooperative grid of
+    more blocks than run at once.
     """
 
     def __init__(
@@ -76,6 +78,9 @@ class RawKernel:
             raise TypeError(f"{self.name} takes a grid, a block and {len(self._parameters)} arguments, each as a tuple")
         if shared_mem > min(SHARED, self.max_dynamic_shared_size_bytes):
             raise ValueError(f"{self.name} did not ask for {shared_mem} bytes of shared memory, or asked in vain")
+        at_once = device.Device.attributes["MultiProcessorCount"]  # a block on each, as if it took all of the memory
+        if self.enable_cooperative_groups and prod(grid) > at_once:
+            raise ValueError(f"The specified grid size ({grid}) exceeds the limit ({at_once}).")
         allowed = device.CLUSTER if self.kernel.ptr in device.non_portable else device.PORTABLE
         if self._cluster > min(allowed, device.CLUSTER) or (*grid, 1)[1] % self._cluster:
             raise CUDADriverError(912)
