@@ -168,6 +168,7 @@ def test_a_group_of_more_blocks_than_a_tile_has_columns(device, cell):
     for blocks in (9, 11):
         spread = lambda *asked: ((1, blocks), plan_attending(*asked)[1])  # noqa: B023, E731
         device.monkeypatch.setattr(decoders, "plan_attending", spread)
+        device.spread(processors=blocks, warps=2)
         found, _ = device.run(cell, inputs, dys)
         assert distance(found, run(cell, inputs.values(), dys)) < 1e-5 / 3
 

@@ -133,8 +133,12 @@ def test_shared_memory_beyond_what_every_block_gets_is_asked_for(cp):
         of(shared=232449)(cp, *arguments(cp))
 
 
-def test_a_cooperative_launch_has_two_dimensions(cp):
+def test_a_cooperative_launch_has_two_dimensions_and_runs_at_once(cp, monkeypatch):
+    monkeypatch.setitem(cp.cuda.Device.attributes, "MultiProcessorCount", 4)
     of(grid=(1, 4), cooperative=True)(cp, *arguments(cp))
+    with pytest.raises(ValueError, match=r"The specified grid size \(\(1, 5\)\) exceeds the limit \(4\)"):
+        of(grid=(1, 5), cooperative=True)(cp, *arguments(cp))
+    of(grid=(1, 5))(cp, *arguments(cp))
     of(grid=(1,), cooperative=True)(cp, *arguments(cp))
     with pytest.raises(ValueError, match=r"scaled needs a second dimension of its grid to be cooperative, got \(4,\)"):
         of(grid=(4,), cooperative=True)(cp, *arguments(cp))

@@ -4,7 +4,7 @@
 //
 // Why nobody waits for ever. All blocks run at once (a cooperative launch), no word depends on one that depends on it,
 // and a real NaN is written in another form than EMPTY. Should a word never come all the same, the reader gives up after
-// PATIENCE looks, takes NaN for it, and says so in ``stalled``, where all others see it too.
+// PATIENCE looks, takes NaN for it, and says so in ``stalled``, where all others see it sooner or later.
 #include "memory.cuh"
 
 #define EMPTY 0xFFFFFFFFu
@@ -16,12 +16,8 @@ __device__ __forceinline__ unsigned load_relaxed(const float *word) {
 
 // That, or what comes.
 __device__ unsigned received(unsigned bits, const float *word, unsigned *stalled) {
-    for (int looks = 0; bits == EMPTY; ++looks) {
-        if (looks == PATIENCE) store_relaxed(stalled, 1);
-        if (looks == PATIENCE || load_relaxed(stalled)) return NOT_A_NUMBER;
-        bits = load_relaxed(word);
-    }
-    return bits;
+    const auto has_come = [](unsigned bits) { return bits != EMPTY; };
+    return comes(bits, reinterpret_cast<const unsigned *>(word), stalled, has_come) ? bits : NOT_A_NUMBER;
 }
 
 __device__ __forceinline__ void send(float *word, float x) {

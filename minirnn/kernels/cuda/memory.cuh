@@ -26,8 +26,21 @@ __device__ __forceinline__ void store_relaxed(unsigned long long *word, unsigned
 #ifndef PATIENCE
 #define PATIENCE (1 << 22)  // looks at a word that does not come, some seconds
 #endif
+#define SELDOM 64  // looks for one at ``stalled``: if all threads asked for this one word each time, they would wait for it
 #define NOT_A_NUMBER 0x7FC00000u
 #define AHEAD 8  // words that a thread asks for before it looks at the first
+
+// Looks at a word until has_come(bits), and says whether it did. Should it never do, the first to lose its patience tells
+// all others by ``stalled``.
+template <class Word, class HasCome>
+__device__ bool comes(Word &bits, const Word *word, unsigned *stalled, HasCome has_come) {
+    for (int looks = 1; !has_come(bits); ++looks) {
+        if (looks == PATIENCE) store_relaxed(stalled, 1);
+        if (looks % SELDOM == 0 && load_relaxed(stalled)) return false;
+        bits = load_relaxed(word);
+    }
+    return true;
+}
 
 // The threads of a block share out n words: load(i) asks for one of them, take(i, word) is given it.
 template <class Load, class Take> __device__ void each_word(int n, Load load, Take take) {

@@ -17,10 +17,6 @@ __device__ __forceinline__ void send(numbered *word, unsigned number, float x) {
 
 // What was sent with that number: it is there by now, or it comes.
 __device__ float received(numbered found, const numbered *word, unsigned number, unsigned *stalled) {
-    for (int looks = 0; found >> 32 != number; ++looks) {
-        if (looks == PATIENCE) store_relaxed(stalled, 1);
-        if (looks == PATIENCE || load_relaxed(stalled)) return __uint_as_float(NOT_A_NUMBER);
-        found = load_relaxed(word);
-    }
-    return __uint_as_float((unsigned)found);
+    const auto has_come = [=](numbered found) { return found >> 32 == number; };
+    return __uint_as_float(comes(found, word, stalled, has_come) ? (unsigned)found : NOT_A_NUMBER);
 }
