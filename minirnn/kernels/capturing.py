@@ -28,6 +28,7 @@ from minirnn.arrays import Array, asarray, no_draws, to_numpy
 from minirnn.kernels.numpy import check_ids
 from minirnn.kernels.products import own_products
 
+OF_CAPTURES = range(900, 909)  # what CUDA says of a stream that captures, whether its runtime is asked or its driver
 MOST = 4  # recordings of one function: each keeps all the memory that its arrays need
 
 _at_work: ContextVar[_Recording | None] = ContextVar("minirnn_recording_at_work", default=None)
@@ -128,6 +129,10 @@ def clock_of_recording(stream: str) -> Array | None:
 class _Recording:
     """One form of the arguments: the arrays that stay, and the graph."""
 
+    graph: Any = None
+    pool: Any = None  # here, so that it is there as long as the graph
+    result: Any = None
+
     def __init__(self, function: Callable, others: Callable[[], Sequence[Array]], arguments: Sequence[Array | None]):
         self.function, self.others = function, others
         self.given = arguments  # of the call under way
@@ -135,8 +140,6 @@ class _Recording:
         self.to_check: dict[tuple[int, int, str], None] = {}  # which argument, against which size, by which name
         self.calls = 0
         self.read: list[Array] = []
-        self.graph: Any = None
-        self.pool: Any = None  # here, so that it is there as long as the graph
 
     def __call__(self, arguments: Sequence[Array | None]) -> Any:
         self.given = arguments
@@ -157,10 +160,27 @@ class _Recording:
         self.graph.launch()
         return self.result
 
+    def __del__(self) -> None:
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Frees what the graph needed, as CuPy does not: what is free in a pool stays taken when the pool is gone."""
+        self.graph = self.result = None
+        if self.pool is not None:
+            self.pool.free_all_blocks()
+
     def _capture(self) -> None:
         cuda = sys.modules["cupy"].cuda
-        self.graph, self.pool, stream = None, cuda.MemoryPool(), cuda.Stream(non_blocking=True)
-        with stream, cuda.using_allocator(self.pool.malloc):
+        self._give_back()
+        before, self.pool, stream = self.pool, cuda.MemoryPool(), cuda.Stream(non_blocking=True)
+        try:
+            self._record(stream, cuda.using_allocator(self.pool.malloc))
+        finally:
+            if before is not None:
+                before.free_all_blocks()  # what was still in use when the recording began
+
+    def _record(self, stream: Any, own_memory: Any) -> None:
+        with stream, own_memory:
             stream.begin_capture()
             try:
                 self.result = self._run()
@@ -176,7 +196,10 @@ class _Recording:
             with own_products(), no_draws():
                 return self.function(*self.fixed)
         except RuntimeError as error:
-            if type(error) not in (RuntimeError, NotImplementedError) and "StreamCapture" not in str(error):
+            if (
+                type(error) not in (RuntimeError, NotImplementedError)
+                and getattr(error, "status", 0) not in OF_CAPTURES
+            ):
                 raise  # the device has failed, which says nothing of the function
             raise CaptureError(f"this function cannot be recorded: {error}") from error
         finally:

@@ -135,6 +135,15 @@ def test_what_no_recording_can_hold_is_an_error_in_words(what):
         assert (to_numpy(recorded(x)) == x + 1).all()
 
 
+@pytest.mark.parametrize("part", ["runtime", "driver"])
+def test_a_recording_that_is_spoilt_is_the_functions_fault_whoever_says_so(device, part):
+    def function(x):
+        raise getattr(getattr(device.cuda, part), f"CUDA{part.capitalize()}Error")(901)
+
+    with pytest.raises(CaptureError, match="cannot be recorded: .*failed due to a previous error during capture"):
+        captured(function)(host(2))
+
+
 def test_errors_of_the_function_and_of_the_device_stay_what_they_are(device):
     def function(x):
         raise error
@@ -164,3 +173,18 @@ def test_its_memory_lives_as_long_as_it_does():
     gc.collect()
     recorded(host(3, seed=5))
     assert (to_numpy(y) == (host(3, seed=5) + 1) * 2).all()  # the same array, with new contents
+
+
+def test_memory_is_given_back_when_it_is_recorded_anew_and_when_it_goes(device, monkeypatch):
+    made, init = [], device.cuda.MemoryPool.__init__
+    monkeypatch.setattr(device.cuda.MemoryPool, "__init__", lambda self: (init(self), made.append(self))[0])
+    held = [asarray(np.ones(2, np.float32))]
+    recorded = captured(lambda x: (x + 1) * held[0], lambda: held)
+    for _ in range(2):
+        recorded(host(2))
+    held[0] = held[0] + 1
+    recorded(host(2))
+    assert [pool._keeps for pool in made] == [False, True]
+    del recorded
+    gc.collect()
+    assert [pool._keeps for pool in made] == [False, False]

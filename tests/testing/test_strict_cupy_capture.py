@@ -10,6 +10,7 @@ import pytest
 
 from minirnn.kernels.launching import launch
 from minirnn.testing import counting, strict_cupy
+from minirnn.testing.strict_cupy.capture import MemoryPool
 
 REFUSED = {
     "float(x[0, 0])": "D2H transfers are disallowed",
@@ -33,6 +34,16 @@ REFUSED = {
     "gemm('N', 'T', x, x)": "calling cuBLAS API",
     "cp.random.default_rng(0).random(3)": "calling cuRAND API",
 }
+
+
+@pytest.fixture(autouse=True)
+def pools(monkeypatch):
+    """Pools give back what is free in them when a test ends."""
+    made, init = [], MemoryPool.__init__
+    monkeypatch.setattr(MemoryPool, "__init__", lambda self: (init(self), made.append(self))[0])
+    yield made
+    for pool in made:
+        pool.free_all_blocks()
 
 
 @contextmanager
@@ -126,7 +137,7 @@ def test_other_streams_run_as_ever_meanwhile():
         assert x.get().tolist() == [1, 1, 1]
 
 
-def test_memory_must_come_from_a_pool_and_the_pool_must_outlive_the_graph():
+def test_memory_must_come_from_a_pool_and_the_pool_must_outlive_the_graph(pools):
     with strict_cupy() as cp:
         x, graphs, pool = cp.ones(3), [], cp.cuda.MemoryPool()
         stream = cp.cuda.Stream(non_blocking=True)
@@ -139,8 +150,10 @@ def test_memory_must_come_from_a_pool_and_the_pool_must_outlive_the_graph():
             y = x + 1
         graphs[0].launch()
         assert y.get().tolist() == [2, 2, 2]
-        del pool
-        gc.collect()
+        pools.clear()
+        with pytest.warns(ResourceWarning, match="a pool is gone, and what was free in it stays taken"):
+            del pool
+            gc.collect()
         with pytest.raises(RuntimeError, match="illegal memory access"):
             graphs[0].launch()
 

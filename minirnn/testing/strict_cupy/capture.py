@@ -4,12 +4,14 @@ While a stream is capturing, all functions of the fake are replaced by ones that
 What a call would return is known by its shape alone: it is full of garbage until the graph is launched, and what the
 call would have written into is as it was. A launch of the graph makes the same calls again, on the same memory.
 
-Stricter than CuPy: memory must come from a pool of one's own, which has to be there as long as the graph is.
+Stricter than CuPy: memory must come from a pool of one's own, which has to be there as long as the graph is, and give
+back what is free in it before it goes.
 """
 
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -37,8 +39,17 @@ REFUSED: list[tuple[Any, str]] = []  # classes whose functions are none that CuP
 class MemoryPool:
     """Where the memory of a graph comes from. Nothing is pooled here; who allocates must have said from where."""
 
+    _keeps = False
+
     def malloc(self, size: int) -> Never:
         raise NotImplementedError("the strict fake allocates by itself; a pool is what using_allocator is given")
+
+    def free_all_blocks(self, stream: Stream | None = None) -> None:
+        self._keeps = False
+
+    def __del__(self) -> None:
+        if self._keeps:
+            warnings.warn("a pool is gone, and what was free in it stays taken", ResourceWarning, stacklevel=2)
 
 
 _allocators: list[Any] = [None]  # the default, and those of the blocks that have been entered
@@ -182,6 +193,7 @@ class Recording:
         pool = getattr(_allocators[-1], "__self__", None)
         if not isinstance(pool, MemoryPool):
             raise RuntimeError("what is captured must allocate from a pool of its own (using_allocator)")
+        pool._keeps = True
         self.pools.add(ref(pool))
 
     def _replace(self) -> None:
