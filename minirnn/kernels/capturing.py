@@ -196,10 +196,8 @@ class _Recording:
             with own_products(), no_draws():
                 return self.function(*self.fixed)
         except RuntimeError as error:
-            if (
-                type(error) not in (RuntimeError, NotImplementedError)
-                and getattr(error, "status", 0) not in OF_CAPTURES
-            ):
+            is_cupys = type(error) in (RuntimeError, NotImplementedError)
+            if not is_cupys and getattr(error, "status", 0) not in OF_CAPTURES:
                 raise  # the device has failed, which says nothing of the function
             raise CaptureError(f"this function cannot be recorded: {error}") from error
         finally:

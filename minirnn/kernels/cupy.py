@@ -1,6 +1,7 @@
 """Kernels for CuPy on the GPU."""
 
 import math
+import os
 import sys
 from importlib import import_module
 
@@ -79,6 +80,7 @@ __all__ = [
     "verdict",
 ]
 
+TF32 = 3  # CUBLAS_TF32_TENSOR_OP_MATH, for all products in float32 of a thread's handle
 RUN = 2**24  # numbers prepared at once, up to 128 MiB: few launches, and the device is filled
 
 
@@ -112,8 +114,7 @@ def product(
     columns,
 ):
     """A function ``(x (..., D, columns), out) -> W @ x``, for the many products of one matrix that a sequence takes."""
-    xp, W = xp_of(W), xp_of(W).ascontiguousarray(W)
-    gemm = import_module("cupy.cublas").gemm
+    xp, W, gemm = xp_of(W), xp_of(W).ascontiguousarray(W), _gemm()
 
     def times(x, out):
         if own_matmul(W, x, out) is not None:
@@ -131,8 +132,7 @@ def adding_product(
     dtype,
 ):
     """A function ``(x (D, columns), out) -> out + W @ x``, in place; out is of that dtype."""
-    W = xp_of(W).ascontiguousarray(W, dtype)
-    gemm = import_module("cupy.cublas").gemm
+    W, gemm = xp_of(W).ascontiguousarray(W, dtype), _gemm()
 
     def add(x, out):
         if own_matmul(W, x, out, add=True) is not None:
@@ -140,6 +140,14 @@ def adding_product(
         return gemm("N", "N", W, x, out=out, beta=1.0) if x.size and W.size else out
 
     return add
+
+
+def _gemm():
+    """CuPy's product of two matrices, told of ``CUPY_TF32``: unlike matmul it does not look there by itself."""
+    library = import_module("cupy.cublas")
+    if int(os.environ.get("CUPY_TF32", 0)) > 0:
+        library.cublas.setMathMode(library.device.get_cublas_handle(), TF32)
+    return library.gemm
 
 
 def rows_of(

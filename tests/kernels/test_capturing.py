@@ -140,7 +140,7 @@ def test_a_recording_that_is_spoilt_is_the_functions_fault_whoever_says_so(devic
     def function(x):
         raise getattr(getattr(device.cuda, part), f"CUDA{part.capitalize()}Error")(901)
 
-    with pytest.raises(CaptureError, match="cannot be recorded: .*failed due to a previous error during capture"):
+    with pytest.raises(CaptureError, match=r"cannot be recorded: .*failed due to a previous error during capture"):
         captured(function)(host(2))
 
 

@@ -12,6 +12,7 @@ from minirnn.kernels.launching import options, source_of
 from minirnn.kernels.products import DEPTH, EACH, SIDE, _each, own_products
 from minirnn.testing import counting, cuda_emulator, strict_cupy
 from minirnn.testing.cuda_emulator import emulated
+from minirnn.testing.strict_cupy import linalg
 
 emulating = pytest.mark.skipif(bool(cuda_emulator.why_not()), reason=cuda_emulator.why_not())
 
@@ -138,3 +139,20 @@ def test_a_recurrence_with_its_own_products_costs_no_more_launches(cell):
     assert costs[0] == costs[1] and costs[0][1:] == (0, 0)
     for mine, cublas in zip(*reversed(ends), strict=True):
         np.testing.assert_allclose(mine, cublas, rtol=1e-5, atol=1e-6)
+
+
+# Products by cuBLAS, step by step
+
+
+@pytest.mark.parametrize(("asked", "told"), [(None, []), ("0", []), ("1", [3, 3])])
+def test_cublas_is_told_of_tf32_where_cupys_own_products_are(monkeypatch, asked, told):
+    monkeypatch.setattr(linalg, "math_modes", [])
+    if asked is not None:
+        monkeypatch.setenv("CUPY_TF32", asked)
+    else:
+        monkeypatch.delenv("CUPY_TF32", raising=False)
+    with strict_cupy() as cp:
+        W, x = cp.ones((2, 3), "f"), cp.ones((3, 4), "f")
+        once = kernels.product(W, 4)(x, cp.empty((2, 4), "f"))
+        twice = kernels.adding_product(W, 4, "f")(x, once)
+    assert (twice.get() == 6).all() and linalg.math_modes == told

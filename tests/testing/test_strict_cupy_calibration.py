@@ -153,6 +153,12 @@ def test_the_product_that_adds_takes_what_cupys_takes():
     assert [p.name for p in mine] == [argument.arg for argument in theirs.args.args]
     defaults = [p.default for p in mine if p.default is not inspect.Parameter.empty]
     assert defaults == [ast.literal_eval(default) for default in theirs.args.defaults]
+    imported = {f"{i.module}.{name.name}" for i in ast.parse(text).body if hasattr(i, "module") for name in i.names}
+    assert {"cupy_backends.cuda.libs.cublas", "cupy.cuda.device"} <= imported
+    assert "environ" not in text and "TF32" not in text  # it does not look for itself
+    assert hasattr(real.cuda.device, "get_cublas_handle")
+    (library,) = (Path(importlib.util.find_spec("cupy_backends").origin).parent / "cuda" / "libs").glob("cublas.*.so")
+    assert b"setMathMode(intptr_t handle, int mode)" in library.read_bytes()
 
 
 def test_streams_pools_and_graphs_take_what_cupys_take():

@@ -198,7 +198,7 @@ class Recording:
 
     def _replace(self) -> None:
         for holder, library in REFUSED:
-            for name in [name for name in vars(holder) if name[0] != "_"]:
+            for name in [name for name in vars(holder) if name[0] != "_" and inspect.isroutine(getattr(holder, name))]:
                 function, static = vars(holder)[name], isinstance(vars(holder)[name], staticmethod)
                 refused = refusing(library, self)(function.__func__ if static else function)
                 self._put(holder, name, staticmethod(refused) if static else refused)

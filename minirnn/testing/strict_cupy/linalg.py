@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -94,8 +95,14 @@ class linalg:  # noqa: N801  # the name is CuPy's
         return tuple(launched(part, a._a) for part in np.linalg.eigh(device(a, "a")._a, UPLO))
 
 
+math_modes: list[int] = []  # that cuBLAS was told to compute in, the last one counts
+
+
 class cublas:  # noqa: N801  # the name is CuPy's
     """The part of ``cupy.cublas`` that accumulates, which ``matmul`` cannot. It has to be imported by that name."""
+
+    cublas = SimpleNamespace(setMathMode=lambda handle, mode: math_modes.append(mode))  # what CuPy's file imports
+    device = SimpleNamespace(get_cublas_handle=lambda: 1)
 
     @staticmethod
     def gemm(
