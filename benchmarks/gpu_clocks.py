@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,21 +153,23 @@ class Place:
     def describe(self) -> dict[str, Any]:
         """The device and the versions of all that computes on it."""
         import cupy
-        import torch
 
         runtime = cupy.cuda.runtime
         device = runtime.getDeviceProperties(0)
-        return {
+        found = {
             "device": device["name"].decode(),
             "multiprocessors": device["multiProcessorCount"],
             "memory_gib": round(device["totalGlobalMem"] / 2**30, 1),
             "cupy": cupy.__version__,
             "cuda of cupy": runtime.runtimeGetVersion(),
             "driver": runtime.driverGetVersion(),
-            "torch": torch.__version__,
-            "cuda of torch": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
         }
+        with suppress(ImportError):  # whoever has no PyTorch learns what the trials say
+            import torch
+
+            versions = torch.__version__, torch.version.cuda, torch.backends.cudnn.version()
+            found |= dict(zip(("torch", "cuda of torch", "cudnn"), versions, strict=True))
+        return found
 
 
 def environment(precision: str) -> dict[str, str]:

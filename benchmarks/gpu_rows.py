@@ -3,12 +3,19 @@
 A *task* builds two contestants from the same weights and the same inputs. A contestant is ``Work``: a training step, or
 a way there and back, for each of several sets of inputs, and the gradient for the first of these. Or it writes texts:
 those that are timed are drawn, and what is compared is the greedy one.
+
+minirnn plays in several ways, each of them a contestant of its own: step by step ("minirnn"), its training steps as a
+CUDA graph ("recorded"), and whole sequences in one launch, in the scope that it would choose ("whole"), over the grid
+("grid"), or by tensor cores with float32's error ("3xtf32"). A way that fails is left out, and why is noted.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -26,7 +33,14 @@ SHOWN = 4  # steps of the sequence whose dx is compared
 CLOSE = 1e-9  # relative difference between two float64 gradients, which sum up in different orders
 FEW = 2**24  # numbers in a sequence, up to which minirnn's float64 gradient is compared too
 CLASSES = "ieee", "tf32"
-OURS = "minirnn", "recorded"  # eagerly, and as a CUDA graph; the latter models of characters alone
+WHOLE: dict[str, dict[str, Any]] = {"whole": {}, "grid": {"scopes": ["grid"]}, "3xtf32": {"precision": "3xtf32"}}
+OURS = "minirnn", "recorded", *WHOLE
+WAYS = {  # of minirnn, by task; 3xtf32 has the error of IEEE, and plays in that class
+    "layer": ("minirnn", "whole", "grid", "3xtf32"),
+    "char": ("minirnn", "recorded", "whole"),
+    "seq2seq": ("minirnn", "whole"),
+    "write": ("minirnn",),  # which is one launch by itself
+}
 CENTRE = {"H": 256, "B": 64, "T": 128}
 GRID = {"H": (128, 256, 512, 1024), "B": (16, 64, 256), "T": (32, 128, 512)}
 
@@ -261,7 +275,39 @@ def text_in_torch(case: Case, dtype: str, place: Place) -> Work:
 # --- one row ---------------------------------------------------------------------------------------------------------
 
 
+def ways(row: Case) -> list[str]:
+    """How minirnn plays a row; of a row that is ``plain``, in the first way alone."""
+    if row["precision"] in HALVES:
+        return []
+    found = WAYS[row["task"]][: 1 if row.get("plain") else None]
+    return [way for way in found if way != "3xtf32" or row["precision"] == "ieee"]
+
+
+def in_one_launch(work: Work, settings: dict[str, Any]) -> Work:
+    """The same work, where whole sequences are asked for; what does not fit in one launch is an error.
+
+    It is done in a context of its own, for at the end of a ``with`` block the host would wait for the device.
+    """
+    from minirnn import use_whole_sequences
+    from minirnn.kernels.sequences import check_stalled
+
+    context = copy_context()
+    context.run(lambda: use_whole_sequences(**settings))
+
+    def gradient() -> dict[str, np.ndarray]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            found = context.run(work.gradient)
+        check_stalled()
+        return found
+
+    return Work([lambda k, step=step: context.run(step, k) for step in work.steps], gradient)
+
+
 def build(row: Case, library: str, dtype: str, place: Place) -> Work:
+    if library in WHOLE:
+        own = {"precision": "tf32" if row["precision"] == "tf32" else "float32"}
+        return in_one_launch(build(row, "minirnn", dtype, place), own | WHOLE[library])
     if row["task"] == "layer":
         return (layer_in_minirnn if library == "minirnn" else layer_in_torch)(row, dtype, place)
     if row["task"] == "write":
@@ -273,27 +319,37 @@ def build(row: Case, library: str, dtype: str, place: Place) -> Work:
 
 def measure(row: Case, place: Place) -> dict[str, Any]:
     """The figures of one row; minirnn plays where PyTorch's precision class is one that it has too."""
-    precision, alone = row["precision"], row["precision"] in HALVES
-    found: dict[str, Any] = {"switches": place.set_precision(precision)}
+    from minirnn.kernels.sequences import check_stalled
+
+    precision = row["precision"]
+    found: dict[str, Any] = {"switches": place.set_precision(precision), "error": {}, "absent": {}}
     exact = build(row, "torch", "float64", place).gradient()
-    ours = [] if alone else OURS if row["task"] == "char" else OURS[:1]
-    works = {name: build(row, name, "float32", place) for name in ours}
-    works["torch"] = build(row, "torch", HALVES.get(precision, "float32"), place)
-    if works.keys() > {"torch"} and row["T"] * row["B"] * row["H"] <= FEW:
+    works: dict[str, Work] = {}
+    for name in (*ways(row), "torch"):
+        with absent(found, name, needed=name in ("minirnn", "torch")):
+            work = build(row, name, HALVES.get(precision, "float32"), place)
+            found["error"][name] = relative_error(work.gradient(), exact)
+            works[name] = work
+    if "minirnn" in works and row["T"] * row["B"] * row["H"] <= FEW:
         found["difference"] = relative_error(build(row, "minirnn", "float64", place).gradient(), exact)
         if not found["difference"] <= CLOSE:
             raise DisagreementError(f"the float64 gradients of minirnn and PyTorch differ by {found['difference']:.1e}")
-    found["error"] = {name: relative_error(work.gradient(), exact) for name, work in works.items()}
+    ours = [name for name in works if name in OURS]
     library = {name: "torch" if name == "torch" else "minirnn" for name in works}
     peaks = {name: place.peak_mib(library[name], work.step) for name, work in works.items()}
     found["peak_mib"] = {name: mib for name, mib in peaks.items() if mib is not None}
-    found["kernels"] = place.kernels(works["torch"].steps[0])
+    found["kernels"] = []
+    with absent(found, "kernels"):
+        found["kernels"] = place.kernels(works["torch"].steps[0])
 
     contestants = {name: (work.step, place.clock(library[name])) for name, work in works.items()}
-    replay = place.graphed(works["torch"].steps)
-    if replay is not None:
-        contestants["graph"] = (lambda k: read(replay(k))), place.clock("torch")
+    with absent(found, "graph"):
+        replay = place.graphed(works["torch"].steps)
+        if replay is not None:
+            contestants["graph"] = (lambda k: read(replay(k))), place.clock("torch")
     times = contest(contestants)
+    if works.keys() & WHOLE.keys():
+        check_stalled()
     tokens = row["T"] * row["B"]
     for name, figures in times.items():
         per_step = {"us_per_step": 1e3 * figures["ms"] / row["T"], "tokens_per_s": 1e3 * tokens / figures["wall_ms"]}
@@ -306,6 +362,21 @@ def measure(row: Case, place: Place) -> dict[str, Any]:
         walls = [min(times[name]["wall_ms"] for name in names) for names in (theirs, ours)]
         found["wall speed"] = walls[0] / walls[1]
     return found
+
+
+@contextmanager
+def absent(found: dict[str, Any], name: str, needed: bool = False) -> Iterator[None]:
+    """Notes why something is missing in a row, unless there is no row without it."""
+    try:
+        yield
+    except Exception as error:
+        if needed:
+            raise
+        found["absent"][name] = said(error)
+
+
+def said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 # --- all rows --------------------------------------------------------------------------------------------------------
@@ -331,7 +402,7 @@ def translator(V: int, H: int, B: int, T: int, attention: str, feed: str) -> Cas
 def rows(quick: bool = False) -> list[Case]:
     """Every row once, the most telling first: whoever has a minute shall learn most from it.
 
-    The training step of the article and a layer of middling size; texts and other models; then the grid, away from its
+    The training step of the article, layers of middling size, and a text; other models; then the grid, away from its
     centre; odd sizes and two layers; what PyTorch does unasked, and its half precisions, which minirnn does not have.
     """
     cells = "LSTM", "GRU", "RNN"
@@ -348,10 +419,12 @@ def rows(quick: bool = False) -> list[Case]:
     odd = [layer(cell, 300, 50, 100, D=77) for cell in cells] + [layer(cell, **CENTRE, layers=2) for cell in cells]
     grid = [layer(cell, **dict(zip(GRID, sizes, strict=True))) for sizes in product(*GRID.values()) for cell in cells]
     grid = sorted((case for case in grid if case not in first), key=distance)
-    told = [{**case, "precision": kind} for case in first for kind in (*CLASSES, "default")]
+    told = [{**case, "precision": kind} for kind in CLASSES for case in (*first, models[1])]
+    told += [{**case, "precision": "default"} for case in first]
     if quick:
         return told
-    told += [{**case, "precision": kind} for case in (*models, *odd, *grid) for kind in CLASSES]
+    rest = (case for case in (*models, *odd, *grid) if case is not models[1])
+    told += [{**case, "precision": kind} for case in rest for kind in CLASSES]
     return told + [{**case, "precision": kind} for case in first for kind in HALVES]
 
 
