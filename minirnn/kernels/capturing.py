@@ -218,8 +218,9 @@ def _travelling(x: Array) -> Any:
 
 
 def _bring(fixed: Array, x: Array) -> None:
-    """Copies an argument into the array that stays."""
-    if isinstance(x, np.ndarray):
-        fixed.set(np.asarray(x, fixed.dtype, order="C"))  # the host waits for no kernel
-    else:
-        fixed[...] = x
+    """Copies an argument into the array that stays.
+
+    Not by ``set``: from memory that is not pinned it waits for the device, or, where a device reads that memory itself,
+    it may read what has been changed since. CuPy makes arrays by way of pinned memory, which it keeps long enough.
+    """
+    fixed[...] = asarray(x, fixed.dtype, "cupy") if isinstance(x, np.ndarray) else x

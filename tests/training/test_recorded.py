@@ -77,8 +77,8 @@ def test_a_recorded_step_is_the_launch_of_its_graph_and_a_few_more_whatever_the_
     with on_backend("strict_cupy"):
         costs = [trained(graph, log_every=50, num_layers=3, cell=cell)[1][2:5] for graph in (False, True)]
     assert min(launches for launches, _ in costs[0]) > 100
-    # the graph, and what is kept of its outcome; and every state comes in, and is kept
-    assert costs[1] == [(2 + 2 * states, 0)] * 3
+    # the graph, and what is kept of its outcome; every state comes in, and is kept; the batch and what the host counts
+    assert costs[1] == [(2 + 2 * states + 4, 0)] * 3
 
 
 def test_what_is_read_from_a_checkpoint_or_written_by_hand_is_seen():
@@ -168,7 +168,7 @@ def test_what_a_step_has_left_is_still_there_after_the_next():
 def test_whole_sequences_are_recorded_too():
     with on_backend("strict_cupy"), use_whole_sequences():
         (eager, before), (recorded, after) = (trained(graph, steps=4, log_every=4) for graph in (False, True))
-        assert before[2][0] > 50 and after[2] == (6, 0)
+        assert before[2][0] > 50 and after[2] == (10, 0)
         assert everything(eager) == everything(recorded)
 
 

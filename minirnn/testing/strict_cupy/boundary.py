@@ -1,4 +1,4 @@
-"""The ways from a device array to the host: every one is asked for by name, and each of them waits for the device."""
+"""The ways between a device array and the host: every one is asked for by name, and each of them waits."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def upload(self: ndarray, arr: np.ndarray, stream: Any = None) -> None:
     if arr.shape != self._a.shape:
         raise ValueError(f"Shape mismatch. Old shape: {self._a.shape}, new shape: {arr.shape}")
     counts.record_upload()
+    counts.record_sync("sync")  # from memory that is not pinned
     self._a[...] = arr
 
 
