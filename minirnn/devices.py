@@ -26,6 +26,10 @@ REASONS = {  # how the message begins, or what it says -> what it means, and wha
     "Failure finding": "a library of CUDA is missing: the extra ctk of CuPy's package (cupy-cuda12x[ctk]) brings all",
     "cudaErrorIllegalAddress": _BROKEN,
     "cudaErrorLaunchFailure": _BROKEN,
+    "cudaErrorMisalignedAddress": _BROKEN,
+    "CUDA_ERROR_ILLEGAL_ADDRESS": _BROKEN,  # the driver's names for the same: it is what launches
+    "CUDA_ERROR_LAUNCH_FAILED": _BROKEN,
+    "CUDA_ERROR_MISALIGNED_ADDRESS": _BROKEN,
 }
 
 

@@ -10,7 +10,7 @@ from minirnn.arrays import BackendError, DeviceMemoryError, asarray, current_bac
 from minirnn.cli import main
 from minirnn.devices import comes_from_a_device, in_words, is_out_of_memory
 from minirnn.testing import broken_cupy, failing, on_backend, strict_cupy
-from minirnn.testing.strict_cupy.faults import MEANINGS, CUDARuntimeError, OutOfMemoryError
+from minirnn.testing.strict_cupy.faults import MEANINGS, CUDADriverError, CUDARuntimeError, OutOfMemoryError
 
 # What cannot be used, and what is said of it: status, devices counted, CUDA of the driver
 
@@ -97,6 +97,7 @@ def test_what_no_device_raised_passes_unchanged():
         (OutOfMemoryError(2**20, 2**30), DeviceMemoryError, "Out of memory allocating 1,048,576 bytes"),
         (CUDARuntimeError(2), DeviceMemoryError, "a smaller batch, shorter sequences or a smaller model need less"),
         (CUDARuntimeError(700), BackendError, "the device is lost to this process: start it anew"),
+        (CUDADriverError(700), BackendError, "the device is lost to this process: start it anew"),
     ],
 )
 def test_errors_of_the_device_say_what_was_going_on(error, kind, words):

@@ -170,8 +170,9 @@ class _Recording:
             self.pool.free_all_blocks()
 
     def _capture(self) -> None:
-        cuda = sys.modules["cupy"].cuda
+        cupy, cuda = sys.modules["cupy"], sys.modules["cupy"].cuda
         self._give_back()
+        cupy.get_default_memory_pool().free_all_blocks()  # the first call took as much, and needs it no more
         before, self.pool, stream = self.pool, cuda.MemoryPool(), cuda.Stream(non_blocking=True)
         try:
             self._record(stream, cuda.using_allocator(self.pool.malloc))

@@ -175,6 +175,18 @@ def test_its_memory_lives_as_long_as_it_does():
     assert (to_numpy(y) == (host(3, seed=5) + 1) * 2).all()  # the same array, with new contents
 
 
+def test_what_the_first_call_took_is_free_again_before_a_recording_takes_as_much(device, monkeypatch):
+    happened = []
+    monkeypatch.setattr(device.cuda.MemoryPool, "free_all_blocks", lambda pool: happened.append(pool))
+    monkeypatch.setattr(device.cuda.Stream, "begin_capture", lambda stream: happened.append("begins") or 1 / 0)
+    recorded = captured(lambda x: x + 1)
+    recorded(host(2))
+    assert happened == []
+    with pytest.raises(ZeroDivisionError):
+        recorded(host(2))
+    assert happened[:2] == [device.get_default_memory_pool(), "begins"]
+
+
 def test_memory_is_given_back_when_it_is_recorded_anew_and_when_it_goes(device, monkeypatch):
     made, init = [], device.cuda.MemoryPool.__init__
     monkeypatch.setattr(device.cuda.MemoryPool, "__init__", lambda self: (init(self), made.append(self))[0])

@@ -52,6 +52,13 @@ class MemoryPool:
             warnings.warn("a pool is gone, and what was free in it stays taken", ResourceWarning, stacklevel=2)
 
 
+_default_pool = MemoryPool()
+
+
+def get_default_memory_pool() -> MemoryPool:
+    return _default_pool
+
+
 _allocators: list[Any] = [None]  # the default, and those of the blocks that have been entered
 
 

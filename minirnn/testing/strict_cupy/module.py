@@ -84,6 +84,7 @@ def _build() -> Any:
         "linalg": linalg.linalg,
         "random": SimpleNamespace(default_rng=Generator, Generator=Generator),
         "cuda": cuda,
+        "get_default_memory_pool": capture.get_default_memory_pool,
         "RawKernel": RawKernel,
         "RawModule": RawModule,
         "__version__": "14.2.0",
