@@ -83,7 +83,6 @@ TABLE = {
     "error, 3xtf32": "{error[3xtf32]:.1e}",
     "error, torch": "{error[torch]:.1e}",
     "peak MiB, minirnn": "{peak_mib[minirnn]:,.0f}",
-    "peak MiB, recorded": "{peak_mib[recorded]:,.0f}",
     "peak MiB, torch": "{peak_mib[torch]:,.0f}",
     "torch's first kernel": "{first kernel}",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import ctypes
 import importlib.util
 import inspect
 import re
@@ -12,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minirnn.testing import backends
 from minirnn.testing.strict_cupy.linalg import cublas
 from minirnn.testing.strict_cupy.module import Generator, fake
 
 real = pytest.importorskip("cupy", reason="CuPy is not installed")
 
+ON_A_DEVICE = "cupy" in backends()
 HOST = np.arange(12, dtype=np.float32).reshape(3, 4)
 PUBLIC = sorted(name for name in vars(fake) if not name.startswith("__"))
 FUNCTIONS = [name for name in PUBLIC if inspect.isfunction(getattr(fake, name)) and name != "size"]  # it is compiled
@@ -25,7 +28,12 @@ UFUNCS = [name for name in PUBLIC if isinstance(getattr(fake, name), fake.ufunc)
 
 
 def real_array(host: np.ndarray = HOST):
-    """A CuPy array over host memory: it has shape, strides and refusals, and no kernel must ever touch it."""
+    """A CuPy array. Without a device it is over host memory, and has shape, strides and refusals: no kernel runs there.
+
+    With one a kernel that touched such memory would be the end of the process's device.
+    """
+    if ON_A_DEVICE:
+        return real.asarray(host)
     buffer = host.copy()
     memory = real.cuda.UnownedMemory(buffer.ctypes.data, buffer.nbytes, buffer, 0)
     return real.ndarray(host.shape, host.dtype, real.cuda.MemoryPointer(memory, 0))
@@ -143,6 +151,17 @@ def test_raw_kernels_take_what_cupys_take():
     assert "grid, block, args, \\*, shared_mem=0" in real.RawKernel.__call__.__doc__
     assert [p.name for p in parameters(fake.RawKernel.__call__)] == ["self", "grid", "block", "args", "shared_mem"]
     assert hasattr(real.RawKernel, "max_dynamic_shared_size_bytes") and hasattr(real.RawModule, "get_function")
+
+
+NUMBERS = [np.uintp(0), np.bool_(True), np.int32(-5), np.uint32(2**31), np.int64(-(2**40)), np.uint64(2**63)]
+NUMBERS += [np.float32(0.1), np.float64(0.1)]
+
+
+@pytest.mark.parametrize("x", NUMBERS, ids=lambda x: f"{x.dtype.name}_{x}")
+def test_a_number_reaches_a_kernel_in_its_own_bytes(x):
+    """A null pointer is such a number, too; CuPy hands over the address of what it has made of it."""
+    made = real._core._scalar.CScalar(x)
+    assert ctypes.string_at(made.ptr, x.itemsize) == x.tobytes()
 
 
 def test_the_product_that_adds_takes_what_cupys_takes():
