@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     save()  # a folder that cannot be written to is no surprise an hour later
     session = Session(options, results, save)
     try:
-        results["device"] = session.ask({"task": "describe", "precision": "ieee"})
+        results["device"] = session.crew.measure({"task": "describe", "precision": "ieee"}, session.left() / 2)
         if "failed" in results["device"]:
             print(f"no device: {results['device']['failed']}", file=sys.stderr)
             return 1
