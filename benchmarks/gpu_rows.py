@@ -296,7 +296,7 @@ def in_one_launch(work: Work, settings: dict[str, Any]) -> Work:
 
     def gradient() -> dict[str, np.ndarray]:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)
+            warnings.filterwarnings("error", "no .* (on|of) this device")
             found = context.run(work.gradient)
         check_stalled()
         return found

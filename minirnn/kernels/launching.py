@@ -200,7 +200,7 @@ def launch(
         most = cupy.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"]
         if shared > most:
             raise ValueError(f"{kernel} may have at most {most} bytes of shared memory in a block, got {shared}")
-        function.max_dynamic_shared_size_bytes = shared
+        function.max_dynamic_shared_size_bytes = most  # never less than before: a graph may hold an earlier launch
     if cluster > PORTABLE:
         cupy.cuda.driver.funcSetAttribute(function.kernel.ptr, NON_PORTABLE, 1)
     if prod(grid):  # CuPy would make one block of none

@@ -436,8 +436,9 @@ class Seq2Seq(Module):
             x, lower = out[0], left if isinstance(left, tuple) else (left,)
         weights = None
         if self.attention == "none":
-            each = len(state) // state.memory.shape[-1]
-            context = xp_of(state.memory.array).repeat(state.memory.array[0], each, axis=-1)
+            memory = state.memory.array[0]  # (F, N): each sentence as often as it is written
+            often = xp_of(memory).broadcast_to(memory[..., None], (*memory.shape, len(state) // memory.shape[-1]))
+            context = often.reshape(len(memory), len(state))  # repeat would take a launch for each sentence
             read = ops.concat(x, Tensor.around(context.T), axis=1)
             first = _unwrapped([part.T.reshape(1, *part.T.shape) for part in state.top])
             out, left = self.decoder(read.reshape(1, *read.shape), first)

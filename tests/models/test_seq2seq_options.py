@@ -336,6 +336,19 @@ def test_a_step_does_not_wait_for_the_device():
         assert counts.syncs == 0
 
 
+@pytest.mark.parametrize("attention", ["none", "dot"])
+def test_a_step_takes_as_many_launches_however_many_sentences_there_are(attention):
+    def launches(N):
+        state = started(translator, np.repeat(SOURCES[:1], N, axis=0))
+        with counting() as counts, translator.evaluating(), no_grad():
+            translator.step(state.take(np.arange(N).repeat(2)), np.full(2 * N, 4))
+        return counts.launches
+
+    with strict_cupy(), use_backend("cupy"):
+        translator = model(attention=attention)
+        assert launches(2) == launches(7)
+
+
 def test_initial_weights_have_the_same_bits_on_both_backends():
     host = model(factor=1.0).state_dict()
     with strict_cupy(), use_backend("cupy"):

@@ -121,6 +121,8 @@ def repeat(a: ndarray, repeats: Any, axis: int | None = None) -> ndarray:
     if type(repeats) is ndarray:
         counts.record_sync()  # the host must know the length of the result
         repeats = repeats._a
+    for _ in range(0 if axis is None else a.shape[axis] - 1):  # CuPy copies one after the other
+        counts.record_launch(a._a, ())
     return launched(c_ordered(device(a, "a")._a.repeat(repeats, axis)), a._a)
 
 
