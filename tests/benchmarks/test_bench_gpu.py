@@ -2,7 +2,7 @@
 
 import json
 import sys
-from itertools import product
+from itertools import count, product
 
 import pytest
 
@@ -140,6 +140,10 @@ def test_a_trial_that_finds_other_numbers_or_no_kernel_is_none_that_passed(bench
     monkeypatch.setattr(rules, "rnn", lambda a, *others: right(a * (1 + 1e-3 * (a.dtype == "f")), *others))
     found = trials.measure({"what": "rnn, step by step"}, rehearsing)
     assert not found["passed"] and found["error"] > found["allowed"]
+    calls = count()
+    monkeypatch.setattr(rules, "rnn", lambda a, *others: right(a * (1 + 1e-7 * (next(calls) % 3)), *others))
+    found = trials.measure({"what": "rnn, step by step"}, rehearsing)
+    assert not found["passed"] and found["error"] == float("inf")
     with pytest.raises(UserWarning, match="fits hidden size 5"):  # one processor makes no cluster
         trials.measure({"what": "rnn in one launch, float32, cluster"}, rehearsing)
 
