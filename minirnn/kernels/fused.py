@@ -18,6 +18,8 @@ from minirnn.kernels import clipping, gru, losses, lstm, optimizers, rnn
 from minirnn.kernels.launching import REALS, launch
 
 THREADS = 256  # of a block
+LANES = 32
+WARPS = THREADS // LANES
 SUMS = 1024  # blocks that share out a sum at most
 
 
@@ -153,7 +155,7 @@ def softmax(logits, targets, axis, p, log_p):
         losses.softmax(logits, targets, axis, p, log_p)
         return
     outer, V, inner = _around(logits, axis)
-    columns = min(32, 1 << (inner - 1).bit_length())  # a warp's worth of neighbours, if there are as many
+    columns = min(LANES, 1 << (inner - 1).bit_length())  # a warp's worth of neighbours, if there are as many
     grid, block = (outer, -(-inner // columns)), (columns, THREADS // columns)
     shared = THREADS * p.itemsize
     launch("losses", "softmax", grid, block, logits, _ids(targets), p, log_p, V, inner, shared=shared)
@@ -174,8 +176,9 @@ def add_rows(ids, rows, size):
     if rows.dtype not in REALS:  # a product with one-hot rows: without a look at how many ids there are
         return (xp.arange(size).reshape(-1, 1) == ids).astype(rows.dtype) @ rows
     total = xp.empty((size, E), rows.dtype)
-    given = _ids(ids), xp.ascontiguousarray(rows), total, N, E, total.size
-    launch("lookups", "add_rows", (-(-total.size // THREADS),), (THREADS,), *given)
+    given = _ids(ids), xp.ascontiguousarray(rows), total, N, E, size
+    grid, block = (-(-size // WARPS), -(-E // LANES)), (LANES, WARPS)
+    launch("lookups", "add_rows", grid, block, *given)
     return total
 
 

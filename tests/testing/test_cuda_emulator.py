@@ -51,6 +51,16 @@ extern "C" __global__ void summed(
     x[threadIdx.x] = sum + 100 * __shfl_sync(~0u, float(threadIdx.x), 3);
 }
 
+extern "C" __global__ void voted(
+    const float *x,
+    int *first,
+    unsigned mask)
+{
+    const unsigned large = __ballot_sync(mask, x[threadIdx.x] > 2);
+    const unsigned odd = __ballot_sync(mask, threadIdx.x % 2);
+    first[threadIdx.x] = __ffs(large & odd);
+}
+
 extern "C" __global__ void passed_on(
     unsigned *words,
     unsigned *seen)
@@ -134,6 +144,16 @@ def test_lanes_show_each_other_what_they_have():
     x = np.arange(64, dtype=np.float32)
     run("summed", (1,), (64,), x)
     assert (x[:32] == 496 + 300).all() and (x[32:] == 1520 + 3500).all()
+
+
+def test_lanes_vote():
+    x, first = np.zeros(64, np.float32), np.full(64, -1, np.int32)
+    x[[4, 13, 15, 36]] = 3
+    for seed in range(5):
+        run("voted", (1,), (64,), x, first, np.uint32(2**32 - 1), seed=seed)
+        assert (first[:32] == 14).all() and (first[32:] == 0).all()  # counted from 1
+    with pytest.raises(EmulationError, match="only votes of whole warps"):
+        run("voted", (1,), (64,), x, first, np.uint32(1))
 
 
 def test_relaxed_stores_may_arrive_in_either_order_but_a_seed_gives_one_run():

@@ -3,8 +3,8 @@
 // generator says who goes on, and when a block begins. The same seed gives the same run, another one another order of
 // events.
 //
-// What is imitated: grids and blocks, __syncthreads, __syncwarp, warp shuffles, dynamic shared memory (poisoned with
-// NaN, with a strip behind it that nobody may write to), and relaxed loads and stores. A relaxed store reaches memory
+// What is imitated: grids and blocks, __syncthreads, __syncwarp, warp shuffles and votes, dynamic shared memory (poisoned
+// with NaN, with a strip behind it that nobody may write to), and relaxed loads and stores. A relaxed store reaches memory
 // late, and two stores to different words may arrive in either order, as they may on a device. Threads of a warp do not
 // run in lockstep; no device since 2017 promises that they do.
 //
@@ -268,6 +268,18 @@ template <class T> T shuffle(unsigned mask, T value, unsigned from) {
     return other;
 }
 
+inline unsigned ballot(unsigned mask, bool vote) {
+    if (mask != ~0u) leave("only votes of whole warps are imitated");
+    const Slot *slots = show(vote);
+    unsigned votes = 0;
+    for (unsigned lane = 0; lane < LANES; ++lane) {
+        bool its;
+        memcpy(&its, &slots[lane], sizeof its);
+        votes |= unsigned(its) << lane;
+    }
+    return votes;
+}
+
 inline float cut_off(double x) {  // towards zero
     const float near = static_cast<float>(x);
     return fabs(near) > fabs(x) ? nextafterf(near, 0) : near;
@@ -360,6 +372,9 @@ template <class T> T __shfl_sync(unsigned mask, T value, int from) { return emul
 template <class T> T __shfl_xor_sync(unsigned mask, T value, int flip) {
     return emulator::shuffle(mask, value, emulator::current->lane ^ flip);
 }
+
+inline unsigned __ballot_sync(unsigned mask, bool vote) { return emulator::ballot(mask, vote); }
+inline int __ffs(int bits) { return __builtin_ffs(bits); }
 
 inline void meet(int barrier, int threads) {
     emulator::Barrier &numbered = emulator::current->home->numbered[barrier];
