@@ -35,7 +35,7 @@ REGISTERS = {  # of a thread, at most: in float32, in float64. With 32 all the t
     "gru_reset_back": (24, 24),
     "matmul": (64, 80),
     "kept": (40, 40),
-    "add_rows": (40, 40),
+    "add_rows": (24, 24),
     # those of whole sequences know float32 only, the second figure is for tensor cores, and the third for clusters;
     # with 128 one block of 512 threads fits, and there is but one
     "lstm_sequence": (96, 72, 96),

@@ -75,6 +75,20 @@ extern "C" __global__ void passed_on(
     }
 }
 
+extern "C" __global__ void looks_plainly(
+    unsigned *words,
+    unsigned *seen)
+{
+    if (blockIdx.x == 0) {
+        store_relaxed(words, 7);
+        while (!load_relaxed(words + 1)) continue;
+    } else {
+        while (!load_relaxed(words)) continue;
+        *seen = *words;
+        store_relaxed(words + 1, 1);
+    }
+}
+
 extern "C" __global__ void awaits(
     const unsigned *word)
 {
@@ -164,6 +178,13 @@ def test_relaxed_stores_may_arrive_in_either_order_but_a_seed_gives_one_run():
         assert words.tolist() == [7, 1] and seen[0] == 7  # both arrive in the end, and at once for whoever wrote them
         found.append(int(seen[1]))
     assert set(found) == {0, 7} and found[:20] == found[20:]
+
+
+def test_a_plain_load_finds_what_a_cache_may_have_kept():
+    for seed in range(5):
+        words, seen = np.zeros(2, np.uint32), np.full(1, 3, np.uint32)
+        run("looks_plainly", (2,), (1,), words, seen, seed=seed)
+        assert seen[0] == 0 and words.tolist() == [7, 1]  # in the end it is there for all
 
 
 @pytest.mark.parametrize(

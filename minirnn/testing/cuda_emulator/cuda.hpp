@@ -5,8 +5,9 @@
 //
 // What is imitated: grids and blocks, __syncthreads, __syncwarp, warp shuffles and votes, dynamic shared memory (poisoned
 // with NaN, with a strip behind it that nobody may write to), and relaxed loads and stores. A relaxed store reaches memory
-// late, and two stores to different words may arrive in either order, as they may on a device. Threads of a warp do not
-// run in lockstep; no device since 2017 promises that they do.
+// late, and two stores to different words may arrive in either order, as they may on a device. Only a relaxed load finds
+// what one has brought; a plain load finds what was there before the launch, which a cache may have kept. Threads of a
+// warp do not run in lockstep; no device since 2017 promises that they do.
 //
 // So are tensor cores: operands lie with the lanes as the PTX ISA says, and are rounded to tf32 and bf16 bit for bit. How
 // coarsely a device rounds sums it does not say. Here they are as coarse as any was found to be, those of a V100: all that
@@ -27,6 +28,7 @@
 #include <math.h>
 #include <memory>
 #include <ucontext.h>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -138,6 +140,7 @@ inline std::vector<Warp> warps;
 inline std::vector<Block> blocks;
 inline std::vector<unsigned> later;  // blocks that have not begun
 inline std::vector<Store> stores;
+inline std::unordered_map<const void *, Store> arrived;  // where only relaxed loads look, until the kernel ends
 inline Fiber *current;
 inline jmp_buf outside;
 inline const char *failure;
@@ -169,7 +172,10 @@ inline const char *deliver(size_t k) {  // or says why not
         if (!to->has_begun) return "a block wrote to another one's shared memory before that had begun";
         if (!to->barrier.members) return "a block wrote to another one's shared memory after that had ended";
     }
-    memcpy(stores[k].word, &stores[k].bits, stores[k].size);  // of a little-endian machine
+    if (stores[k].to)
+        memcpy(stores[k].word, &stores[k].bits, stores[k].size);  // of a little-endian machine
+    else
+        arrived[stores[k].word] = stores[k];
     stores.erase(stores.begin() + k);
     return nullptr;
 }
@@ -325,7 +331,7 @@ inline const char *launch(void (*kernel)(void **), void **given, dim3 grid, dim3
     std::vector<Barrier> meetings(count / TOGETHER);
     std::vector<Block *> clusters(count);
     const std::unique_ptr<char[]> stacks(new char[fibers.size() * STACK]);  // not filled: little of it is ever used
-    living = fibers.size(), ready.clear(), later.clear(), stores.clear();
+    living = fibers.size(), ready.clear(), later.clear(), stores.clear(), arrived.clear();
     for (unsigned k = 0; k < fibers.size(); ++k) {
         Fiber &fiber = fibers[k];
         const unsigned in_block = k % size, b = k / size;
@@ -349,6 +355,7 @@ inline const char *launch(void (*kernel)(void **), void **given, dim3 grid, dim3
     eager = draw() & 1 ? 0.3 : 0.002;
     if (!_setjmp(outside)) go_on();
     while (!stores.empty() && !failure) failure = deliver(0);
+    for (const auto &[word, store] : arrived) memcpy(store.word, &store.bits, store.size);
     for (Block &b : blocks)
         for (size_t k = shared; k < b.shared.size(); ++k)
             if (b.shared[k] != POISON) return "a block wrote past the end of its shared memory";
@@ -420,7 +427,8 @@ template <class Word> Word load_relaxed(const Word *word) {
     for (size_t k = emulator::stores.size(); k--;)
         if (emulator::stores[k].from == emulator::current && emulator::stores[k].word == word)
             return emulator::stores[k].bits;  // a thread sees its own stores
-    return *word;
+    const auto found = emulator::arrived.find(word);
+    return found == emulator::arrived.end() ? *word : Word(found->second.bits);
 }
 template <class Word> void store_relaxed(Word *word, decltype(Word{}) bits) {
     emulator::stores.push_back({emulator::current, word, bits, sizeof bits, nullptr});
