@@ -45,6 +45,11 @@ class Console:
         if self.first:
             self._print(text)
 
+    def interject(self, text: str) -> None:
+        """A note from a handler of signals: past all buffers, for the line of another may be half written."""
+        if self.first:
+            os.write(sys.stderr.fileno(), f"{'' if self.bar is None else chr(10)}{text}\n".encode())
+
     def _print(self, text: str) -> None:
         text = visible(text, keep="\n\t")
         if self.bar is not None:

@@ -1,4 +1,6 @@
-"""Ctrl-C, SIGTERM, a terminal that is closed: the first asks a run to finish its step and save, the second stops it.
+"""Ctrl-C, SIGTERM, a terminal that is closed: the first asks a run to finish its step, the second breaks that off.
+
+Either way the run saves its last whole step.
 
 Only the command line installs handlers, and it puts back what it found.
 """
@@ -8,15 +10,15 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-class Interrupted(BaseException):
-    """A signal asked the program to stop at once. No ``Exception``: nothing on the way may take it for a mistake."""
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the program to stop at once: what Ctrl-C is to Python, whichever signal it was."""
 
     def __init__(self, signum: int):
         super().__init__(signum)
@@ -24,15 +26,18 @@ class Interrupted(BaseException):
 
 
 class FirstPolite:
-    """A handler that takes note of the first signal, and raises ``Interrupted`` at the second."""
+    """A handler that takes note of the first signal, which it tells somebody, and raises ``Interrupted`` at others."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[], None]) -> None:
         self.signum: int | None = None
+        self.tell = tell
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is not None:
             raise Interrupted(signum)
         self.signum = signum
+        with suppress(OSError, ValueError):  # there may be no terminal any more
+            self.tell()
 
 
 def stop_at_once(signum: int, frame: FrameType | None) -> None:

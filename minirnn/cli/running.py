@@ -45,7 +45,8 @@ def run(
 
     Returns what ``summary_table`` shows, and the number of the signal if one ended the run.
     """
-    signals = FirstPolite()
+    told = "interrupted: the step is finished and saved (once more stops at once)"
+    signals = FirstPolite(lambda: console.interject(told))
     config = task.table.to_toml(settings)
     checkpoint = Checkpoint(directory, settings["save_every"], settings["keep"], resume, overwrite, config)
     end = last_step(settings, trainer.training.batches_per_epoch)
@@ -64,7 +65,7 @@ def run(
             checkpoint,
             _Resumed(directory, config, settings["patience"], end, console),
             progress,
-            StopWhenAsked(signals, console),
+            StopWhenAsked(signals),
             ending,
             curve,
         ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,12 @@ class StopWhenAsked(Callback):
 
     everywhere = True
 
-    def __init__(self, signals: FirstPolite, console: Console):
-        self.signals, self.console = signals, console
+    def __init__(self, signals: FirstPolite):
+        self.signals = signals
 
     def on_step(self, trainer: Trainer) -> None:
         if self.signals.signum is not None:
             trainer.stop("interrupted")
-            with suppress(OSError):  # there may be no terminal any more, and saving must not fail for it
-                self.console.note("interrupted: the step is finished, saving (once more stops at once)")
 
 
 class Samples(Callback):

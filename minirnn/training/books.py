@@ -1,7 +1,8 @@
-"""Where a run stands: what is counted from step to step, and what another run needs, besides the model, to go on."""
+"""Where a run stands: what is entered of steps and epochs, and what another run needs, besides the model, to go on."""
 
 from __future__ import annotations
 
+import math
 from itertools import count, takewhile
 from typing import Any
 
@@ -14,7 +15,7 @@ from minirnn.training.callbacks import Callback
 from minirnn.training.optimizers import Optimizer
 from minirnn.training.schedules import Plateau, Schedule
 
-_COUNTED = ("step", "best", "improved", "refused", "finished", "epoch_sum", "since_record")
+_COUNTED = ("step", "epoch", "best", "improved", "refused", "finished", "epoch_sum", "since_record")
 
 
 class Books:
@@ -25,13 +26,17 @@ class Books:
     validation: Any
     schedule: Schedule | None
 
-    def __init__(self) -> None:
+    def __init__(self, log_every: int) -> None:
         self.callbacks: list[Callback] = []
+        self.log_every = log_every  # steps per record
+        self.history: list[dict[str, Any]] = []
         self.step = 0
+        self.epoch = 0  # how many are complete, validation and all
         self.state: State | None = None
         self.best: float | None = None  # lowest metric of an epoch
         self.improved = False  # whether the last epoch was the best so far
         self.refused = 0  # steps refused in a row
+        self._loss = math.nan  # of the last step that is entered
         self.epoch_sum = [0.0, 0]  # loss and steps since the epoch began
         self.since_record = [0.0, 0.0, 0, 0]  # loss, norm, clipped steps, steps
         self.stopping: str | None = None
@@ -41,15 +46,57 @@ class Books:
         """Brings the counters up to the last step."""
         raise NotImplementedError
 
-    @property
-    def epoch(self) -> int:
-        """Number of the epoch that the next step belongs to, from 0."""
-        return int(self.step // self.training.batches_per_epoch)
-
     def begin(self) -> None:
         """With the first step of a run a `Plateau` forgets what it may have observed of another."""
         if self.step == 0 and isinstance(self.schedule, Plateau):
             self.schedule.begin()
+
+    @property
+    def loss(self) -> float:
+        """Of the last step."""
+        self.look()
+        return self._loss
+
+    @property
+    def epoch_has_ended(self) -> bool:
+        """Whether the last step was the last of an epoch that is not entered yet."""
+        epochs, rest = divmod(self.step, self.training.batches_per_epoch)
+        return rest == 0 and self.epoch < epochs
+
+    def enter_step(self, step: int, loss: float, norm: float, factor: float) -> None:
+        """What became of a step; its factor is NaN where it was refused, and below 1 where it was clipped."""
+        self._loss = loss
+        if math.isnan(factor):
+            self.refused += 1
+        else:
+            self.refused = 0
+            self.epoch_sum = [self.epoch_sum[0] + loss, self.epoch_sum[1] + 1]
+            losses, norms, clipped, steps = self.since_record
+            self.since_record = [losses + loss, norms + norm, clipped + (factor < 1), steps + 1]
+        if step % self.log_every:
+            return
+        losses, norms, clipped, steps = self.since_record
+        if steps:
+            record = {"step": step, "loss": losses / steps, "norm": norms / steps, "clipped": clipped / steps}
+            self.history.append(record | {"lr": self.optimizer.lr})
+        self.since_record = [0.0, 0.0, 0, 0]
+
+    def enter_epoch(self, val_loss: float | None) -> dict[str, Any]:
+        """The epoch that the last step has ended; returns its record, and by which ``metric`` it is compared."""
+        loss, steps = self.epoch_sum
+        self.epoch_sum, self.epoch = [0.0, 0], int(self.step // self.training.batches_per_epoch)
+        record = {"step": self.step, "epoch": self.epoch, "train_loss": loss / steps if steps else math.nan}
+        if val_loss is not None:
+            record["val_loss"] = val_loss if math.isfinite(val_loss) else math.nan
+        self.history.append(record)
+        metric = record.get("val_loss", record["train_loss"])
+        metric = math.inf if math.isnan(metric) else metric
+        self.improved = self.best is None or metric < self.best
+        if self.improved and math.isfinite(metric):
+            self.best = metric
+        if isinstance(self.schedule, Plateau):
+            self.schedule.observe(metric)
+        return record | {"metric": metric}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Optimizer and carried state."""
@@ -63,7 +110,6 @@ class Books:
         """Position and counters, as plain numbers."""
         self.look()
         books = {name: getattr(self, name) for name in _COUNTED}
-        books["epoch"] = self.epoch  # for whoever looks into the file; it follows from the step
         books["stream"] = self._trained_on()
         books["validation"] = self._validated_on()
         books["optimizer"] = type(self.optimizer).__name__
@@ -103,6 +149,8 @@ class Books:
             if name == "text":
                 raise ValueError("it was trained on another text or other pairs, or with another val_split")
             raise ValueError(f"it was made with {name} {theirs.get(name)!r}, this run has {ours.get(name)!r}")
+        if books["epoch"] * self.training.batches_per_epoch > books["step"]:
+            raise ValueError(f"it had {books['epoch']} epochs behind it, and only {books['step']} steps")
         if books.get("validation", self._validated_on()) != self._validated_on():  # its best would be no rival
             raise ValueError("it was validated on other data")
         callbacks, kept = self.remembering(), books["callbacks"]

@@ -30,8 +30,8 @@ class Callback:
         """After the last step, however the run was asked to stop."""
 
     def on_interrupt(self, trainer: Any, interrupt: KeyboardInterrupt) -> None:
-        """After Ctrl-C, before ``on_leave``: where ``trainer.whole``, everything is in place to be saved, as it is
-        after a step; else a step or a validation was under way."""
+        """After Ctrl-C, before ``on_leave``. Where ``trainer.whole``, everything is in place to be saved; else a step
+        was changing it."""
 
     def on_leave(self, trainer: Any) -> None:
         """Last of all, also where the run has failed, or could not begin: what was taken for it is given back."""

@@ -217,8 +217,8 @@ class Checkpoint(Callback):
     -----
     If a save fails (a full disk, say, or too little memory), the file before it stays as it is, and training goes on
     with a warning. After the run ``saved_at`` is the step that ``last.npz`` is of: smaller than ``trainer.step`` if the
-    last save failed. Ctrl-C saves the last step that was completed, and says which; one that comes while parameters
-    are changed, or in a validation, leaves the save before.
+    last save failed. Ctrl-C saves the last step that was completed, and says which; one that comes in a validation
+    leaves that to the run that goes on. One that comes in the moment in which parameters are changed saves nothing.
     """
 
     def __init__(
@@ -297,9 +297,6 @@ class Checkpoint(Callback):
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         self.epoch_ended = True
-        self._refuse_lost(trainer)
-        if trainer.improved:
-            self._guarded(lambda: self._write_best(trainer.model))
 
     def on_step(self, trainer: Trainer) -> None:
         self._write_log(trainer)
@@ -318,13 +315,13 @@ class Checkpoint(Callback):
             return
         if trainer.whole:
             self._write_log(trainer)
-            if self.saved_at != trainer.step:
+            if self.epoch_ended or self.saved_at != trainer.step:
                 self._save(trainer)
         else:
-            interrupt.add_note("a step or a validation was half done, so nothing was saved of it")
+            interrupt.add_note("a step was half done, so nothing was saved of it")
         if self.saved_at is not None:
-            last = self.directory / "last.npz"
-            interrupt.add_note(f"{last} holds step {self.saved_at} of the run; resume=True goes on from there")
+            holds = f"{self.directory / 'last.npz'} holds step {self.saved_at} of the run"
+            interrupt.add_note(f"{holds}; --resume (resume=True) goes on from there")
 
     def on_leave(self, trainer: Trainer) -> None:
         if self.claimed:
@@ -343,8 +340,10 @@ class Checkpoint(Callback):
         write_sealed(path, _model_arrays(model), _model_meta(model), keep_previous=keep_previous)
 
     def _save(self, trainer: Trainer, keep_previous: bool = True) -> None:
-        self.epoch_ended = False
         self._refuse_lost(trainer)
+        if self.epoch_ended and trainer.improved:
+            self._guarded(lambda: self._write_best(trainer.model))
+        self.epoch_ended = False
 
         def write() -> None:
             arrays = _model_arrays(trainer.model) | trainer.arrays()

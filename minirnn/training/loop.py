@@ -21,8 +21,10 @@ from inspect import signature
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 from minirnn.arguments import booleans, positive, positive_number
-from minirnn.arrays import device_errors, home_of, to_numpy, xp_of
+from minirnn.arrays import Array, device_errors, home_of, to_numpy, xp_of
 from minirnn.nn.recurrent import State
 from minirnn.training.alone import Alone
 from minirnn.training.books import Books
@@ -38,7 +40,7 @@ from minirnn.training.first_bad import first_not_finite
 from minirnn.training.optimizers import Adam, Optimizer
 from minirnn.training.protocol import Stream, batch_of, check_model, check_stream
 from minirnn.training.recorded import Recorded
-from minirnn.training.schedules import Plateau, Schedule, check_functions
+from minirnn.training.schedules import Schedule, check_functions
 from minirnn.training.unseen import Unseen
 
 CLIP_NORM = 5.0  # longest gradient, where nothing is said
@@ -158,23 +160,16 @@ class Trainer(Books):
         self.validation: Any
         self.training, self.validation = (stream, validation) if validation is not None else stream.split(val_split)
         self.optimizer = Adam(model.parameters(), 2e-3 if lr is None else lr) if optimizer is None else optimizer
-        self.clip_norm, self.clip_value, self.schedule, self.log_every = clip_norm, clip_value, schedule, log_every
+        self.clip_norm, self.clip_value, self.schedule = clip_norm, clip_value, schedule
         self.teacher_forcing = teacher_forcing
         if graph and (parallel is not None or teacher_forcing is not None):
             raise ValueError("graph=True records one way through the model: give neither parallel nor teacher_forcing")
         if teacher_forcing is not None and not hasattr(model, "teacher_forcing"):
             raise TypeError(f"teacher_forcing is for models that have such a share, {type(model).__name__} has none")
         self.parallel = Recorded(model, self.optimizer) if graph else Alone() if parallel is None else parallel
-        super().__init__()
-        self._loss = math.nan  # of the last step that the host has looked at
+        super().__init__(log_every)
         self.unseen: list[Unseen] = []
-        self.history: list[dict[str, Any]] = []
         self.whole = False  # whether parameters, moments and books are those of one and the same step
-
-    @property
-    def loss(self) -> float:
-        self.look()
-        return self._loss
 
     @property
     def looks_later(self) -> bool:
@@ -233,49 +228,53 @@ class Trainer(Books):
             After many refused steps in a row.
         """
         with self._scheduled():
-            self._take()
+            epoch, k = divmod(self.step, self.training.batches_per_epoch)
+            inputs, targets = batch_of(self.training, epoch, k)
+            state = self.state if self.training.carries_state and k > 0 else None
+            outcome, new_state = self._take(inputs, targets, state)
+            self.step, self.state = self.step + 1, new_state  # now that nothing can fail any more
+            self.unseen.append(Unseen(self.step, outcome, (inputs, targets, state)))
+            self.whole = True
+            is_here = home_of(outcome) == "numpy"
+            if is_here or self.step % self.log_every == 0 or len(self.unseen) == MOST_UNSEEN:
+                self.look()
 
-    def _take(self) -> None:
-        epoch, k = divmod(self.step, self.training.batches_per_epoch)
-        inputs, targets = batch_of(self.training, epoch, k)
-        state = self.state if self.training.carries_state and k > 0 else None
+    def _take(self, inputs: Any, targets: Any, state: State | None) -> tuple[Array, State | None]:
+        """What becomes of a step (``Unseen.outcome``), and the state that is carried on from it."""
         self.model.train()
         given = getattr(inputs, "shape", type(inputs).__name__)  # a stream of somebody else's may give anything
         sizes = f"inputs {given}, {sum(p.size for p in self.optimizer.parameters):,} parameters"
-        refusal: NonFiniteGradientError | None = None
         with device_errors(f"step {self.step + 1} ({sizes})"):
-            if later := self.looks_later:
+            if self.looks_later:
                 self.whole = False
-                outcome, new_state = self.parallel.unseen_step(self, inputs, targets, state)
+                return self.parallel.unseen_step(self, inputs, targets, state)
+            self.look()  # at what may have been left on a device before
+            loss, state = self.parallel.gradients(self, inputs, targets, state)
+            norm, factor = self._clip() if math.isfinite(loss) else (math.nan, math.nan)
+            self.whole = False
+            if math.isfinite(factor):
+                self.optimizer.step()
             else:
-                loss, new_state = self.parallel.gradients(self, inputs, targets, state)
-                try:
-                    if not math.isfinite(loss):
-                        raise NonFiniteGradientError(f"the loss is {loss}; the step is refused")
-                    norm, clipped = self._clip()
-                except NonFiniteGradientError as error:
-                    refusal = error
-                self.whole = False
-                if not refusal:
-                    self.optimizer.step()
-        self.step, self.state = self.step + 1, new_state  # now that nothing can fail any more
-        if later:
-            self.unseen.append(Unseen(self.step, outcome, (inputs, targets, state)))
-            if self.step % self.log_every == 0 or len(self.unseen) == MOST_UNSEEN:
-                self.look()
-            return
-        self._loss = loss
-        if refusal:
-            self.state = None  # it may hold what made the loss infinite
-            self.refused += 1
-        else:
-            self._enter(norm, clipped)
-        self._record(self.step)
-        if refusal:
-            self._tell(refusal, self.step, (inputs, targets, state), self.refused)
+                self.optimizer.steps += 1  # as on a device: whoever looks takes it back
+                state = None  # it may hold what made the loss infinite
+            return np.array([loss, norm, factor]), state
+
+    def _clip(self) -> tuple[float, float]:
+        """The norm before clipping, and what its vector or largest entry was multiplied with; NaN if not finite."""
+        parameters = self.optimizer.parameters
+        try:
+            if self.clip_norm is not None:
+                norm = clip_grad_norm_(parameters, self.clip_norm)
+                return norm, self.clip_norm / max(self.clip_norm, norm)
+            if self.clip_value is not None:
+                largest = max((float(abs(p.grad).max()) for p in parameters if p.grad is not None), default=0.0)
+                return clip_grad_value_(parameters, self.clip_value), self.clip_value / max(self.clip_value, largest)
+            return gradient_norm(parameters), 1.0
+        except NonFiniteGradientError:
+            return math.nan, math.nan
 
     def look(self) -> None:
-        """Waits for the device, and enters into the books what became of the steps since the last time.
+        """Enters into the books what became of the steps since the last time. If they are on a device, it waits.
 
         Raises
         ------
@@ -287,82 +286,46 @@ class Trainer(Books):
         xp = xp_of(self.unseen[0].outcome)
         with device_errors("a look at the last steps"):
             outcomes = to_numpy(xp.stack([one.outcome for one in self.unseen])).tolist()
+        whole, self.whole = self.whole, False
         unseen, self.unseen = self.unseen, []
         refused = [math.isnan(factor) for _, _, factor in outcomes]
         self.optimizer.steps -= sum(refused)
         told = []  # when all are in the books: to tell may raise
-        for k, ((step, _, given), (loss, norm, _)) in enumerate(zip(unseen, outcomes, strict=True)):
-            self._loss = loss
+        for k, ((step, _, given), (loss, norm, factor)) in enumerate(zip(unseen, outcomes, strict=True)):
+            self.enter_step(step, loss, norm, factor)
             if refused[k]:
-                what = "gradient is not finite" if math.isfinite(loss) else f"loss is {loss}"
                 unchanged = all(refused[k:])  # since then, so that the step can be taken again
-                self.refused += 1
-                error = NonFiniteGradientError(f"the {what}; the step is refused")
-                told.append((error, step, given if unchanged else None, self.refused))
-            else:
-                self._enter(norm, self.clip_norm is not None and norm > self.clip_norm)
-            self._record(step)
+                told.append((step, loss, given if unchanged else None, self.refused))
+        self.whole = whole
         for refusal in told:
             self._tell(*refusal)
 
-    def _enter(self, norm: float, clipped: bool) -> None:
-        """Enters a step that was taken into the books."""
-        self.refused = 0
-        self.epoch_sum = [self.epoch_sum[0] + self._loss, self.epoch_sum[1] + 1]
-        total, norms, clips, steps = self.since_record
-        self.since_record = [total + self._loss, norms + norm, clips + clipped, steps + 1]
-
-    def _clip(self) -> tuple[float, bool]:
-        parameters = self.optimizer.parameters
-        if self.clip_norm is not None:
-            norm = clip_grad_norm_(parameters, self.clip_norm)
-            return norm, norm > self.clip_norm
-        if self.clip_value is not None:
-            beyond = any(p.grad is not None and float(abs(p.grad).max()) > self.clip_value for p in parameters)
-            return clip_grad_value_(parameters, self.clip_value), beyond
-        return gradient_norm(parameters), False
-
-    def _tell(
-        self, error: NonFiniteGradientError, step: int, given: tuple[Any, Any, State | None] | None, in_a_row: int
-    ) -> None:
+    def _tell(self, step: int, loss: float, given: tuple[Any, Any, State | None] | None, in_a_row: int) -> None:
         """Tells of a refused step. What it was ``given`` is given to the model again, to see where it began."""
-        first = ""
+        what = "gradient is not finite" if math.isfinite(loss) else f"loss is {loss}"
+        why = f"step {step}: the {what}; the step is refused (a smaller learning rate or clip norm may help)"
         if given is not None:
             with suppress(MemoryError), device_errors("a second look"):  # which is no reason to end a run
-                first = first_not_finite(self.model, self.parallel.cut(step - 1, *given))
-        why = f"step {step}: {error}" + (f"; the first that is not finite: {first}" if first else "")
+                if first := first_not_finite(self.model, self.parallel.cut(step - 1, *given)):
+                    why += f"; the first that is not finite: {first}"
         if in_a_row >= MOST_REFUSED:
             raise DivergenceError(f"{MOST_REFUSED} steps in a row were refused; the last: {why}")
         warnings.warn(why, RuntimeWarning, stacklevel=4)
 
-    def _record(self, step: int) -> None:
-        """Every ``log_every`` steps, enters those that were taken since the last time into the history."""
-        if step % self.log_every:
-            return
-        loss, norm, clips, steps = self.since_record
-        if steps:
-            record = {"step": step, "loss": loss / steps, "norm": norm / steps, "clipped": clips / steps}
-            self.history.append(record | {"lr": self.optimizer.lr})
-        self.since_record = [0.0, 0.0, 0, 0]
+    def finish_epoch(self) -> None:
+        """Validates, enters the epoch that has just ended into the books, and tells the callbacks of it.
 
-    def finish_epoch(self) -> dict[str, Any]:
-        """Validates, and keeps the books of the epoch that has just ended."""
+        An interrupt in the validation has done nothing yet: a run that goes on from there begins with it.
+        """
         self.look()
-        loss, steps = self.epoch_sum
-        self.epoch_sum = [0.0, 0]
-        record = {"step": self.step, "epoch": self.epoch, "train_loss": loss / steps if steps else math.nan}
+        val_loss = None
         if self.validation is not None:
             val_loss = self.parallel.same(evaluate(self.model, self.validation))
-            record["val_loss"] = val_loss if math.isfinite(val_loss) else math.nan
-        self.history.append(record)
-        metric = record.get("val_loss", record["train_loss"])
-        metric = math.inf if math.isnan(metric) else metric
-        self.improved = self.best is None or metric < self.best
-        if self.improved and math.isfinite(metric):
-            self.best = metric
-        if isinstance(self.schedule, Plateau):
-            self.schedule.observe(metric)
-        return record | {"metric": metric}
+        self.whole = False
+        record = self.enter_epoch(val_loss)
+        for callback in self.callbacks:
+            callback.on_epoch(self, record)
+        self.whole = True
 
     def run(
         self,
@@ -391,13 +354,11 @@ class Trainer(Books):
                     callback.on_start(self)
                 self.parallel.begin(self, end)
                 self.whole = True
-                while self.step < end and not self.parallel.ends(self):
-                    self.train_step()
-                    if self.step % self.training.batches_per_epoch == 0:
-                        record = self.finish_epoch()
-                        for callback in self.callbacks:
-                            callback.on_epoch(self, record)
-                    self.whole = True
+                while (self.epoch_has_ended or self.step < end) and not self.parallel.ends(self):
+                    if not self.epoch_has_ended:  # as it has where a run goes on that was interrupted in a validation
+                        self.train_step()
+                    if self.epoch_has_ended:
+                        self.finish_epoch()
                     if time.monotonic() > deadline:
                         self.stop(f"the {max_minutes:g} minutes of max_minutes are over")
                     for callback in self.callbacks:

@@ -21,10 +21,10 @@ from minirnn.training.optimizers import Optimizer
 
 
 class Unseen(NamedTuple):
-    """A step taken on a device, whose outcome stays there until somebody asks."""
+    """A step that is taken, and not in the books yet; on a device what became of it stays there until somebody asks."""
 
     step: int
-    outcome: Array  # (3,): loss, norm, and the factor of the gradient, NaN if the step was refused
+    outcome: Array  # (3,): loss, norm, and what the gradient was multiplied with, NaN if the step was refused
     given: tuple[Any, Any, State | None]  # what the model was given
 
 

@@ -53,12 +53,30 @@ def test_ctrl_c_during_the_import_ends_a_command_quietly_and_no_other_program(tm
 
 
 def test_the_second_signal_stops_at_once():
-    handler = FirstPolite()
+    told = []
+    handler = FirstPolite(lambda: told.append(1))
     with handling(handler):
         os.kill(os.getpid(), signal.SIGTERM)
-        assert handler.signum == signal.SIGTERM
+        assert handler.signum == signal.SIGTERM and told == [1]
         with pytest.raises(Interrupted):
             os.kill(os.getpid(), signal.SIGTERM)  # SIGINT may be ignored, as in a job in the background
+    assert told == [1]
+
+
+def test_two_signals_in_a_validation_lose_no_step(cli, text, tmp_path, monkeypatch):
+    def train(name):
+        return cli("train", text, "-o", tmp_path / name, *SMALL, "--epochs", 2, "--resume")
+
+    with monkeypatch.context() as patch:
+        twice = lambda *given: [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)]  # noqa: E731
+        patch.setattr("minirnn.training.loop.evaluate", twice)
+        result = train("parted")
+    last = tmp_path / "parted" / "last.npz"
+    assert result.code == 143
+    told = f"minirnn: interrupted; {last} holds step 19 of the run; --resume (resume=True) goes on from there"
+    assert result.err.splitlines()[-1] == told
+    assert train("whole").code == train("parted").code == 0
+    assert last.read_bytes() == (tmp_path / "whole" / "last.npz").read_bytes()
 
 
 def test_handlers_are_put_back(cli, finished_run):

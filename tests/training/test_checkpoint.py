@@ -452,6 +452,7 @@ NONSENSE = {
     "arrays of other shapes": lambda arrays, meta: arrays.update({"model/head.bias": np.zeros(2)}),
 }
 RESUME_NONSENSE = {
+    "epoch": lambda arrays, meta: meta["training"].update(epoch=2),  # of five steps each, at step 7
     "state": lambda arrays, meta: arrays.update({"state/0": np.zeros((1, 1, 1), "float32")}),
     "one state": lambda arrays, meta: arrays.pop("state/1"),
     "waited": lambda arrays, meta: meta["training"]["callbacks"]["EarlyStopping"].update(waited="a"),

@@ -58,7 +58,7 @@ def test_a_step_with_a_bad_gradient_is_refused_and_the_run_goes_on(backend, clip
     trainer = poisoned_trainer(bad_steps=[3], **clipping)
     trainer.run(steps=3)
     before = bits(trainer.model), bits(trainer.optimizer)
-    told = r"step 4: the gradient .*is (not finite|refused).*: the gradient that poison hands down, 1 of 1 numbers"
+    told = r"step 4: the gradient .*is not finite.*: the gradient that poison hands down, 1 of 1 numbers"
     with pytest.warns(RuntimeWarning, match=told):
         trainer.run(steps=4)
     assert (bits(trainer.model), bits(trainer.optimizer)) == before

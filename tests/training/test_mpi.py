@@ -99,7 +99,7 @@ def test_an_interrupted_group_saves(text, tmp_path):
         time.sleep(0.05)
     os.killpg(group.pid, signal.SIGINT)  # as a terminal does
     _, out, err = end_of(group)
-    assert "interrupted: the step is finished, saving" in err, err
+    assert "interrupted: the step is finished and saved" in err, err
     assert "go on" in out
     assert read_sealed(tmp_path / "run" / "last.npz")[1]["training"]["step"] > 0
 

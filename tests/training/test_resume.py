@@ -87,13 +87,48 @@ def test_ctrl_c_saves_the_last_step_and_the_run_goes_on_as_if_it_had_never_stopp
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as caught:
         run("parted", Interrupt())
     last = tmp_path / "parted" / "last.npz"
-    assert caught.value.__notes__ == [f"{last} holds step {step} of the run; resume=True goes on from there"]
+    (note,) = caught.value.__notes__
+    assert note == f"{last} holds step {step} of the run; --resume (resume=True) goes on from there"
     run("parted")
     assert files_of(tmp_path / "parted") == files_of(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("name", ["update", "validation"])
-def test_ctrl_c_saves_nothing_that_is_half_done(tmp_path, monkeypatch, name):
+@pytest.mark.parametrize("at", ["validation", "best model", "last model"])
+def test_ctrl_c_at_the_end_of_an_epoch_loses_nothing_of_it(tmp_path, at):
+    def run(name, *others):
+        stream, checkpoint = tiny_stream(), Checkpoint(tmp_path / name, resume=True)
+        model = tiny_model(stream, dropout=0.2)
+        trainer = Trainer(model, stream, lr=0.01, schedule=Plateau(1), val_split=0.25, log_every=3)
+        trainer.run(steps=11, callbacks=[EarlyStopping(9), checkpoint, *others])  # epochs of four steps
+        return trainer.history
+
+    class Interrupt(Callback):
+        def on_step(self, trainer):
+            if trainer.step == 5:
+                checkpoint = trainer.callbacks[1]
+                once(*{
+                    "validation": (trainer.validation, "batch"),
+                    "best model": (checkpoint, "_write_best"),
+                    "last model": (trainer, "books"),
+                }[at])  # fmt: skip
+
+    def once(holder, method):
+        def interrupted(*args, **settings):
+            delattr(holder, method)
+            raise KeyboardInterrupt
+
+        setattr(holder, method, interrupted)
+
+    history = run("whole")
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run("parted", Interrupt())
+    (note,) = caught.value.__notes__
+    assert "last.npz holds step 8 of the run; --resume (resume=True) goes on from there" in note
+    assert run("parted") == history and [record["step"] for record in history if "epoch" in record] == [4, 8]
+    assert files_of(tmp_path / "parted") == files_of(tmp_path / "whole")
+
+
+def test_ctrl_c_saves_nothing_that_is_half_done(tmp_path, monkeypatch):
     stream = tiny_stream()
     trainer = Trainer(tiny_model(stream), stream, val_split=0.25)
 
@@ -103,14 +138,13 @@ def test_ctrl_c_saves_nothing_that_is_half_done(tmp_path, monkeypatch, name):
     class Interrupt(Callback):
         def on_step(self, trainer):
             if trainer.step == 3:
-                holder, method = (trainer.optimizer, "update") if name == "update" else (trainer.validation, "batch")
-                monkeypatch.setattr(holder, method, interrupted)
+                monkeypatch.setattr(trainer.optimizer, "update", interrupted)
 
     with pytest.raises(KeyboardInterrupt) as caught:
         trainer.run(epochs=2, callbacks=[Checkpoint(tmp_path, every=2), Interrupt()])
     half, kept = caught.value.__notes__
-    assert half == "a step or a validation was half done, so nothing was saved of it"
-    assert kept == f"{tmp_path / 'last.npz'} holds step 2 of the run; resume=True goes on from there"
+    assert half == "a step was half done, so nothing was saved of it"
+    assert kept == f"{tmp_path / 'last.npz'} holds step 2 of the run; --resume (resume=True) goes on from there"
     assert read_sealed(tmp_path / "last.npz")[1]["training"]["step"] == 2
 
 
