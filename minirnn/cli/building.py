@@ -135,5 +135,6 @@ def _schedule(settings: Mapping[str, Any], epoch: int) -> Schedule | None:
 
 def model_in_words(settings: Mapping[str, Any]) -> str:
     """The model in half a line."""
-    layers = settings["layers"]
-    return f"{settings['cell']}, {layers} layer{'s' if layers > 1 else ''} of {settings['hidden']}, {settings['dtype']}"
+    layers, more = settings["layers"], f", {settings['layer_options']}" if settings["layer_options"] else ""
+    size = f"{layers} layer{'s' if layers > 1 else ''} of {settings['hidden']}"
+    return f"{settings['cell']}, {size}, {settings['dtype']}{more}"

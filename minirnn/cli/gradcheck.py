@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from minirnn.checking.gradcheck import METHODS
 from minirnn.cli.building import write_file
 from minirnn.cli.console import Console
 from minirnn.cli.idle import ANY, Idle
+from minirnn.cli.layer_options import RANDOM
 from minirnn.cli.lens import PICTURES
 from minirnn.cli.pages import Section, html, markdown
 from minirnn.cli.settings import UsageError, file_of, one_of, whole
@@ -190,12 +191,15 @@ def check(
     return check_rule(getattr(rules, name), inputs, static, **options)
 
 
-def check_char_lm(cell: str, layers: int = 2, *, seed: int = 0, **options: Any) -> GradcheckReport:
+def check_char_lm(
+    cell: str, layers: int = 2, of_layers: Mapping[str, Any] | None = None, *, seed: int = 0, **options: Any
+) -> GradcheckReport:
     """Checks a small float64 copy of the model that ``minirnn train`` trains, by all its parameters and its state.
 
-    The code is that of training, from the loss of a window back to the embedding, with a state that is not zero.
+    The code is that of training, from the loss of a window back to the embedding, with a state that is not zero; and
+    with the options ``of_layers`` that draw nothing.
     """
-    lm = CharLM(V, D, H, layers, cell=cell, seed=seed, dtype="float64")
+    lm = CharLM(V, D, H, layers, cell=cell, seed=seed, dtype="float64", **_small(of_layers))
     rng = random_generator(seed, "char-lm")
     inputs, targets = rng.integers(V, size=(2, B, T))
     parts = [rng.standard_normal(part.shape) for part in flatten(lm(inputs)[1])]
@@ -205,20 +209,32 @@ def check_char_lm(cell: str, layers: int = 2, *, seed: int = 0, **options: Any) 
 
 
 def check_seq2seq(
-    cell: str = "lstm", attention: str = "additive", feed: str = "output", *, seed: int = 0, **options: Any
+    cell: str = "lstm",
+    attention: str = "additive",
+    feed: str = "output",
+    of_layers: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    **options: Any,
 ) -> GradcheckReport:
     """Checks a small float64 copy of the model that ``minirnn train-seq2seq`` trains, by all its parameters.
 
     The code is that of training, from the loss of ragged sentences back to both embeddings.
     """
     own: dict[str, Any] = {"attention": attention, "feed": feed, "seed": seed, "dtype": "float64"}
-    model = Seq2Seq(RESERVED + 3, RESERVED + 2, D, H - 2, cell=cell, **own)
+    model = Seq2Seq(RESERVED + 3, RESERVED + 2, D, H - 2, cell=cell, **own, **_small(of_layers))
     rng = random_generator(seed, "seq2seq")
     sources, targets = rng.integers(RESERVED, RESERVED + 2, size=(2, 2, T))
     targets[:, -1] = EOS
     for ids in (sources, targets):  # the second sentence is one shorter
         ids[1, -2:] = ids[1, -1], PAD
     return _check_loss("seq2seq", model, (sources, targets), (), seed, **options)
+
+
+def _small(of_layers: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Options of layers that draw nothing, for a small model."""
+    certain = {name: value for name, value in (of_layers or {}).items() if name not in RANDOM}
+    return certain | ({"proj_size": H - 1} if certain.get("proj_size") else {})
 
 
 def _check_loss(

@@ -16,6 +16,7 @@ from minirnn.cli import rehearsal
 from minirnn.cli.building import check_directory
 from minirnn.cli.console import Console, table
 from minirnn.cli.idle import refuse_idle
+from minirnn.cli.layer_options import options_in
 from minirnn.cli.running import command, complain_if_not_saved, run, summary_table
 from minirnn.cli.settings import UsageError, place
 from minirnn.cli.tables import IDLE
@@ -170,7 +171,9 @@ def gather(options: argparse.Namespace, task: Task) -> dict[str, Any]:
     if settings["clip_norm"] and settings["clip_value"]:
         raise UsageError("give --clip-norm or --clip-value, not both")
     tied = next(name for name in settings if name.startswith("tie_"))
-    if settings[tied] and settings["embed"] != settings["hidden"]:
-        sizes = f"{settings['embed']} and {settings['hidden']}"
-        raise UsageError(f"--{tied.replace('_', '-')} needs --embed and --hidden to be equal, got {sizes}")
+    proj_size = options_in(settings["layer_options"]).get("proj_size")
+    put_out, flag = (proj_size, "proj_size") if proj_size else (settings["hidden"], "--hidden")
+    if settings[tied] and settings["embed"] != put_out:
+        sizes = f"{settings['embed']} and {put_out}"
+        raise UsageError(f"--{tied.replace('_', '-')} needs --embed and {flag} to be equal, got {sizes}")
     return settings

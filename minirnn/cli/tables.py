@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from minirnn.cli.idle import ANY, Idle
+from minirnn.cli.layer_options import layer_options
 from minirnn.cli.settings import BACKENDS, Setting, Table, choice, one_of, real, some_text, switch, whole, worker_count
 from minirnn.models.char_lm import CELLS
 from minirnn.models.seq2seq import ATTENTION, CONTEXTS
@@ -43,6 +44,7 @@ def _model(layers: int, hidden: int, embed: int, of: str) -> tuple[Setting, ...]
         Setting("layers", whole(1, 1_000), layers, "recurrent layers on top of each other"),
         Setting("embed", whole(1, 1_000_000), embed, f"size of the vector of a {of}"),
         Setting("dropout", real(0, below=1), 0.0, "share of numbers dropped between layers while training", "P"),
+        Setting("layer_options", layer_options, None, "more of the recurrent layers, see below", "NAME=VALUE,..."),
         choice("dtype", ("float32", "float64"), "float32", "precision"),
     )
 
@@ -150,6 +152,21 @@ SCHEDULES_HELP = """schedules of the learning rate:
   cosine       along half a cosine to the share F (0) at step N (the last one)
   plateau      times F (0.5) when N (3) validations bring no better loss
   warmup       rises to its value over N (100) steps"""
+STEP_OPTIONS_HELP = """options of the recurrent layers, such as --layer-options layer_norm=true,init=orthogonal:
+  layer_norm=true      normalise what goes into the gates
+  init=orthogonal      orthogonal recurrent weights at first, and biases of zero
+  bias=false           no biases
+  peepholes=true       LSTM: the gates see the cell state
+  forget_bias=X        LSTM: where the biases of the forget gate begin
+  reset_after=false    GRU: the reset gate acts before the projection
+  nonlinearity=relu    RNN: in place of tanh"""
+OPTIONS_HELP = f"""{STEP_OPTIONS_HELP}
+  proj_size=N          LSTM: size of the outputs, smaller than --hidden
+  zoneout=P            share of units that keep their state, while training
+  weight_drop=P        share of recurrent weights dropped, while training
+  locked_dropout=true  --dropout drops the same units at every step
+  residual=true        add what a layer reads to what it puts out
+  learned_state=true   learn the state that a text begins with"""
 FORCING_HELP = """teacher forcing (scheduled sampling):
   A            that share of the tokens read is true, the others are the model's own
   A:B          from A in a straight line to B at the last step

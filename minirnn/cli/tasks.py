@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,14 @@ from minirnn.checking import GradcheckReport
 from minirnn.cli.building import build_trainer, last_step, model_in_words, read_pairs_of, read_source
 from minirnn.cli.console import table
 from minirnn.cli.gradcheck import check_char_lm, check_seq2seq
+from minirnn.cli.layer_options import RANDOM, as_text, check_layer_options, options_in
 from minirnn.cli.settings import Table, UsageError
 from minirnn.cli.tables import CHARACTERS, PAIRS
 from minirnn.decoding import generate, translate
 from minirnn.models import CharLM, Seq2Seq
+from minirnn.models.char_lm import CELLS, DECIDED
+from minirnn.nn.attentive import of_a_step
+from minirnn.nn.weights import options_of
 from minirnn.text import PairStream, TextStream, TokenVocabulary, entropy_of_characters, generated
 from minirnn.text.tokens import PAD
 from minirnn.training import Trainer, inverse_sigmoid, linear
@@ -39,6 +44,10 @@ class Task:
         ------
         UsageError
         """
+        check_layer_options(settings, self.layer_options(settings["cell"]))
+
+    def layer_options(self, cell: str) -> list[str]:
+        """Options of recurrent layers that the model hands on to them, and that have no flag of their own."""
         raise NotImplementedError
 
     def known(self, model: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,6 +56,8 @@ class Task:
         known = {name: model[key] for name, key in MODEL_NAMES.items() if key in model}
         known |= {name: stream[name] for name in self.table.settings if name in stream and name not in known}
         known |= {"optimizer": training["optimizer"].lower()} if training else {}
+        of_layers = {name: model[name] for cell in CELLS for name in self.layer_options(cell) if name in model}
+        known |= {"layer_options": as_text(of_layers)}
         return {name: value for name, value in known.items() if name in self.table.settings and value is not None}
 
     def read(self, settings: Mapping[str, Any]) -> Any:
@@ -117,6 +128,11 @@ class Characters(Task):
     def check(self, settings: Mapping[str, Any]) -> None:
         if settings["text"] is None:
             raise UsageError("name the text to train on: minirnn train TEXT -o DIR")
+        super().check(settings)
+
+    def layer_options(self, cell: str) -> list[str]:
+        own = (*DECIDED, *signature(CharLM).parameters)
+        return [name for name in options_of(CELLS[cell]) if name not in own]
 
     def known(self, model: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
         windows = {"random_windows": not training["stream"]["lanes"]} if training else {}
@@ -143,14 +159,17 @@ class Characters(Task):
             tie_weights=bool(settings["tie_weights"]),
             seed=settings["seed"],
             dtype=settings["dtype"],
+            **options_in(settings["layer_options"]),
         )
         return build_trainer(settings, model, stream)
 
     def gradients(self, settings: Mapping[str, Any]) -> GradcheckReport:
-        return check_char_lm(settings["cell"])
+        return check_char_lm(settings["cell"], of_layers=options_in(settings["layer_options"]))
 
     def one_batch(self, settings: Mapping[str, Any], data: str) -> tuple[dict[str, Any], str]:
-        return {"val_split": 0.0, "dropout": 0.0}, data[: settings["batch_size"] * settings["seq_len"] + 1]
+        certain = {name: x for name, x in options_in(settings["layer_options"]).items() if name not in RANDOM}
+        settled = {"val_split": 0.0, "dropout": 0.0, "layer_options": as_text(certain)}
+        return settled, data[: settings["batch_size"] * settings["seq_len"] + 1]
 
     def rows(self, trainer: Trainer) -> list[tuple[str, str]]:
         stream, validation = trainer.stream, trainer.validation
@@ -195,6 +214,10 @@ class Pairs(Task):
             raise UsageError(f"--feed must be nothing without attention, got {settings['feed']}")
         if settings["attention"] != "none" and settings["context"] != "last":
             raise UsageError(f"--context must be last with attention, got {settings['context']}")
+        super().check(settings)
+
+    def layer_options(self, cell: str) -> list[str]:
+        return [name for name in of_a_step(CELLS[cell]) if name not in signature(Seq2Seq).parameters]
 
     def read(self, settings: Mapping[str, Any]) -> tuple[list, list | None]:
         valid = None if settings["valid"] is None else read_pairs_of(settings["valid"])
@@ -217,6 +240,7 @@ class Pairs(Task):
             hidden_size=settings["hidden"],
             num_layers=settings["layers"],
             **{name: settings[name] for name in MODEL_SETTINGS},
+            **options_in(settings["layer_options"]),
         )
         if validation is not None:
             settings = {**settings, "val_split": None}
@@ -225,7 +249,8 @@ class Pairs(Task):
         return trainer
 
     def gradients(self, settings: Mapping[str, Any]) -> GradcheckReport:
-        return check_seq2seq(settings["cell"], settings["attention"], settings["feed"])
+        of_layers = options_in(settings["layer_options"])
+        return check_seq2seq(settings["cell"], settings["attention"], settings["feed"], of_layers)
 
     def one_batch(self, settings: Mapping[str, Any], data: tuple[list, list | None]) -> tuple[dict[str, Any], Any]:
         certain = {"val_split": 0.0, "dropout": 0.0, "label_smoothing": 0.0, "teacher_forcing": "1.0"}

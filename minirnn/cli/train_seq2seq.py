@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from minirnn.cli.launching import add_training_parser
-from minirnn.cli.tables import FORCING_HELP, SCHEDULES_HELP
+from minirnn.cli.tables import FORCING_HELP, SCHEDULES_HELP, STEP_OPTIONS_HELP
 from minirnn.cli.tasks import Pairs
 
 PURPOSE = """Trains a model that reads one sequence and writes another, on a file with a pair on
@@ -16,7 +16,8 @@ model so far is kept as best.npz."""
 
 def add_parser(commands: Any) -> None:
     help_ = "train a translator on a file of pairs"
-    parser = add_training_parser(commands, Pairs(), help_, PURPOSE, f"{SCHEDULES_HELP}\n\n{FORCING_HELP}")
+    epilog = f"{STEP_OPTIONS_HELP}\n\n{SCHEDULES_HELP}\n\n{FORCING_HELP}"
+    parser = add_training_parser(commands, Pairs(), help_, PURPOSE, epilog)
     parser.add_argument(
         "--input-feeding", dest="feed", action="store_const", const="output", default=argparse.SUPPRESS,
         help="tell a step of the decoder what the one before put out; short for --feed output",

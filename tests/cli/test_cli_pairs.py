@@ -110,7 +110,7 @@ def test_a_dry_run_checks_the_gradient_of_a_translator_and_writes_nothing(cli, t
     words = ["--generated=article", "-o", tmp_path / "run", *SMALL, "--attention=none", "--cell=rnn", "--dry-run"]
     result = cli("train-seq2seq", *words)
     assert result.code == 0 and "agree with numbers" in result.out and "bits per token; 4.248 is" in result.out
-    assert checked == [("rnn", "none", "nothing")] and not (tmp_path / "run").exists()
+    assert checked == [("rnn", "none", "nothing", {})] and not (tmp_path / "run").exists()
 
 
 def test_one_batch_is_learned_by_heart(cli):

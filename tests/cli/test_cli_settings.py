@@ -21,6 +21,8 @@ def value_of(setting):
     """Any value that a setting takes."""
     if setting.name == "teacher_forcing":
         return st.sampled_from(["1", "0.5", "1:0.25", "sigmoid:100"])
+    if setting.name == "layer_options":
+        return st.sampled_from(["", "zoneout=0.1", "init=orthogonal,layer_norm=true"])
     if setting.name == "generated":
         return st.sampled_from(list(MAKERS))
     if setting.parse in VALUES:
