@@ -14,7 +14,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, NoReturn
 
@@ -61,7 +61,10 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**settings, allow_abbrev=False)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if args is None or self._subparsers:  # what has commands leaves all behind them to these
+        if args is None:
+            return super().parse_known_args(args, namespace)
+        if self._subparsers:
+            self._check_command(args)
             return super().parse_known_args(args, namespace)
         words, given = self._sorted(args)
         found, rest = super().parse_known_args(words, namespace)
@@ -69,6 +72,20 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(rest)}")
         found.given = given
         return found, rest
+
+    def _check_command(self, words: Sequence[str]) -> None:
+        """Refuses a first word that is neither a flag nor a command; all behind a command is left to that."""
+        (commands,) = (action for action in self._actions if isinstance(action, argparse._SubParsersAction))
+        what, known = str(commands.metavar).lower(), list(commands.choices)
+        there_are, flags = f"; there are {', '.join(known)}", self._option_string_actions
+        if not words and commands.required:
+            self.error(f"no {what} given{there_are}")
+        for word in words[:1]:
+            if word.startswith("-") and word not in flags:
+                hint = _near(word, flags) or f"; options stand behind the {what}"
+                self.error(f"unrecognized arguments: {word}{hint}")
+            if not word.startswith("-") and word not in known:
+                self.error(f"there is no {what} {word!r}{_near(word, known) or there_are}")
 
     def _sorted(self, words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         """Words in an order that argparse takes, and the options among them: by name the words they were given with.
@@ -89,9 +106,11 @@ class Parser(argparse.ArgumentParser):
             flag, attached, _ = word.partition("=")
             if flag not in self._option_string_actions and not word.startswith("--"):
                 flag, attached = word[:2], word[2:]  # -oruns/a
+                if FLAG.match(attached):
+                    self.error(f"{word} has no space before {attached}; if that is a name, give {flag} ./{attached}")
             action = self._option_string_actions.get(flag)
             if action is None:
-                self.error(f"unrecognized arguments: {flag}{self._near(flag)}")
+                self.error(f"unrecognized arguments: {flag}{_near(flag, self._option_string_actions)}")
             if given.setdefault(action.dest, flag) != flag:
                 self.error(f"give {given[action.dest]} or {flag}, not both")
             if attached or not left or left[0] == "--":
@@ -100,14 +119,16 @@ class Parser(argparse.ArgumentParser):
                 options.append(left.pop(0))
         return [*options, "--", *others, *left[1:]] if left else [*others, *options], given
 
-    def _near(self, unknown: str) -> str:
-        flags, word = {flag.lstrip("-"): flag for flag in self._option_string_actions}, unknown.lstrip("-")
-        begun = [flag for flag in flags if flag.startswith(word)]
-        near = begun or difflib.get_close_matches(word, flags, n=1)
-        return f"; did you mean {flags[near[0]]}?" if near else ""
-
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def _near(unknown: str, known: Iterable[str]) -> str:
+    """Which of the known flags or commands may have been meant; empty if none."""
+    bare, word = {name.lstrip("-"): name for name in known}, unknown.lstrip("-").lower()
+    begun = [name for name in bare if word and name.startswith(word)]
+    near = begun or difflib.get_close_matches(word, bare, n=1, cutoff=0.7)
+    return f"; did you mean {bare[near[0]]}?" if near else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -139,7 +160,7 @@ def _command(argv: list[str]) -> int:
             sys.stdout.flush()
             return code
         except Interrupted as signal:
-            console.complain("interrupted")
+            console.complain("; ".join(["interrupted", *getattr(signal, "__notes__", ())]))
             return 128 + signal.signum
         except BrokenPipeError:  # whoever reads our output has seen enough
             _discard_output()

@@ -160,8 +160,8 @@ def test_without_matplotlib_a_line_says_how_to_get_pictures(cli, tmp_path, no_ma
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "the following arguments are required: INSTRUMENT"),
-        (["glasses"], "invalid choice: 'glasses'"),
+        ([], "no instrument given; there are flow, lags"),
+        (["glasses"], "there is no instrument 'glasses'; there are flow"),
         (["flow", "--cells", "lstm,elman"], "--cells: must be one of rnn, lstm, gru, got 'elman'"),
         (["flow", "--radius", "1,-2"], "--radius: must be a number above 0, got '-2'"),
         (["flow", "--radius", ""], "--radius: must be a number above 0, got ''"),
