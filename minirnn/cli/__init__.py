@@ -8,13 +8,12 @@ and a closed terminal, after saving.
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import re
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, NoReturn
 
@@ -35,7 +34,7 @@ from minirnn.cli import (
 from minirnn.cli.console import Console
 from minirnn.cli.idle import refuse_idle
 from minirnn.cli.interrupts import Interrupted, handling, stop_at_once
-from minirnn.cli.settings import UsageError
+from minirnn.cli.settings import UsageError, meant, nearest
 from minirnn.text import DataError
 from minirnn.training import CheckpointError
 from minirnn.training.data_parallel import end_all
@@ -77,15 +76,17 @@ class Parser(argparse.ArgumentParser):
         """Refuses a first word that is neither a flag nor a command; all behind a command is left to that."""
         (commands,) = (action for action in self._actions if isinstance(action, argparse._SubParsersAction))
         what, known = str(commands.metavar).lower(), list(commands.choices)
-        there_are, flags = f"; there are {', '.join(known)}", self._option_string_actions
         if not words and commands.required:
-            self.error(f"no {what} given{there_are}")
+            self.error(f"no {what} given; there are {', '.join(known)}")
         for word in words[:1]:
-            if word.startswith("-") and word not in flags:
-                hint = _near(word, flags) or f"; options stand behind the {what}"
-                self.error(f"unrecognized arguments: {word}{hint}")
+            if word.startswith("-") and word not in self._option_string_actions:
+                self._refuse_flag(word, f"; options stand behind the {what}")
             if not word.startswith("-") and word not in known:
-                self.error(f"there is no {what} {word!r}{_near(word, known) or there_are}")
+                self.error(f"there is no {what} {word!r}; {meant(word, known)}")
+
+    def _refuse_flag(self, word: str, hint: str = "") -> NoReturn:
+        near = nearest(word, self._option_string_actions)
+        self.error(f"unrecognized arguments: {word}{f'; did you mean {near}?' if near else hint}")
 
     def _sorted(self, words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         """Words in an order that argparse takes, and the options among them: by name the words they were given with.
@@ -110,7 +111,7 @@ class Parser(argparse.ArgumentParser):
                     self.error(f"{word} has no space before {attached}; if that is a name, give {flag} ./{attached}")
             action = self._option_string_actions.get(flag)
             if action is None:
-                self.error(f"unrecognized arguments: {flag}{_near(flag, self._option_string_actions)}")
+                self._refuse_flag(flag)
             if given.setdefault(action.dest, flag) != flag:
                 self.error(f"give {given[action.dest]} or {flag}, not both")
             if attached or not left or left[0] == "--":
@@ -121,14 +122,6 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
-
-
-def _near(unknown: str, known: Iterable[str]) -> str:
-    """Which of the known flags or commands may have been meant; empty if none."""
-    bare, word = {name.lstrip("-"): name for name in known}, unknown.lstrip("-").lower()
-    begun = [name for name in bare if word and name.startswith(word)]
-    near = begun or difflib.get_close_matches(word, bare, n=1, cutoff=0.7)
-    return f"; did you mean {bare[near[0]]}?" if near else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Any
 
 from minirnn.cli.console import Console, to_json
 from minirnn.cli.idle import ANY, Idle
-from minirnn.cli.settings import UsageError, one_of, whole
+from minirnn.cli.settings import UsageError, meant, one_of, whole
 
 IDLE = (
     Idle({"sizes": ANY, "pairs": ANY}, ("quick", True), "it measures the smallest rows once"),
@@ -47,9 +46,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         harness, suite, reporting = (import_module(name) for name in ("harness", "suite", "reporting"))
         unknown = [name for name in options.names if name not in suite.QUESTIONS]
         if unknown:
-            near = difflib.get_close_matches(unknown[0], suite.QUESTIONS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(suite.QUESTIONS)}"
-            raise UsageError(f"no question is called {unknown[0]!r}; {hint}")
+            raise UsageError(f"no question is called {unknown[0]!r}; {meant(unknown[0], suite.QUESTIONS)}")
         asked_sizes = (harness.QUICK,) if options.quick else options.sizes or harness.SIZES
         pairs = 1 if options.quick else options.pairs or harness.Trial.pairs
         answers = suite.Answers(harness.Trial(pairs, torch=options.vs == "torch", note=console.note))

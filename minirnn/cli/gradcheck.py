@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.layer_options import RANDOM
 from minirnn.cli.lens import PICTURES
 from minirnn.cli.pages import Section, html, markdown
-from minirnn.cli.settings import UsageError, file_of, one_of, whole
+from minirnn.cli.settings import UsageError, file_of, meant, one_of, whole
 from minirnn.functional import gradcheck
 from minirnn.lens.plotting import new_figure
 from minirnn.models import CharLM, Seq2Seq
@@ -117,9 +116,8 @@ def chosen(options: argparse.Namespace) -> list[str]:
     names = known if options.all else options.names or [*(CELLS if options.oracles else RECURRENT)]
     unknown = [name for name in names if name not in known]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        raise UsageError(f"no {'cell' if options.oracles else 'rule'} is called {unknown[0]!r}; {hint}")
+        what = "cell" if options.oracles else "rule"
+        raise UsageError(f"no {what} is called {unknown[0]!r}; {meant(unknown[0], known)}")
     return names
 
 

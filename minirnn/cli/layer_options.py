@@ -6,11 +6,10 @@ Which options there are, and which values they take, the layers say themselves.
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from minirnn.cli.settings import UsageError
+from minirnn.cli.settings import UsageError, meant
 from minirnn.models.char_lm import CELLS
 from minirnn.nn.init import undrawn
 
@@ -67,9 +66,7 @@ def check_layer_options(settings: Mapping[str, Any], names: Iterable[str]) -> No
     options, known, cell = options_in(settings["layer_options"]), list(names), settings["cell"]
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise UsageError(f"{FLAG}: {cell} has no {name} here; {hint}")
+            raise UsageError(f"{FLAG}: {cell} has no {name} here; {meant(name, known)}")
     try:
         with undrawn():
             CELLS[cell](1, settings["hidden"], dropout=settings["dropout"], **options)

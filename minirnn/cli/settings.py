@@ -13,7 +13,7 @@ import os
 import re
 import reprlib
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,27 @@ HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs: bytes of a path th
 
 class UsageError(ValueError):
     """The command line, or a config file, asks for what cannot be."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Which of the known words may have been meant, flags without their dashes."""
+    bare = {name.lstrip("-").replace("-", "_"): name for name in known}
+    wanted = word.lstrip("-").replace("-", "_").lower()
+    begun = [name for name in bare if wanted and name.startswith(wanted)]
+    near = begun or difflib.get_close_matches(wanted, bare, n=1, cutoff=0.7)
+    return bare[near[0]] if near else None
+
+
+def meant(word: str, known: Collection[str]) -> str:
+    """What to tell who wrote a word that is not known.
+
+    Examples
+    --------
+    >>> meant("trian", ["train", "generate"]), meant("play", ["train", "generate"])
+    ('did you mean train?', 'there are train, generate')
+    """
+    near = nearest(word, known)
+    return f"did you mean {near}?" if near else f"there are {', '.join(known)}"
 
 
 def whole(least: int, most: int = 10**12) -> Callable[[Any], int]:
@@ -213,9 +234,7 @@ class Table:
         settings = {}
         for key, value in values.items():
             if key not in self.settings:
-                near = difflib.get_close_matches(key.replace("-", "_"), self.settings, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(self.settings)}"
-                raise UsageError(f"config {path} has an unknown key {key!r}; {hint}")
+                raise UsageError(f"config {path} has an unknown key {key!r}; {meant(key, self.settings)}")
             try:
                 settings[key] = self.settings[key].parse(value)
             except argparse.ArgumentTypeError as error:

@@ -140,7 +140,7 @@ class Vocabulary:
             replace = f'"replace" puts {self.stand_in!r} in their place'
         return (
             f"text has {text[place]!r} at position {place}, a character that {known} does not know "
-            f'({np.count_nonzero(unseen)} such in all); unknown="error" refuses them, "skip" leaves them out, {replace}'
+            f'({np.count_nonzero(unseen)} such in all); unknown="skip" (--unknown skip) leaves them out, {replace}'
         )
 
     def decode(self, ids: Array) -> str:

@@ -13,7 +13,7 @@ from minirnn.cli import bench
     ("words", "message"),
     [
         (["speeed"], "no question is called 'speeed'; there are train_step, sequences"),
-        (["sequence"], "no question is called 'sequence'; did you mean 'sequences'?"),
+        (["sequence"], "no question is called 'sequence'; did you mean sequences?"),
         (["--vs", "jax"], "--vs: must be one of torch, got 'jax'"),
         (["--sizes", "small,huge"], "--sizes: must be one of small, medium, large, got 'huge'"),
         (["--pairs", "0"], "--pairs: must be an integer of at least 1"),

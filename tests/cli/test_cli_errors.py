@@ -100,7 +100,7 @@ LONG = ["--seq-len", "50", "--batch-size", "16"]
         (["train", "TEXT", "-o", "NEW", "--out", "RUN"], "give -o or --out, not both"),
         (["demo", "--quick", "--minutes", "3"], "--minutes has no effect with --quick: it always takes 300 steps"),
         (["demo", "--overwrite"], "--overwrite has no effect without --out: a new directory holds no run"),
-        (["gradcheck", "tanhh"], "no rule is called 'tanhh'; did you mean 'tanh'?"),
+        (["gradcheck", "tanhh"], "no rule is called 'tanhh'; did you mean tanh?"),
         (["gradcheck", "--method", "magic"], "--method: must be one of auto"),
     ],
 )

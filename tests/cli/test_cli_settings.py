@@ -72,8 +72,8 @@ def test_pairs_of_a_file_and_generated_ones_exclude_each_other():
 @pytest.mark.parametrize(
     "content, message",
     [
-        ("hiden = 3", "unknown key 'hiden'; did you mean 'hidden'?"),
-        ("seq-len = 3", "unknown key 'seq-len'; did you mean 'seq_len'?"),
+        ("hiden = 3", "unknown key 'hiden'; did you mean hidden?"),
+        ("seq-len = 3", "unknown key 'seq-len'; did you mean seq_len?"),
         ("[model]\nhidden = 3", "unknown key 'model'"),
         ("hidden = 0", "hidden must be an integer of at least 1, got 0"),
         ("hidden = true", "hidden must be an integer of at least 1, got True"),
