@@ -13,7 +13,7 @@ from typing import Any
 
 from minirnn.cli.console import Console, to_json
 from minirnn.cli.idle import ANY, Idle
-from minirnn.cli.settings import UsageError, meant, one_of, whole
+from minirnn.cli.settings import PICTURES, UsageError, file_of, meant, one_of, whole
 
 IDLE = (
     Idle({"sizes": ANY, "pairs": ANY}, ("quick", True), "it measures the smallest rows once"),
@@ -36,7 +36,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--pairs", type=whole(1, 1000), metavar="N", help="runs of everyone, in turn (15)")
     parser.add_argument("--quick", action="store_true", help="the smallest rows, once: whether all runs, not how fast")
     parser.add_argument("--json", dest="file", type=Path, metavar="FILE", help="also write all figures to this file")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the ratios (needs --vs and matplotlib)")
+    parser.add_argument(
+        "--plot", type=file_of(PICTURES), metavar="FILE", help="also draw the ratios (needs --vs and matplotlib)"
+    )
     parser.set_defaults(run=run, idle=IDLE)
 
 
@@ -73,8 +75,6 @@ def check(options: argparse.Namespace) -> None:
             f"bench needs the sources of minirnn, and there is no {BENCHMARKS}: the questions are no part of the "
             "installed package; run it from a source checkout"
         )
-    if options.plot and not options.plot.parent.is_dir():
-        raise UsageError(f"--plot: there is no directory {options.plot.parent}")
     needed = {
         "torch": ("bench", options.vs),
         "matplotlib": ("plot", options.plot),

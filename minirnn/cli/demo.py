@@ -17,7 +17,7 @@ from minirnn.cli.console import Console, bits, table
 from minirnn.cli.gradcheck import check_char_lm
 from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.running import command, complain_if_not_saved, run, summary_table
-from minirnn.cli.settings import BACKENDS, UsageError, one_of, real, whole
+from minirnn.cli.settings import BACKENDS, UsageError, one_of, place, real, whole
 from minirnn.cli.tasks import Characters, written
 from minirnn.text import entropy_of_characters
 from minirnn.text.showing import visible
@@ -49,7 +49,7 @@ def add_parser(commands: Any) -> None:
         "--backend", type=one_of(*BACKENDS), default="numpy", metavar="{auto,numpy,cupy}",
         help="where to compute; the model is too small for a GPU to pay (numpy)",
     )  # fmt: skip
-    parser.add_argument("--out", metavar="DIR", help="keep everything there (a new temporary directory)")
+    parser.add_argument("--out", type=place, metavar="DIR", help="keep everything there (a new temporary directory)")
     parser.add_argument("--overwrite", action="store_true", help="delete the run in DIR")
     parser.add_argument("--quick", action="store_true", help="a few seconds only, with a smaller model and text")
     parser.set_defaults(run=main, idle=IDLE)
@@ -97,8 +97,6 @@ def prepare(options: argparse.Namespace) -> Path:
     """The directory of the demo's run: new, or one that the user has named."""
     if options.out is None:
         return Path(tempfile.mkdtemp(prefix="minirnn-demo-"))
-    if options.out == "":
-        raise UsageError("--out must name a directory, got an empty name")
     directory = Path(options.out)
     try:
         check_directory(directory, overwrite=options.overwrite)

@@ -18,9 +18,8 @@ from minirnn.cli.building import write_file
 from minirnn.cli.console import Console
 from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.layer_options import RANDOM
-from minirnn.cli.lens import PICTURES
 from minirnn.cli.pages import Section, html, markdown
-from minirnn.cli.settings import UsageError, file_of, meant, one_of, whole
+from minirnn.cli.settings import PICTURES, UsageError, file_of, meant, one_of, whole
 from minirnn.functional import gradcheck
 from minirnn.lens.plotting import new_figure
 from minirnn.models import CharLM, Seq2Seq

@@ -47,7 +47,7 @@ def add_training_parser(commands: Any, task: Task, help: str, purpose: str, epil
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("-o", "--out", metavar="DIR", help="directory of the run")
+    parser.add_argument("-o", "--out", type=place, metavar="DIR", help="directory of the run")
     parser.add_argument("--config", type=place, metavar="FILE", help="settings from a TOML file; flags win over it")
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--resume", action="store_true", help="go on with the run in DIR; start it if there is none yet")
@@ -77,8 +77,6 @@ def main(options: argparse.Namespace, console: Console, task: Task) -> int:
     if options.out is None and not rehearsing:
         words = f"minirnn {task.table.command} {task.table.data.metavar} -o DIR"
         raise UsageError(f"say where the run may keep its files: {words}")
-    if options.out == "":
-        raise UsageError("-o must name a directory, got an empty name")
     out = None if options.out is None else Path(options.out)
     if out is not None and not rehearsing and parallel.rank == 0:
         check_directory(out, options.resume, options.overwrite)

@@ -16,14 +16,13 @@ from minirnn.cli.building import load_reader, read_source, write_file
 from minirnn.cli.console import Console, to_json
 from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.pages import page
-from minirnn.cli.settings import UsageError, file_of, one_of, place, real, whole
+from minirnn.cli.settings import PICTURES, UsageError, file_of, one_of, place, real, whole
 from minirnn.lens import Recording
 from minirnn.models.char_lm import CELLS, CharLM
 from minirnn.text import DataError
 from minirnn.text.showing import visible
 from minirnn.text.vocabulary import POLICIES
 
-PICTURES = (".png", ".svg", ".pdf")
 ENDINGS = (*PICTURES, ".html", ".txt", ".json")
 IDLE = (
     Idle({"text": ANY, "unknown": ANY}, ("checkpoint", None), "it belongs to a trained model"),

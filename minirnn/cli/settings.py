@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 BACKENDS = ("auto", "numpy", "cupy")
+PICTURES = (".png", ".svg", ".pdf")
 HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs: bytes of a path that are not UTF-8
 
 

@@ -12,8 +12,8 @@ from minirnn.arrays import use_backend
 from minirnn.cli.building import load_reader, read_source, write_file
 from minirnn.cli.console import Console, is_terminal
 from minirnn.cli.idle import ANY, Idle
-from minirnn.cli.lens import PICTURES, picture
-from minirnn.cli.settings import BACKENDS, UsageError, file_of, one_of, place, real, whole
+from minirnn.cli.lens import picture
+from minirnn.cli.settings import BACKENDS, PICTURES, UsageError, file_of, one_of, place, real, whole
 from minirnn.decoding import Translation, translate
 from minirnn.models import Seq2Seq
 from minirnn.text import DataError

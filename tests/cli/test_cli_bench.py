@@ -19,7 +19,8 @@ from minirnn.cli import bench
         (["--pairs", "0"], "--pairs: must be an integer of at least 1"),
         (["--quick", "--pairs", "2"], "--pairs has no effect with --quick: it measures the smallest rows once"),
         (["--plot", "x.png"], "--plot has no effect without --vs: it draws ratios"),
-        (["--vs", "torch", "--plot", "NOWHERE/x.png"], "--plot: there is no directory"),
+        (["--vs", "torch", "--plot", "NOWHERE/x.png"], "--plot: must be in a directory that exists, got"),
+        (["--vs", "torch", "--plot", "x.doc"], "--plot: must end in .png, .svg or .pdf, got 'x.doc'"),
         (["roof", "--json", "NOWHERE/x.json"], "No such file or directory"),
     ],
 )

@@ -66,7 +66,7 @@ def test_policies_for_unseen_characters(known, text):
         vocabulary.encode(text)
     message = str(caught.value)
     assert f"{text[unseen[0]]!r} at position {unseen[0]}," in message and f"({len(unseen)} such in all)" in message
-    assert all(policy in message for policy in ('"skip"', '--unknown skip', '"replace"'))
+    assert all(policy in message for policy in ('"skip"', "--unknown skip", '"replace"'))
     if vocabulary.stand_in:
         replaced = vocabulary.decode(vocabulary.encode(text, unknown="replace"))
         assert replaced == "".join(c if c in known else vocabulary.stand_in for c in text)
