@@ -66,7 +66,7 @@ def play(ranks: int, threads: int, **given: int) -> dict[str, float]:
 def of_rank(V: int, H: int, layers: int, B: int, T: int, steps: int, threads: int) -> dict[str, float] | None:
     """What one process does; the first of them reports."""
     import minirnn as mr
-    from minirnn.training.data_parallel import Mpi
+    from minirnn.training.ranks import Mpi
     from minirnn.workers import limited_to
 
     parallel = mr.training.DataParallel(ranks=(group := Mpi()))

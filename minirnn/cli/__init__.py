@@ -37,7 +37,7 @@ from minirnn.cli.interrupts import Interrupted, handling, stop_at_once
 from minirnn.cli.settings import UsageError, meant, nearest
 from minirnn.text import DataError
 from minirnn.training import CheckpointError
-from minirnn.training.data_parallel import end_all
+from minirnn.training.ranks import end_all
 
 VERBS = (demo, train, generate, train_seq2seq, translate, evaluate, gradcheck, lens, bench, inspect, doctor)
 CHECK_FAILED, USAGE, BAD_DATA, BAD_CHECKPOINT, NO_BACKEND = 1, 2, 3, 4, 5

@@ -15,8 +15,8 @@ from minirnn.models import CharLM, Seq2Seq
 from minirnn.text import PairStream, TextStream, TokenVocabulary
 from minirnn.text.showing import visible
 from minirnn.training import load
-from minirnn.training.checkpoint import checkpoint_file, of_model, read_run
 from minirnn.training.kinds import MODULE
+from minirnn.training.saving import checkpoint_file, of_model, read_run
 
 UNITS = {CharLM.KIND: TextStream.unit, Seq2Seq.KIND: PairStream.unit}  # what a loss is per
 SHOWN = 20  # tokens of a vocabulary

@@ -22,8 +22,10 @@ from minirnn.cli.settings import UsageError, place
 from minirnn.cli.tables import IDLE
 from minirnn.cli.tasks import Task
 from minirnn.training import CheckpointError
-from minirnn.training.checkpoint import read_run
-from minirnn.training.data_parallel import Alone, DataParallel, OneRank
+from minirnn.training.alone import Alone
+from minirnn.training.data_parallel import DataParallel
+from minirnn.training.ranks import OneRank
+from minirnn.training.saving import read_run
 from minirnn.workers import use_workers
 
 STARTED = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"  # by MPICH and by Open MPI: how many processes there are

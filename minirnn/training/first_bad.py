@@ -10,7 +10,7 @@ import numpy as np
 from minirnn.arrays import Array, xp_of
 from minirnn.nn.module import flatten
 from minirnn.tape import pull_back, watching
-from minirnn.training.data_parallel import Piece
+from minirnn.training.alone import Piece
 
 
 class _FoundError(Exception):

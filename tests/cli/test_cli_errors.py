@@ -8,7 +8,7 @@ import pytest
 from tiny_commands import SMALL, TEXT
 
 from minirnn.cli import main
-from minirnn.training.checkpoint import load
+from minirnn.training import load
 from minirnn.training.sealed import read_sealed, write_sealed
 
 LONG = ["--seq-len", "50", "--batch-size", "16"]

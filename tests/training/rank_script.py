@@ -9,7 +9,7 @@ from pathlib import Path
 from tiny_runs import tiny_model, tiny_stream
 
 from minirnn import Checkpoint, Trainer
-from minirnn.training import Callback, DataParallel, data_parallel
+from minirnn.training import Callback, DataParallel, ranks
 
 
 class Trouble(Callback):
@@ -27,7 +27,7 @@ class Trouble(Callback):
 
 
 if __name__ == "__main__":
-    data_parallel.STALLED = 1.0
+    ranks.STALLED = 1.0
     stream = tiny_stream(batch_size=4)
     trainer = Trainer(tiny_model(stream), stream, parallel=DataParallel())
     if sys.argv[2] == "again":

@@ -24,7 +24,7 @@ from minirnn import (
 )
 from minirnn.nn import Linear, Parameter, init
 from minirnn.training import Callback, DivergenceError, RunDirectoryError
-from minirnn.training.checkpoint import KINDS
+from minirnn.training.kinds import KINDS
 from minirnn.training.sealed import read_sealed, write_sealed
 
 

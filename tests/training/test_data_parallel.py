@@ -12,7 +12,8 @@ from minirnn import Checkpoint, EarlyStopping, Seq2Seq, Trainer, load
 from minirnn.arrays import BackendError
 from minirnn.text import PairStream, TokenVocabulary
 from minirnn.training import Callback, DataParallel, step_decay
-from minirnn.training.data_parallel import OneRank, _tree_sum
+from minirnn.training.data_parallel import _tree_sum
+from minirnn.training.ranks import OneRank
 from minirnn.training.sealed import read_sealed
 
 PAIRS = [(" ".join("abcde"[: 1 + k % 5]), " ".join("vwxyz"[k % 3 : 1 + k % 5])) for k in range(23)]

@@ -11,7 +11,7 @@ from tiny_runs import bits, tiny_model, tiny_stream
 from minirnn import CharLM, Checkpoint, DivergenceError, Trainer, differentiable, load, ops
 from minirnn.nn import Module, Parameter
 from minirnn.training import Plateau, Stream, loop
-from minirnn.training.data_parallel import Alone
+from minirnn.training.alone import Alone
 from minirnn.training.first_bad import first_not_finite
 
 

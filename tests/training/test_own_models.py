@@ -26,7 +26,7 @@ from minirnn import (
 )
 from minirnn.nn import LSTM, Linear, Module
 from minirnn.training import Plateau, RMSprop, Stream
-from minirnn.training.data_parallel import OneRank
+from minirnn.training.ranks import OneRank
 
 
 class Waves(Stream):

@@ -12,7 +12,7 @@ from minirnn import Checkpoint, EarlyStopping, Seq2Seq, Trainer, evaluate, fit, 
 from minirnn.tape import no_grad
 from minirnn.text import PairStream, TokenVocabulary
 from minirnn.training import CheckpointError, linear
-from minirnn.training.checkpoint import KINDS
+from minirnn.training.kinds import KINDS
 from minirnn.training.sealed import read_sealed, write_sealed
 
 PAIRS = [

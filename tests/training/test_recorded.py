@@ -12,7 +12,7 @@ from minirnn.kernels.capturing import CaptureError
 from minirnn.kernels.sequences import use_whole_sequences
 from minirnn.nn import LSTM
 from minirnn.testing import counting, cuda_emulator, on_backend
-from minirnn.training.data_parallel import OneRank
+from minirnn.training.ranks import OneRank
 
 STEPS = 13  # two epochs of five batches, and three more
 
