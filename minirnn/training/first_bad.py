@@ -17,8 +17,10 @@ class _FoundError(Exception):
     """What is not finite first; ends the step that is taken for its sake."""
 
 
-def first_not_finite(model: Any, pieces: Iterable[Piece]) -> str:
+def first_not_finite(model: Any, pieces: Iterable[Piece], gradients: bool = False) -> str:
     """Names what was first not finite: a parameter, the state, the batch, or what a rule or its pullback returned.
+
+    Where all of that is finite this time, it may still be a gradient that stands in a parameter.
 
     Parameters
     ----------
@@ -26,11 +28,13 @@ def first_not_finite(model: Any, pieces: Iterable[Piece]) -> str:
         Its gradients stay as they are.
     pieces : iterable of Piece
         What ``model.loss`` was given, and where its random streams stood: dropout drops the same.
+    gradients : bool
+        Whether the gradients in the parameters are those that were refused; on a device they are all NaN by now.
 
     Returns
     -------
     str
-        Empty if all is finite, this time.
+        Empty if all is finite.
     """
 
     def look(what: str, arrays: Sequence[Array | None]) -> None:
@@ -54,6 +58,8 @@ def first_not_finite(model: Any, pieces: Iterable[Piece]) -> str:
             with np.errstate(all="ignore"), watching(look):
                 loss, _ = model.loss(inputs, targets, state)
                 pull_back([loss], [xp_of(loss.array).ones(loss.shape, loss.dtype)])
+        for name, p in model.named_parameters() if gradients else ():
+            look(f"the gradient of {name}", [p.grad])
     except _FoundError as found:
         return str(found)
     return ""

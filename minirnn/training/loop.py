@@ -306,7 +306,8 @@ class Trainer(Books):
         why = f"step {step}: the {what}; the step is refused (a smaller learning rate or clip norm may help)"
         if given is not None:
             with suppress(MemoryError), device_errors("a second look"):  # which is no reason to end a run
-                if first := first_not_finite(self.model, self.parallel.cut(step - 1, *given)):
+                pieces = self.parallel.cut(step - 1, *given)
+                if first := first_not_finite(self.model, pieces, gradients=not self.looks_later):
                     why += f"; the first that is not finite: {first}"
         if in_a_row >= MOST_REFUSED:
             raise DivergenceError(f"{MOST_REFUSED} steps in a row were refused; the last: {why}")

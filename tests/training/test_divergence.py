@@ -43,7 +43,7 @@ def poisoned_trainer(bad_steps, lanes=True, **settings):
 
 
 def test_a_run_goes_on_where_memory_does_not_suffice_to_look_for_what_is_not_finite(monkeypatch):
-    def short(*given):
+    def short(*given, **named):
         raise MemoryError
 
     monkeypatch.setattr(loop, "first_not_finite", short)
@@ -115,6 +115,21 @@ def test_looking_for_what_is_not_finite_changes_nothing_and_finds_nothing_in_a_g
     inputs, targets = trainer.training.batch(0, 3)
     assert first_not_finite(trainer.model, Alone().cut(3, inputs, targets, trainer.state)) == ""
     assert before == (bits(trainer.model), {name: p.grad.tobytes() for name, p in trainer.model.named_parameters()})
+
+
+def test_a_gradient_that_only_its_parameter_holds_is_named():
+    trainer = poisoned_trainer([])
+    clip = trainer._clip
+
+    def struck():  # between the way back and the clipping, where no second look sees it happen
+        trainer.model.head.bias.grad[1] = np.nan
+        return clip()
+
+    trainer._clip = struck
+    with pytest.warns(
+        RuntimeWarning, match=r"the first that is not finite: the gradient of head\.bias, 1 of 15 numbers"
+    ):
+        trainer.run(steps=1)
 
 
 def test_every_rank_finds_what_is_not_finite_in_the_piece_where_it_is():

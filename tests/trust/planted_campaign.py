@@ -86,7 +86,7 @@ def places(kind: str) -> dict[str, tuple[Callable[[float, Trainer], None], str]]
     for k, (name, _) in enumerate(trainer.model.named_parameters()):
         lost = f"{name} is no longer finite"  # so it is called when it is to be saved
         found[f"parameter {name}"] = (partial(in_parameter, name), f"the parameter {name}, |{lost}")
-        found[f"gradient of {name}"] = (partial(in_gradient, name), f"the gradient of {name} ")
+        found[f"gradient of {name}"] = (partial(in_gradient, name), f"the gradient of {name}, ")
         for moment in trainer.optimizer.moments:
             found[f"{moment} of {name}"] = (partial(in_moment, k, moment), lost)
     for k in range(len(trainer.state or ())):
