@@ -32,10 +32,11 @@ STARTED = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"  # by MPICH and by Open MPI: how ma
 REST = """ All of the run stands in one directory: config.toml,
 last.npz, best.npz, log.jsonl, samples.txt and, with matplotlib, loss.png.
 
-Ctrl-C finishes the step and saves. --resume goes on, with the settings in the
-run's config.toml where no flags are given, and last.npz ends with the same bits
-as that of a run that was never stopped. DIR stands for the best model, best.npz,
-wherever a command reads a model.
+Ctrl-C finishes the step and saves; once more breaks it off, and saves the step
+before. --resume goes on, with the settings in the run's config.toml where no
+flags are given, and last.npz ends with the same bits as that of a run that was
+never stopped. DIR stands for the best model, best.npz, wherever a command reads
+a model.
 
 mpiexec -n 2 minirnn ... --data-parallel shares every batch among two processes."""
 

@@ -163,7 +163,7 @@ class Checkpoint(Callback):
             if self.epoch_ended or self.saved_at != trainer.step:
                 self._save(trainer)
         else:
-            interrupt.add_note("a step was half done, so nothing was saved of it")
+            interrupt.add_note("what was half done was not saved")
         if self.saved_at is not None:
             holds = f"{self.directory / 'last.npz'} holds step {self.saved_at} of the run"
             interrupt.add_note(f"{holds}; --resume (resume=True) goes on from there")

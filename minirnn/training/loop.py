@@ -92,6 +92,8 @@ class Trainer(Books):
     ----------
     step : int
         Steps taken so far.
+    epoch : int
+        Epochs that are complete, validation and all.
     history : list of dict
         One record per ``log_every`` steps: ``step``, ``loss`` in nats per target, ``norm`` of the gradient before
         clipping, ``clipped``, the share of steps that were, ``lr``. All are of steps that were taken: where each was

@@ -143,7 +143,7 @@ def test_ctrl_c_saves_nothing_that_is_half_done(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt) as caught:
         trainer.run(epochs=2, callbacks=[Checkpoint(tmp_path, every=2), Interrupt()])
     half, kept = caught.value.__notes__
-    assert half == "a step was half done, so nothing was saved of it"
+    assert half == "what was half done was not saved"
     assert kept == f"{tmp_path / 'last.npz'} holds step 2 of the run; --resume (resume=True) goes on from there"
     assert read_sealed(tmp_path / "last.npz")[1]["training"]["step"] == 2
 
