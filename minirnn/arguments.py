@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import os
 from typing import Any
 
 import numpy as np
 
 INTEGERS = (int, np.integer)
 NUMBERS = (*INTEGERS, float, np.floating)
+PLAIN = (bool, int, float, str, os.PathLike)
 
 
 def positive(**integers: Any) -> None:
@@ -59,6 +62,18 @@ def at_least_0(below: float = math.inf, **values: Any) -> None:
             raise ValueError(f"{name} must be a number from 0 to below {below}, got {value!r}")
 
 
+def share(**value: Any) -> float:
+    """A probability below 1, as a number of Python's.
+
+    Raises
+    ------
+    ValueError
+        As from `at_least_0`.
+    """
+    at_least_0(below=1, **value)
+    return float(*value.values())
+
+
 def booleans(**flags: Any) -> None:
     """Refuses what is neither ``True`` nor ``False``, naming the first.
 
@@ -71,6 +86,18 @@ def booleans(**flags: Any) -> None:
             raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
+def flag(**value: Any) -> bool:
+    """``True`` or ``False``, as Python has them.
+
+    Raises
+    ------
+    TypeError
+        As from `booleans`.
+    """
+    booleans(**value)
+    return bool(*value.values())
+
+
 def booleans_in(**masks: Any) -> None:
     """Refuses a mask of numbers, naming the first: by other conventions 0 may stand for what counts.
 
@@ -81,3 +108,21 @@ def booleans_in(**masks: Any) -> None:
     for name, mask in masks.items():
         if mask is not None and mask.dtype.kind != "b":
             raise TypeError(f"{name} must be boolean, got dtype {mask.dtype}")
+
+
+def defaults_of(kind: type) -> dict[str, Any]:
+    """What the arguments of a class are by default, also those that it hands on to the classes it derives from."""
+    kinds = reversed(kind.__mro__[:-1])  # the nearest has the last word
+    return {name: p.default for kind in kinds for name, p in inspect.signature(kind).parameters.items()}
+
+
+def chosen(thing: Any) -> dict[str, Any]:
+    """What a thing keeps of its arguments under their own names, where it is plain and not the default."""
+    defaults = defaults_of(type(thing))
+    kept = {name: vars(thing)[name] for name in defaults if name in vars(thing)}
+    return {name: value for name, value in kept.items() if isinstance(value, PLAIN) and value != defaults[name]}
+
+
+def as_called(thing: Any) -> str:
+    """``Name(argument=value, ...)``, of all that was `chosen`: the ``__repr__`` of what is made by a few arguments."""
+    return f"{type(thing).__name__}({', '.join(f'{name}={v!r}' for name, v in chosen(thing).items())})"

@@ -61,19 +61,19 @@ class use_seed:  # noqa: N801  # called like a function, and used in a with stat
         _in_use.reset(self._token)
 
 
-def own_seed(given: int | None) -> int:
-    """The seed ``given``, or without one the next of those that `use_seed` began.
+def own_seed(seed: int | None) -> int:
+    """The seed that is given, or without one the next of those that `use_seed` began.
 
     Raises
     ------
     ValueError
         If it is neither ``None`` nor an integer that is not negative.
     """
-    if given is not None:
-        not_negative(seed=given)
-        return int(given)
-    seed, numbers = _in_use.get()
-    return seed_of(f"layer {next(numbers)}", seed)
+    if seed is not None:
+        not_negative(seed=seed)
+        return int(seed)
+    first, numbers = _in_use.get()
+    return seed_of(f"layer {next(numbers)}", first)
 
 
 def seed_of(part: str, seed: int) -> int:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
-import numpy as np
-
 from minirnn import ops
-from minirnn.arguments import booleans, not_negative, positive
+from minirnn.arguments import chosen, flag, not_negative, positive
 from minirnn.nn import GRU, LSTM, RNN, Embedding, Linear, Module
 from minirnn.nn.inputs import ids_on
 from minirnn.nn.recurrent import State
@@ -48,6 +47,8 @@ class CharLM(Module):
     ----------
     vocabulary : Vocabulary or None
         Characters of the ids.
+    dropout : float
+        May be set again at any time, as other options of training may be in ``rnn``.
 
     Examples
     --------
@@ -62,6 +63,7 @@ class CharLM(Module):
     """
 
     KIND = "char_lm"  # what its checkpoints are of
+    FIXED = ("embedding_size", "hidden_size", "num_layers", "cell", "tie_weights", "seed")
 
     def __init__(
         self,
@@ -79,10 +81,12 @@ class CharLM(Module):
         self.vocabulary = vocab_size if isinstance(vocab_size, Vocabulary) else None
         V: int = len(vocab_size) if isinstance(vocab_size, Vocabulary) else vocab_size
         positive(vocab_size=V, embedding_size=embedding_size, hidden_size=hidden_size, num_layers=num_layers)
-        booleans(tie_weights=tie_weights)
+        self.tie_weights = flag(tie_weights=tie_weights)
         not_negative(seed=seed)
         check_cell(cell)
         check_options(CharLM, cell, options)
+        self.embedding_size, self.hidden_size = int(embedding_size), int(hidden_size)
+        self.num_layers, self.cell = int(num_layers), str(cell)
         self.seed = int(seed)  # of all parts: whatever is drawn for one has a name that no other's has
         self.embedding = Embedding(V, embedding_size, dtype=dtype, seed=seed)
         own = {"dropout": dropout, "dtype": dtype, "seed": seed}
@@ -92,18 +96,6 @@ class CharLM(Module):
             size = "proj_size" if self.rnn.proj_size else "hidden_size"
             raise ValueError(f"tie_weights needs embedding_size == {size}, got {embedding_size} and {read}")
         self.head = Linear(read, V, dtype=dtype, seed=seed)
-        self.dropout = self.rnn.dropout
-        self._config = {  # of Python's own types, for JSON knows no others
-            "vocab_size": int(V),
-            "embedding_size": int(embedding_size),
-            "hidden_size": int(hidden_size),
-            "num_layers": int(num_layers),
-            "cell": str(cell),
-            "dropout": self.dropout,
-            "tie_weights": bool(tie_weights),
-            "seed": self.seed,
-            **as_plain(options),
-        }
         if tie_weights:
             self.head.weight = self.embedding.weight
         for name, parameter in self.named_parameters():
@@ -114,9 +106,20 @@ class CharLM(Module):
         return self.embedding.weight.shape[0]
 
     @property
+    def dropout(self) -> float:
+        """With which probability units are dropped between recurrent layers and before the scores, while training."""
+        return self.rnn.dropout
+
+    @dropout.setter
+    def dropout(self, p: float) -> None:
+        self.rnn.dropout = p
+
+    @property
     def config(self) -> dict[str, Any]:
-        """What builds such a model again, in plain values; its dtype is that of the parameters as they are now."""
-        return self._config | {"dtype": str(self.head.weight.dtype)}
+        """What builds such a model again as it is now, in plain values, without what its layers have by default."""
+        own = {name: getattr(self, name) for name in signature(CharLM).parameters if name not in ("options", "dtype")}
+        options = {name: value for name, value in chosen(self.rnn).items() if name not in (*own, *DECIDED)}
+        return own | options | {"dtype": str(self.head.weight.dtype)}
 
     def vocabulary_to_plain(self) -> str | None:
         """The vocabulary as JSON can say it."""
@@ -210,11 +213,6 @@ def check_options(model: type, cell: str, options: Mapping[str, Any]) -> None:
     TypeError
     """
     refuse_unknown(model, options, (name for name in options_of(CELLS[cell]) if name not in DECIDED))
-
-
-def as_plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as JSON can say them."""
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
 
 
 def detached(state: State) -> State:

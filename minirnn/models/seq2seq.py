@@ -5,16 +5,17 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Sequence
 from dataclasses import replace
+from inspect import signature
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from minirnn import ops
-from minirnn.arguments import at_least_0, booleans, not_negative, positive
+from minirnn.arguments import booleans, chosen, not_negative, positive, share
 from minirnn.arrays import Array, asarray, random_generator, to_numpy, xp_of
 from minirnn.kernels import kernels_of
-from minirnn.models.char_lm import CELLS, as_plain, check_cell
+from minirnn.models.char_lm import CELLS, check_cell
 from minirnn.models.tagger import rows_of
 from minirnn.models.writing import Writing, joined
 from minirnn.nn import AttentiveDecoder, Embedding, Linear, Module
@@ -78,6 +79,8 @@ class Seq2Seq(Module):
     Attributes
     ----------
     source_vocabulary, target_vocabulary : TokenVocabulary or None
+    dropout, label_smoothing : float
+        May be set again at any time.
     teacher_forcing : float
         While training, with which probability each token that the decoder reads is the true one, and not the one that
         the model itself would have written (scheduled sampling, Bengio et al. 2015). 1 at first; a schedule may lower
@@ -94,6 +97,11 @@ class Seq2Seq(Module):
     """
 
     KIND = "seq2seq"  # what its checkpoints are of
+    FIXED = (
+        *("embedding_size", "hidden_size", "num_layers", "cell", "bidirectional"),
+        *("attention", "feed", "context", "tie_embeddings", "seed"),
+    )
+    CHECKED: ClassVar = {"label_smoothing": share}
     _teacher_forcing: float
 
     def __init__(
@@ -125,7 +133,7 @@ class Seq2Seq(Module):
                 raise ValueError(f"{name} must be at least {UNK + 1}, PAD, BOS, EOS and UNK, got {size}")
         positive(embedding_size=embedding_size, hidden_size=hidden_size, num_layers=num_layers)
         booleans(bidirectional=bidirectional, tie_embeddings=tie_embeddings)
-        at_least_0(below=1, dropout=dropout, label_smoothing=label_smoothing)
+        share(dropout=dropout)
         not_negative(seed=seed)
         check_cell(cell)
         refuse_unknown(Seq2Seq, options, of_a_step(CELLS[cell]))
@@ -144,25 +152,10 @@ class Seq2Seq(Module):
             sizes = f"{embedding_size} and {hidden_size}"
             raise ValueError(f"tie_embeddings needs embedding_size == hidden_size, got {sizes}")
         E, H, L, self.seed = int(embedding_size), int(hidden_size), int(num_layers), int(seed)
-        self._config = {  # of Python's own types, for JSON knows no others
-            "source_vocabulary": int(source_size),
-            "target_vocabulary": int(target_size),
-            "embedding_size": E,
-            "hidden_size": H,
-            "num_layers": L,
-            "cell": str(cell),
-            "bidirectional": bool(bidirectional),
-            "attention": str(attention),
-            "feed": str(feed),
-            "context": str(context),
-            "dropout": float(dropout),
-            "label_smoothing": float(label_smoothing),
-            "tie_embeddings": bool(tie_embeddings),
-            "seed": self.seed,
-            **as_plain(options),
-        }
-        self.attention, self.context, self.dropout = attention, context, float(dropout)
-        self.label_smoothing, self.teacher_forcing = float(label_smoothing), 1.0
+        self.embedding_size, self.hidden_size, self.num_layers, self.cell = E, H, L, str(cell)
+        self.attention, self.feed, self.context = str(attention), str(feed), str(context)
+        self.bidirectional, self.tie_embeddings = bool(bidirectional), bool(tie_embeddings)
+        self.label_smoothing, self.teacher_forcing = label_smoothing, 1.0
         build, F = CELLS[cell], 2 * H if bidirectional else H
 
         def own(part: str) -> dict[str, Any]:
@@ -210,9 +203,23 @@ class Seq2Seq(Module):
         return self.target_embedding.weight.shape[0]
 
     @property
+    def dropout(self) -> float:
+        """With which probability embeddings, outputs of layers and what is scored are dropped, while training."""
+        return self.encoder.dropout
+
+    @dropout.setter
+    def dropout(self, p: float) -> None:
+        for layers in (self.encoder, self.lower):
+            if layers is not None:
+                layers.dropout = p
+
+    @property
     def config(self) -> dict[str, Any]:
-        """What builds such a model again, in plain values; its dtype is that of the parameters as they are now."""
-        return self._config | {"dtype": str(self.head.weight.dtype)}
+        """What builds such a model again as it is now, in plain values, without what its layers have by default."""
+        own = {name: getattr(self, name) for name in signature(Seq2Seq).parameters if name not in ("options", "dtype")}
+        own |= {"source_vocabulary": self.source_size, "target_vocabulary": self.target_size}
+        options = {name: value for name, value in chosen(self.encoder).items() if name in of_a_step(CELLS[self.cell])}
+        return own | options | {"dtype": str(self.head.weight.dtype)}
 
     def vocabulary_to_plain(self) -> dict[str, Any] | None:
         """Both vocabularies as JSON can say them; None unless both are known."""

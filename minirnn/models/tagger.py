@@ -70,6 +70,8 @@ class Tagger(Module):
            [ 2,  2, -1, -1]])
     """
 
+    FIXED = ("embedding_size", "hidden_size", "num_layers", "cell", "bidirectional", "seed")
+
     def __init__(
         self,
         vocab_size: int,
@@ -100,7 +102,8 @@ class Tagger(Module):
             seed=seed,
             **options,
         )
-        self.dropout = self.rnn.dropout
+        self.embedding_size, self.hidden_size = int(embedding_size), self.rnn.hidden_size
+        self.num_layers, self.cell, self.bidirectional = self.rnn.num_layers, str(cell), self.rnn.bidirectional
         self.head = Linear(self.rnn._sizes["h"] * self.rnn._directions, num_tags, dtype=dtype, seed=seed)
         for name, parameter in self.named_parameters():
             parameter.name = name  # what errors call it
@@ -112,6 +115,15 @@ class Tagger(Module):
     @property
     def num_tags(self) -> int:
         return self.head.weight.shape[0]
+
+    @property
+    def dropout(self) -> float:
+        """With which probability units are dropped between recurrent layers and before the scores, while training."""
+        return self.rnn.dropout
+
+    @dropout.setter
+    def dropout(self, p: float) -> None:
+        self.rnn.dropout = p
 
     def _scores(self, ids: Array, lengths: np.ndarray | None) -> Tensor:
         """``(T, B, K)`` for checked ``ids (B, T)``; past the end of a sentence they say nothing."""

@@ -56,6 +56,8 @@ class Attention(Module):
     ((3, 2, 6), (3, 2, 4), [[0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0.0, 0.0]])
     """
 
+    FIXED = ("query_size", "memory_size", "kind", "attention_size", "seed")
+
     def __init__(
         self,
         query_size: int,
@@ -78,8 +80,9 @@ class Attention(Module):
                 f"kind {kind!r} needs query_size and memory_size to be the same, got {query_size} and {memory_size}; "
                 "'general' compares any two"
             )
-        self.query_size, self.memory_size, self.kind = int(query_size), int(memory_size), kind
-        Q, F, A, dtype = self.query_size, self.memory_size, int(attention_size or query_size), float_dtype(dtype)
+        self.query_size, self.memory_size, self.kind = int(query_size), int(memory_size), str(kind)
+        self.attention_size = None if attention_size is None else int(attention_size)
+        Q, F, A, dtype = self.query_size, self.memory_size, self.attention_size or self.query_size, float_dtype(dtype)
         self.scale = 1 / math.sqrt(Q) if kind == "scaled_dot" else 1.0
         shapes: dict[str, tuple[int, ...]] = {}
         if kind == "general":

@@ -79,6 +79,8 @@ class AttentiveDecoder(Module):
     ((7, 2, 4), (7, 2, 5))
     """
 
+    FIXED = ("input_size", "hidden_size", "memory_size", "cell", "feed", "seed")
+
     def __init__(
         self,
         input_size: int,
@@ -99,8 +101,13 @@ class AttentiveDecoder(Module):
         self.seed = seed = own_seed(seed)
         self.attention = Attention(hidden_size, memory_size, attention, dtype=dtype, seed=seed_of("attention", seed))
         self.rnn = CELLS[cell](input_size, hidden_size, dtype=dtype, seed=seed_of("rnn", seed), **options)
-        self.cell, self.feed = cell, feed
-        H, F, dtype = self.rnn.hidden_size, self.attention.memory_size, float_dtype(dtype)
+        self.input_size, self.hidden_size, self.memory_size = (
+            self.rnn.input_size,
+            self.rnn.hidden_size,
+            int(memory_size),
+        )
+        self.cell, self.feed = str(cell), str(feed)
+        H, F, dtype = self.hidden_size, self.memory_size, float_dtype(dtype)
         self.weight_out = Parameter(uniform_by_fan((H, F + H), F + H, seed, "weight_out"), dtype, "weight_out")
         self.weight_fed = None
         if feed != "nothing":
@@ -264,11 +271,11 @@ class AttentiveDecoder(Module):
             If a shape, dtype or backend does not fit, or a length does not lie in 1..S.
         """
         like, rnn = self.weight_out, self.rnn
-        x = floats_like(like, x, "x", ("T", "B", rnn.input_size))
+        x = floats_like(like, x, "x", ("T", "B", self.input_size))
         if x.shape[0] == 0:
             raise ValueError("x must have at least one step, got none")
-        B, H = x.shape[1], rnn.hidden_size
-        memory = floats_like(like, memory, "memory", ("S", B, self.attention.memory_size))
+        B, H = x.shape[1], self.hidden_size
+        memory = floats_like(like, memory, "memory", ("S", B, self.memory_size))
         memory, mask = real_part(memory.swapaxes(1, 2), lengths)
         if state is None:
             states = [Tensor.around(xp_of(like.array).zeros((H, B), like.dtype)) for _ in rnn.STATES]

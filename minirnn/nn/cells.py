@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minirnn import ops
-from minirnn.arguments import booleans, positive
+from minirnn.arguments import booleans, flag, positive
 from minirnn.arrays import float_dtype, xp_of
 from minirnn.nn.init import uniform_by_fan
 from minirnn.nn.inputs import floats_like, states_like
@@ -38,6 +38,7 @@ bias_ih, bias_hh : Parameter or None
 class Cell(Module):
     """One step, with the parameters of one layer; base of `RNNCell`, `LSTMCell` and `GRUCell`."""
 
+    FIXED: tuple[str, ...] = ("input_size", "hidden_size", "bias", "seed")
     GATES: int
     STATES: tuple[str, ...]
     weight_ih: Parameter
@@ -54,7 +55,7 @@ class Cell(Module):
         positive(input_size=input_size, hidden_size=hidden_size)
         booleans(bias=bias)
         D, H, dtype = int(input_size), int(hidden_size), float_dtype(dtype)  # a NumPy integer could overflow below
-        self.input_size, self.hidden_size, self.bias, self.seed = D, H, bias, own_seed(seed)
+        self.input_size, self.hidden_size, self.bias, self.seed = D, H, bool(bias), own_seed(seed)
         G = self.GATES * H
         shapes = {"weight_ih": (G, D), "weight_hh": (G, H), "bias_ih": (G,), "bias_hh": (G,)}
         for name, shape in shapes.items():
@@ -88,6 +89,7 @@ class RNNCell(Cell):
     (4, 5)
     """
 
+    FIXED = (*Cell.FIXED, "nonlinearity")
     GATES, STATES = 1, ("h",)
 
     def __init__(
@@ -163,6 +165,7 @@ class GRUCell(Cell):
     (4, 5)
     """
 
+    FIXED = (*Cell.FIXED, "reset_after")
     GATES, STATES = 3, ("h",)
 
     def __init__(
@@ -175,8 +178,7 @@ class GRUCell(Cell):
         dtype: Any = "float32",
         seed: int | None = None,
     ):
-        booleans(reset_after=reset_after)
-        self.reset_after = reset_after
+        self.reset_after = flag(reset_after=reset_after)
         super().__init__(input_size, hidden_size, bias, dtype, seed)
 
     def forward(self, x: Any, state: Any = None) -> Tensor:

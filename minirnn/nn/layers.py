@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from minirnn import ops
-from minirnn.arguments import at_least_0, booleans, positive
+from minirnn.arguments import booleans, positive, share
 from minirnn.arrays import float_dtype
 from minirnn.nn.init import normal, uniform_by_fan
 from minirnn.nn.inputs import floats_like, ids_on, tensor_of
@@ -36,14 +36,15 @@ class Linear(Module):
         ``(out_features,)``.
     """
 
+    FIXED = ("in_features", "out_features", "seed")
+
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = "float32", seed: int | None = None
     ):
         positive(in_features=in_features, out_features=out_features)
         booleans(bias=bias)
         self.in_features, self.out_features = D, F = int(in_features), int(out_features)
-        dtype = float_dtype(dtype)
-        self.seed = own_seed(seed)
+        dtype, self.seed = float_dtype(dtype), own_seed(seed)
         self.weight = Parameter(uniform_by_fan((F, D), D, self.seed, "weight"), dtype, "weight")
         self.bias = Parameter(uniform_by_fan((F,), D, self.seed, "bias"), dtype, "bias") if bias else None
 
@@ -75,11 +76,12 @@ class Embedding(Module):
         ``(num_embeddings, embedding_dim)``.
     """
 
+    FIXED = ("num_embeddings", "embedding_dim", "seed")
+
     def __init__(self, num_embeddings: int, embedding_dim: int, *, dtype: Any = "float32", seed: int | None = None):
         positive(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = shape = int(num_embeddings), int(embedding_dim)
-        dtype = float_dtype(dtype)
-        self.seed = own_seed(seed)
+        dtype, self.seed = float_dtype(dtype), own_seed(seed)
         self.weight = Parameter(normal(shape, self.seed, "embedding"), dtype, "weight")
 
     def forward(self, ids: Any) -> Tensor:
@@ -97,11 +99,14 @@ class Dropout(Module):
     seed : int, optional
         Draws the masks: the n-th call the n-th mask of its stream, the same on every backend. Without it the next of
         `minirnn.use_seed`.
+
+    Both may be set again at any time.
     """
 
+    CHECKED: ClassVar = {"p": share, "seed": own_seed}
+
     def __init__(self, p: float = 0.5, *, seed: int | None = None):
-        at_least_0(below=1, p=p)
-        self.p, self.seed = float(p), own_seed(seed)
+        self.p, self.seed = p, seed
 
     def forward(self, x: Any) -> Tensor:
         x = tensor_of(x, "x")

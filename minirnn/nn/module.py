@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from minirnn.arguments import booleans, not_negative
+from minirnn.arguments import booleans, chosen, defaults_of, not_negative
 from minirnn.arrays import Array, asarray, float_dtype
+from minirnn.explaining import name_of
 from minirnn.nn.inputs import numbers
 from minirnn.rules.combinators.form import combinators_of
 from minirnn.tape import Tensor, rule_of
@@ -51,34 +52,48 @@ class Module:
     (['factor'], 6.0)
     """
 
+    FIXED: tuple[str, ...] = ()  # arguments that say what a module is, and cannot be changed once it is built
+    CHECKED: ClassVar[Mapping[str, Callable[..., Any]]] = {}  # those that can, with what makes ``p`` of ``p=...``
     _training: bool = True
     draws: int = 0  # random masks drawn so far while training: the position in the module's random stream
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuses to put in the place of a parameter what nothing would train."""
-        if isinstance(vars(self).get(name), Parameter) and not isinstance(value, (Parameter, type(None))):
+        """Checks what is ``CHECKED``, and refuses what would leave the module another than its parameters are of."""
+        before = vars(self).get(name)
+        if name in self.FIXED and name in vars(self) and not (isinstance(value, type(before)) and value == before):
+            raise AttributeError(
+                f"{name} is what this {type(self).__name__} was built with, {before!r}, and cannot become {value!r}; "
+                "build another"
+            )
+        if isinstance(before, Parameter) and not isinstance(value, (Parameter, type(None))):
             raise TypeError(
                 f"{name} is a parameter and must remain one, got {type(value).__name__}; {name}.data = ... changes its "
                 "numbers, Parameter(...) makes another"
             )
-        super().__setattr__(name, value)
+        if isinstance(before, Module) and not isinstance(value, (Module, type(None))):
+            raise TypeError(f"{name} is a module and must remain one, got {value!r}")
+        super().__setattr__(name, self.CHECKED[name](**{name: value}) if name in self.CHECKED else value)
 
     def __repr__(self) -> str:
-        """The module and, under the names that their parameters begin with, all below it."""
-        (_, own), *below = ((name, f"{type(m).__name__}({m._differing()})") for name, m in self.named_modules())
-        return "\n".join([own, *(f"  {name}: {told}" for name, told in below)])
+        """The module and, under the names that their parameters begin with, all below it; then what is shared."""
+        (_, own), *below = ((name, f"{type(m).__name__}({m._told()})") for name, m in self.named_modules())
+        named = {id(parameter): name for name, parameter in self.named_parameters()}
+        shared = [(name, f"is {named[id(p)]}") for name, p in self._entries() if name != named[id(p)]]
+        return "\n".join([own, *(f"  {name}: {told}" for name, told in below), *(f"  {n} {of}" for n, of in shared)])
 
-    def _differing(self) -> str:
-        """What the module keeps of its arguments under their own names, where it is plain and not the default."""
-        kinds = reversed(type(self).__mro__)  # the nearest has the last word on a default
-        defaults = {name: p.default for kind in kinds for name, p in inspect.signature(kind).parameters.items()}
-        told = []
-        for name, default in defaults.items():
-            value = vars(self).get(name, default)
-            value = False if value is None and default is True else value  # a parameter that is not there
-            if isinstance(value, (bool, int, float, str)) and value != default and name != "seed":
-                told.append(f"{name}={value!r}")
-        return ", ".join(told)
+    def _told(self) -> str:
+        """The arguments that `chosen` finds, and those that show in other ways."""
+        told = {name: repr(value) for name, value in chosen(self).items() if name != "seed"}
+        defaults = defaults_of(type(self))
+        for name, part in vars(self).items():
+            if part is None and defaults.get(name) is True:
+                told[name] = "False"  # a parameter that is not there
+            elif callable(part) and name in defaults and not isinstance(part, Module):
+                told[name] = name_of(part)
+        dtypes = {str(p.dtype) for p in self.parameters()} if "dtype" in defaults else set()
+        if dtypes - {defaults.get("dtype")}:
+            told["dtype"] = " and ".join(sorted(map(repr, dtypes)))
+        return ", ".join(f"{name}={value}" for name, value in told.items())
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward()")

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from minirnn import rules
-from minirnn.arguments import at_least_0, booleans, not_negative
+from minirnn.arguments import at_least_0, flag, not_negative
 from minirnn.arrays import Array, xp_of
 from minirnn.nn.layer_norm import layer_norm_gru_step, layer_norm_lstm_step, layer_norm_rnn_step
 from minirnn.nn.stack import Recurrent, State
@@ -51,6 +51,7 @@ class RNN(Recurrent):
     ((7, 4, 10), (2, 4, 5))
     """
 
+    FIXED = (*Recurrent.FIXED, "nonlinearity")
     GATES, STATES = 1, ("h",)
 
     def __init__(
@@ -120,6 +121,7 @@ class LSTM(Recurrent):
     ((7, 4, 5), (2, 4, 5), (2, 4, 5))
     """
 
+    FIXED = (*Recurrent.FIXED, "proj_size", "peepholes", "forget_bias")
     GATES, STATES = 4, ("h", "c")
 
     def __init__(
@@ -137,7 +139,7 @@ class LSTM(Recurrent):
         forget_bias: float | None = None,
         **options: Unpack[Options],
     ):
-        booleans(peepholes=peepholes)
+        self.peepholes = flag(peepholes=peepholes)
         not_negative(proj_size=proj_size)
         if proj_size and isinstance(hidden_size, (int, np.integer)) and proj_size >= hidden_size:
             raise ValueError(f"proj_size must be smaller than hidden_size, {hidden_size}, got {proj_size}")
@@ -149,7 +151,7 @@ class LSTM(Recurrent):
             raise ValueError(
                 "peepholes=True and layer_norm=True exclude each other: the LSTM of Ba et al. (2016) has no peepholes"
             )
-        self.proj_size, self.peepholes, self.forget_bias = int(proj_size), peepholes, forget_bias
+        self.proj_size, self.forget_bias = int(proj_size), None if forget_bias is None else float(forget_bias)
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options)
 
     def _cell(self) -> tuple[Callable, Callable]:
@@ -212,6 +214,7 @@ class GRU(Recurrent):
     ((4, 7, 5), (1, 4, 5))
     """
 
+    FIXED = (*Recurrent.FIXED, "reset_after")
     GATES, STATES = 3, ("h",)
 
     def __init__(
@@ -227,10 +230,9 @@ class GRU(Recurrent):
         reset_after: bool = True,
         **options: Unpack[Options],
     ):
-        booleans(reset_after=reset_after)
+        self.reset_after = flag(reset_after=reset_after)
         if not reset_after and options.get("layer_norm"):
             raise ValueError("layer_norm=True needs reset_after=True: it normalises what the reset gate acts on")
-        self.reset_after = reset_after
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options)
 
     def _cell(self) -> tuple[Callable, Callable]:

@@ -13,7 +13,7 @@ from minirnn.explaining import name_of
 from minirnn.nn.inputs import floats_like, states_like
 from minirnn.nn.module import twin
 from minirnn.nn.sequences import checked_lengths
-from minirnn.nn.weights import Options, RecurrentWeights, refuse_unknown
+from minirnn.nn.weights import Combinator, Options, RecurrentWeights, refuse_unknown
 from minirnn.rules.combinators import in_runs, looked_up, projected, ragged, reverse, scan, shard, zoneout
 from minirnn.rules.combinators.form import combinators_of, positional
 from minirnn.tape import Tensor, differentiable
@@ -30,23 +30,29 @@ class Recurrent(RecurrentWeights):
     {OPTIONS}
     """
 
-    def __init__(self, *sizes: Any, through_time: Callable[[Callable], Callable] | None = None, **options: Any):
-        if through_time is not None and (not callable(through_time) or combinators_of(through_time)):
-            got = getattr(through_time, "__name__", repr(through_time))
-            raise ValueError(f"through_time must be a combinator, a function of a sequence rule, got {got}")
+    def __init__(self, *sizes: Any, through_time: Combinator | None = None, **options: Any):
         refuse_unknown(type(self), options, Options.__annotations__)
         super().__init__(*sizes, **options)
         self.through_time = through_time
-        self._lift()
 
-    def _lift(self) -> None:
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Makes the layer's rules, at first and whenever ``through_time`` or ``zoneout`` is set again."""
+        if name == "through_time":
+            self._lift(value)  # or raises, and nothing has changed
+        super().__setattr__(name, value)
+        if name == "zoneout" and "through_time" in vars(self):
+            self._lift(self.through_time)
+
+    def _lift(self, through_time: Combinator | None) -> None:
         """Puts together the rules of both directions, for features and for tokens, and lifts them."""
+        check_combinator(through_time)
         step, sequence = self._cell()
         if self.zoneout:
             sequence = scan(zoneout(step))
 
         def both_ways(rule: Callable) -> tuple[Callable, Callable]:
-            rule = self._through_time(in_runs(ragged(rule)))
+            rule = in_runs(ragged(rule))
+            rule = rule if through_time is None else made_by(through_time, rule)
             return differentiable(shard(rule)), differentiable(shard(reverse(rule)))
 
         self._projecting, self._looking_up = both_ways(projected(sequence)), both_ways(looked_up(sequence))
@@ -54,29 +60,15 @@ class Recurrent(RecurrentWeights):
         self._counts_calls = "step" in keywords  # truncate_randomly draws anew each time
         self._takes_probe = "probe" in keywords
 
-    def _through_time(self, rule: Callable) -> Callable:
-        """What ``through_time`` makes of a rule: one that takes the same arrays, and lengths."""
-        if self.through_time is None:
-            return rule
-        made: Any = self.through_time(rule)
-        form = signature(made).parameters if callable(made) and not hasattr(made, "rule") else {}
-        if "lengths" not in form or positional(made) != positional(rule):
-            raise TypeError(
-                f"through_time must return a sequence rule made of the one that it is given, {name_of(rule)}, "
-                f"got {getattr(made, '__name__', made)!s}"
-            )
-        return made
-
     @property
     def combinators(self) -> tuple[str, ...]:
         """Names of the combinators that made the sequence rules, the outermost first."""
         return combinators_of(self._projecting[0].rule)  # type: ignore[attr-defined]
 
-    def running_through_time(self, combinator: Callable[[Callable], Callable] | None) -> Self:
+    def running_through_time(self, combinator: Combinator | None) -> Self:
         """A layer beside this one, of the same parameters, whose sequence rules ``combinator`` makes."""
         other = twin(self, {})
         other.through_time = combinator
-        other._lift()
         return other
 
     def __getstate__(self) -> dict[str, Any]:
@@ -85,7 +77,7 @@ class Recurrent(RecurrentWeights):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """What was pickled or copied, with new rules: those are functions within functions, which pickle refuses."""
         vars(self).update(state)
-        self._lift()
+        self._lift(self.through_time)
 
     def _cell(self) -> tuple[Callable, Callable]:
         """The rules of the cell: one step, and a sequence."""
@@ -298,3 +290,33 @@ class Recurrent(RecurrentWeights):
             learned = {name: getattr(self, f"initial_{name}") for name in shapes}
             return [ops.broadcast_to(learned[name].reshape(*s[:2], 1), shape=s) for name, s in shapes.items()]
         return [Tensor.around(xp_of(weight.array).zeros(s, weight.dtype)) for s in shapes.values()]
+
+
+def check_combinator(through_time: Any) -> None:
+    """Refuses what is no function, or a rule that a combinator has made already.
+
+    Raises
+    ------
+    ValueError
+    """
+    if through_time is not None and (not callable(through_time) or combinators_of(through_time)):
+        got = getattr(through_time, "__name__", repr(through_time))
+        raise ValueError(f"through_time must be a combinator, a function of a sequence rule, got {got}")
+
+
+def made_by(through_time: Combinator, rule: Callable) -> Callable:
+    """What the combinator makes of a rule: one that takes the same arrays, and lengths.
+
+    Raises
+    ------
+    TypeError
+        If it makes anything else.
+    """
+    made: Any = through_time(rule)
+    form = signature(made).parameters if callable(made) and not hasattr(made, "rule") else {}
+    if "lengths" not in form or positional(made) != positional(rule):
+        raise TypeError(
+            f"through_time must return a sequence rule made of the one that it is given, {name_of(rule)}, "
+            f"got {getattr(made, '__name__', made)!s}"
+        )
+    return made

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from inspect import cleandoc, signature
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
 from minirnn import ops
-from minirnn.arguments import at_least_0, booleans, positive
+from minirnn.arguments import booleans, flag, positive, share
 from minirnn.arrays import float_dtype, xp_of
 from minirnn.nn.init import RECURRENT, recurrent_weight
 from minirnn.nn.module import Module, Parameter
 from minirnn.seeds import own_seed
 from minirnn.tape import Tensor
+
+Combinator = Callable[[Callable], Callable]  # from a sequence rule to a sequence rule
 
 # What every recurrent layer takes; `with_options` puts it into the docstring of each, where help() shows it.
 OPTIONS = """\
@@ -56,7 +58,10 @@ through_time : callable, optional
 dtype : dtype, default "float32"
     float32 or float64.
 seed : int, optional
-    Draws the initial weights and all masks; without it the next of `minirnn.use_seed`.\
+    Draws the initial weights and all masks; without it the next of `minirnn.use_seed`.
+
+Of a layer that is built, what is for training may be set again at any time: ``dropout``, ``locked_dropout``,
+``weight_drop``, ``zoneout``, ``through_time``, and ``seed``, by which masks are drawn. All else is what the layer is.\
 """
 
 
@@ -70,7 +75,7 @@ class Options(TypedDict, total=False):
     residual: bool
     learned_state: bool
     init: str
-    through_time: Callable[[Callable], Callable] | None
+    through_time: Combinator | None
     dtype: Any
     seed: int | None
 
@@ -116,6 +121,18 @@ class RecurrentWeights(Module):
         If a flag is not ``True`` or ``False``.
     """
 
+    FIXED: tuple[str, ...] = (
+        *("input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional"),
+        *("layer_norm", "residual", "learned_state", "init"),
+    )
+    CHECKED: ClassVar = {
+        "dropout": share,
+        "locked_dropout": flag,
+        "weight_drop": share,
+        "zoneout": share,
+        "seed": own_seed,
+    }
+    seed: int
     GATES: int  # blocks of H rows in a pre-activation
     STATES: tuple[str, ...]
     proj_size: int = 0  # the size of the outputs, if it is not H
@@ -146,19 +163,19 @@ class RecurrentWeights(Module):
         seed: int | None = None,
     ):
         positive(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        at_least_0(below=1, dropout=dropout, weight_drop=weight_drop, zoneout=zoneout)
-        booleans(bias=bias, batch_first=batch_first, bidirectional=bidirectional, locked_dropout=locked_dropout)
+        booleans(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
         booleans(layer_norm=layer_norm, residual=residual, learned_state=learned_state)
+        self.dropout, self.locked_dropout = dropout, locked_dropout
+        self.weight_drop, self.zoneout = weight_drop, zoneout
         if init not in RECURRENT:
             raise ValueError(f"init must be one of {', '.join(RECURRENT)}, got {init!r}")
-        if locked_dropout and not dropout:
+        if self.locked_dropout and not self.dropout:
             raise ValueError("locked_dropout=True needs dropout above 0, got dropout=0: there is no mask to lock")
         # a NumPy integer of a few bits would overflow where sizes are multiplied
         self.input_size, self.hidden_size, self.num_layers = int(input_size), int(hidden_size), int(num_layers)
-        self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
-        self.locked_dropout, self.weight_drop, self.zoneout = locked_dropout, float(weight_drop), float(zoneout)
-        self.layer_norm, self.residual, self.learned_state, self.init = layer_norm, residual, learned_state, init
-        dtype, self.seed = float_dtype(dtype), own_seed(seed)
+        self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
+        self.layer_norm, self.residual, self.learned_state = bool(layer_norm), bool(residual), bool(learned_state)
+        self.init, dtype, self.seed = str(init), float_dtype(dtype), own_seed(seed)
         self._make_parameters(dtype)
 
     def _make_parameters(self, dtype: np.dtype) -> None:

@@ -317,8 +317,8 @@ def test_a_module_is_shown_with_what_differs_from_the_defaults_and_all_below_it(
     assert repr(Own(3)) == "Own(input_size=3, hidden_size=4, num_layers=2)"  # the nearest default counts
     assert repr(Heads()).splitlines() == [
         "Heads()",
-        "  heads.noun: Linear(in_features=3, out_features=2)",
-        "  heads.verb.0: Linear(in_features=3, out_features=2)",
+        "  heads.noun: Linear(in_features=3, out_features=2, dtype='float64')",
+        "  heads.verb.0: Linear(in_features=3, out_features=2, dtype='float64')",
         "  pairs.1.0.0: Dropout()",
     ]
 
