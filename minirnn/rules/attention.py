@@ -147,12 +147,13 @@ def additive_scores(
 
 def attention_weights(
     scores,  # (..., S, B)
-    mask=None,  # (S, B) booleans; True = real token
+    mask=None,  # (S, B), or one for every query, (..., S, B): booleans; True = real token
 ):
     """The softmax of the scores over S, in which padding has no part: line (2).
 
     Its weight is 0, exactly, and so is the gradient of its score, whatever the score is. In a column without any real
-    token all weights are 0.
+    token all weights are 0. A mask of the shape of the scores says it of each query alone: with ``tri(T)`` in every
+    column, none of T words looks ahead.
 
     Raises
     ------
@@ -161,13 +162,15 @@ def attention_weights(
     ValueError
         If there is nothing to look at, or the mask does not fit the scores.
     """
-    if scores.ndim < 2 or scores.shape[-2] == 0 or (mask is not None and mask.shape != scores.shape[-2:]):
+    fits = mask is None or mask.shape in (scores.shape, scores.shape[-2:])
+    if scores.ndim < 2 or scores.shape[-2] == 0 or not fits:
         given = "" if mask is None else f", mask {mask.shape}"
         raise ValueError(
-            f"attention_weights needs scores (..., S, B), S > 0, and mask (S, B); got {scores.shape}{given}"
+            "attention_weights needs scores (..., S, B), S > 0, and mask (S, B) or like them; "
+            f"got {scores.shape}{given}"
         )
     booleans_in(mask=mask)
-    w = softmax_of_real(scores.swapaxes(-1, -2), None if mask is None else mask.T)
+    w = softmax_of_real(scores.swapaxes(-1, -2), None if mask is None else mask.swapaxes(-1, -2))
 
     def attention_weights_pullback(dweights):
         return softmax_back(w, dweights.swapaxes(-1, -2)).swapaxes(-1, -2), None
@@ -249,7 +252,7 @@ def additive_look_back(
 
 def softmax_of_real(
     scores,  # (..., B, S)
-    real=None,  # (B, S)
+    real=None,  # (B, S), or of the shape of scores
 ):
     """``exp(e_s)`` divided by their sum, the largest e_s taken out first; 0 where it is not real: line (2)."""
     xp = xp_of(scores, real)

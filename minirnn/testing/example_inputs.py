@@ -204,6 +204,7 @@ VARIANTS: dict[str, tuple[Callable[[_Draw], Inputs], ...]] = {
     "attention_weights": (
         _of("any", (S, B)),
         lambda draw: ((draw.any(T, S, 2), np.arange(S)[:, None] < np.array([0, 2])), {}),  # nothing real in the first
+        lambda draw: ((draw.any(T, S, B), draw.mask(T, S, B)), {}),
     ),
     "broadcast_to": (_of("any", few, shape=few),),
     "clip": (_of("spread", x, min=0.2), _of("spread", x, max=0.2)),

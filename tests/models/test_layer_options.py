@@ -7,7 +7,11 @@ import pytest
 
 import minirnn as mr
 from minirnn import CharLM, Seq2Seq, Tagger
+from minirnn.arguments import defaults_of
 from minirnn.checking import check_rule
+from minirnn.models.char_lm import CELLS, DECIDED
+from minirnn.nn.attentive import of_a_step
+from minirnn.nn.weights import options_of
 from minirnn.tape import no_grad
 
 IDS = np.array([[1, 4, 0, 2, 3], [2, 2, 1, 0, 4]])
@@ -88,6 +92,35 @@ def test_a_translator_with_such_steps_has_the_right_gradient(options, look):
     (cell, options), (attention, feed) = options, look
     rule, arrays, names = seq2seq(cell, attention, feed, **options).as_rule(SOURCES, TARGETS)
     assert check_rule(rule, arrays, names=names, max_entries=2).ok
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_models_are_equal_whether_a_default_is_spelled_out_or_not(cell):
+    """A run is resumed with the configuration that it was begun with."""
+    for kind, needed, taken in (
+        (CharLM, (5,), [name for name in options_of(CELLS[cell]) if name not in DECIDED]),
+        (Seq2Seq, (9, 8), of_a_step(CELLS[cell])),
+    ):
+        spelled = {name: value for name, value in defaults_of(CELLS[cell]).items() if name in taken}
+        assert {"init", "bias", "layer_norm"} <= spelled.keys()
+        own = {name: value for name, value in defaults_of(kind).items() if name not in ("options", "vocab_size")}
+        own = {name: value for name, value in own.items() if "vocabulary" not in name}
+        assert kind(*needed, **{**spelled, **own, "cell": cell}).config == kind(*needed, cell=cell).config
+
+
+def test_what_was_changed_is_in_the_configuration_and_in_the_file(tmp_path):
+    lm, translator = char_lm(dropout=0.1), seq2seq()
+    lm.dropout, lm.rnn.zoneout, lm.rnn.weight_drop = 0.4, 0.3, 0.2
+    translator.dropout, translator.label_smoothing = 0.4, 0.1
+    for model, now in (
+        (lm, {"dropout": 0.4, "zoneout": 0.3, "weight_drop": 0.2}),
+        (translator, {"dropout": 0.4, "label_smoothing": 0.1}),
+    ):
+        mr.save(model, tmp_path / "model.npz")
+        loaded = mr.load(tmp_path / "model.npz")
+        assert now.items() <= model.config.items() and loaded.config == model.config
+        given = (IDS, IDS) if model is lm else (SOURCES, TARGETS)
+        assert loaded.train().loss(*given)[0].item() == model.loss(*given)[0].item()
 
 
 def test_numbers_of_numpy_are_kept_as_pythons_own():

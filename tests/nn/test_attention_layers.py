@@ -327,24 +327,28 @@ def test_the_decoder_refuses_bad_inputs(inputs, words):
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
+@pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("to_itself", [True, False])
-def test_many_heads_are_torchs(backend, to_itself, lengths):
+def test_many_heads_are_torchs(backend, to_itself, causal, lengths, batch_first=False, bias=True):
     torch = pytest.importorskip("torch")
-    theirs = torch.nn.MultiheadAttention(F, 2, dtype=torch.float64)
-    with torch.no_grad():
-        theirs.in_proj_bias.copy_(torch.tensor(numbers(3 * F)))
-        theirs.out_proj.bias.copy_(torch.tensor(numbers(F)))
-    ours = MultiheadAttention(F, 2, dtype="float64")
+    theirs = torch.nn.MultiheadAttention(F, 2, bias=bias, batch_first=batch_first, dtype=torch.float64)
+    if bias:
+        with torch.no_grad():
+            theirs.in_proj_bias.copy_(torch.tensor(numbers(3 * F)))
+            theirs.out_proj.bias.copy_(torch.tensor(numbers(F)))
+    ours = MultiheadAttention(F, 2, bias=bias, batch_first=batch_first, dtype="float64")
     ours.load_state_dict(theirs.state_dict())
+    mask = np.tri(S if to_itself else T, S, dtype=bool) if causal else None
     values = [numbers(S, B, F)] * 3 if to_itself else [numbers(T, B, F), numbers(S, B, F), numbers(S, B, F, seed=1)]
+    values = [x.swapaxes(0, 1) for x in values] if batch_first else values
     inputs = [Tensor(x, requires_grad=True) for x in values]
     others = [torch.tensor(x, requires_grad=True) for x in values]
     inputs, others = ([inputs[0]] * 3, [others[0]] * 3) if to_itself else (inputs, others)
     padding = None if lengths is None else torch.tensor(np.arange(S) >= np.array(lengths)[:, None])
-    y, weights = ours(*inputs, lengths=lengths)
-    z, looks = theirs(*others, key_padding_mask=padding)
+    y, weights = ours(*inputs, lengths=lengths, mask=mask)
+    z, looks = theirs(*others, key_padding_mask=padding, attn_mask=torch.tensor(~mask) if causal else None)
     assert_close(y.array, z.detach().numpy())
-    assert_close(weights.array, looks.detach().numpy().swapaxes(0, 1))
+    assert_close(weights.array, looks.detach().numpy() if batch_first else looks.detach().numpy().swapaxes(0, 1))
     cotangent = numbers(*y.shape, seed=2)
     y.backward(asarray(cotangent))
     z.backward(torch.tensor(cotangent))
@@ -353,6 +357,45 @@ def test_many_heads_are_torchs(backend, to_itself, lengths):
     expected = {name: p.grad.numpy() for name, p in theirs.named_parameters()}
     for name, gradient in gradients(ours).items():
         assert_close(gradient, expected[name])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_so_they_are_with_the_batch_in_front_and_without_biases(bias):
+    test_many_heads_are_torchs(None, False, True, LENGTHS, batch_first=True, bias=bias)
+
+
+def test_a_query_that_may_look_at_nothing_finds_zeros():
+    layer, x = MultiheadAttention(F, 2, bias=False, dtype="float64"), Tensor(numbers(S, B, F), requires_grad=True)
+    y, weights = layer(x, x, x, mask=np.arange(S)[:, None] > np.arange(S))  # only what was before it
+    assert not y.numpy()[0].any() and not weights.numpy()[0].any() and y.numpy()[1:].all()
+    y[0].sum().backward()
+    assert not x.grad.any()
+
+
+def test_weights_are_dropped_while_training():
+    layer, x = MultiheadAttention(F, 1, dropout=0.4, dtype="float64", seed=1), numbers(S, B, F)
+    plain = layer.eval()(x, x, x)
+    assert_close(MultiheadAttention(F, 1, dtype="float64", seed=1)(x, x, x)[0].array, plain[0].array)
+    _, weights = layer.train()(x, x, x)
+    dropped = weights.numpy() == 0
+    assert 0.2 < dropped.mean() < 0.6
+    assert_close(weights.numpy()[~dropped], plain[1].numpy()[~dropped] / 0.6)
+    values = x @ layer.in_proj_weight.numpy()[2 * F :].T
+    found = np.einsum("tbs,sbf->tbf", weights.numpy(), values)
+    layer.seek(0)
+    y, again = layer(x, x, x)
+    assert_close(y.array, found @ layer.out_proj.weight.numpy().T)
+    assert np.array_equal(again.numpy(), weights.numpy()) and not np.array_equal(
+        layer(x, x, x)[1].numpy(), again.numpy()
+    )
+
+
+def test_many_heads_have_the_right_gradients_with_everything():
+    layer = MultiheadAttention(F, 2, dropout=0.3, batch_first=True, dtype="float64", seed=1)
+    rule, arrays, names = layer.as_rule(
+        numbers(B, T, F), numbers(B, S, F), numbers(B, S, F), LENGTHS, np.tri(T, S, dtype=bool)
+    )
+    assert check_rule(rule, arrays, names=names, max_entries=12).ok
 
 
 def test_many_heads_begin_as_torchs_do():
@@ -373,6 +416,10 @@ def test_many_heads_do_not_read_padding(filling):
         np.testing.assert_array_equal(x.numpy(), y.numpy())
 
 
+def looking(**options):
+    return MultiheadAttention(F, 2, dtype="float64")(*[numbers(S, B, F)] * 3, **options)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -387,6 +434,18 @@ def test_many_heads_do_not_read_padding(filling):
             lambda: MultiheadAttention(F, 2, dtype="float64")(*[numbers(S, B, F)] * 3, lengths=[1, 2]),
             "one integer for each of 3 sequences",
         ),
+        (
+            lambda: looking(mask=np.zeros((S, S))),
+            "mask must be boolean, True where a query may look, got dtype float64",
+        ),
+        (
+            lambda: looking(mask=np.ones((S, B), bool)),
+            r"mask must have shape \(5, 5\), a row for each query, got \(5, 3\)",
+        ),
+        (lambda: looking(mask=[[True], [True, False]]), "mask: data must be numbers in a rectangular arrangement"),
+        (lambda: MultiheadAttention(F, 2, 1.0), "dropout must be a number from 0 to below 1, got 1.0"),
+        (lambda: MultiheadAttention(F, 2, bias=None), "bias must be True or False, got None"),
+        (lambda: MultiheadAttention(F, 2, batch_first=1), "batch_first must be True or False, got 1"),
     ],
 )
 def test_many_heads_refuse_bad_input(make, words):
@@ -459,8 +518,28 @@ def test_pooling_reads_no_padding():
             r"0 after the last sentence only, got \[0, 0, 0\] for document 2",
         ),
         (np.ones((3, 3)), TypeError, "lengths must be integers, got dtype float64"),
+        (
+            [[4, 1, 2], [3]],
+            ValueError,
+            r"must have shape \(3, 3\), one for every sentence, got rows of different length",
+        ),
+        ([], ValueError, r"lengths must have shape \(3, 3\), one for every sentence, got \(0,\)"),
     ],
 )
 def test_pooling_refuses_bad_lengths(lengths, error, words):
     with pytest.raises(error, match=words):
         pooling()(numbers(3, 3, WORDS, D), lengths)
+
+
+@pytest.mark.parametrize("shape", [(3, 0, WORDS, D), (3, 3, 0, D), (0, 0, 0, D)])
+def test_pooling_refuses_documents_of_nothing(shape):
+    with pytest.raises(ValueError, match="words must hold at least one sentence of one word, got shape"):
+        pooling()(np.zeros(shape), np.zeros(shape[:2], int))
+
+
+def test_of_no_document_there_is_no_vector():
+    assert [y.shape for y in pooling()(np.zeros((0, 3, WORDS, D)), np.zeros((0, 3), int))] == [
+        (0, 4),
+        (0, 3),
+        (0, 3, WORDS),
+    ]

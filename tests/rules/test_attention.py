@@ -122,7 +122,7 @@ def test_workers_share_the_columns():
         ("dot_scores", [(T, A, B), (A, B)], r"got \(3, 5, 3\) and \(5, 3\)"),
         ("additive_scores", [(T, A, B), (S, A + 1, B), (A,)], r"additive_scores needs queries"),
         ("additive_scores", [(T, A, B), (S, A, B), (A + 1,)], r"needs v \(5,\) for keys \(4, 5, 3\), got v \(6,\)"),
-        ("attention_weights", [(T, 0, B)], r"S > 0, and mask \(S, B\); got \(3, 0, 3\)"),
+        ("attention_weights", [(T, 0, B)], r"S > 0, and mask \(S, B\) or like them; got \(3, 0, 3\)"),
         ("attention_weights", [(S,)], r"attention_weights needs scores \(..., S, B\).*got \(4,\)"),
         ("attention_weights", [(T, S, B), (B, S)], r"got \(3, 4, 3\), mask \(3, 4\)"),
         ("attention_contexts", [(T, S, B), (S + 1, F, B)], r"needs weights \(T, S, B\) and values \(S, F, B\), got"),
