@@ -118,9 +118,8 @@ def defaults_of(kind: type) -> dict[str, Any]:
 
 def chosen(thing: Any) -> dict[str, Any]:
     """What a thing keeps of its arguments under their own names, where it is plain and not the default."""
-    defaults = defaults_of(type(thing))
-    kept = {name: vars(thing)[name] for name in defaults if name in vars(thing)}
-    return {name: value for name, value in kept.items() if isinstance(value, PLAIN) and value != defaults[name]}
+    kept = ((name, getattr(thing, name, None), default) for name, default in defaults_of(type(thing)).items())
+    return {name: value for name, value, default in kept if isinstance(value, PLAIN) and value != default}
 
 
 def as_called(thing: Any) -> str:

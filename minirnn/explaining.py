@@ -103,6 +103,20 @@ def name_of(rule: Callable) -> str:
     return getattr(rule, "__name__", type(rule).__name__)
 
 
+def described(function: Callable) -> str:
+    """A function by its name; a ``functools.partial`` with what it has been given.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> described(print), described(partial(sorted, reverse=True))
+    ('print', 'sorted(reverse=True)')
+    """
+    given = [*map(repr, getattr(function, "args", ()))]
+    given += [f"{name}={value!r}" for name, value in getattr(function, "keywords", {}).items()]
+    return f"{name_of(function)}({', '.join(given)})" if given else name_of(function)
+
+
 def argument_names(rule: Callable, count: int) -> list[str]:
     """Names of the first ``count`` positional parameters of ``rule``, as its signature gives them."""
     try:

@@ -252,6 +252,7 @@ def test_dlpack_to_torch():
         (Tensor(2.0, requires_grad=True), "Tensor(2., requires_grad=True)"),
         (Tensor([1.0], dtype="float32"), "Tensor([1.], dtype=float32)"),
         (Tensor([[1.0], [2.0]]), "Tensor([[1.],\n        [2.]])"),
+        (Parameter([[1.0], [2.0]]), "Parameter([[1.],\n           [2.]], requires_grad=True)"),
     ],
 )
 def test_repr(tensor, text):

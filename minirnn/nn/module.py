@@ -14,7 +14,7 @@ import numpy as np
 
 from minirnn.arguments import booleans, chosen, defaults_of, not_negative
 from minirnn.arrays import Array, asarray, float_dtype
-from minirnn.explaining import name_of
+from minirnn.explaining import described
 from minirnn.nn.inputs import numbers
 from minirnn.rules.combinators.form import combinators_of
 from minirnn.tape import Tensor, rule_of
@@ -89,7 +89,7 @@ class Module:
             if part is None and defaults.get(name) is True:
                 told[name] = "False"  # a parameter that is not there
             elif callable(part) and name in defaults and not isinstance(part, Module):
-                told[name] = name_of(part)
+                told[name] = described(part)
         dtypes = {str(p.dtype) for p in self.parameters()} if "dtype" in defaults else set()
         if dtypes - {defaults.get("dtype")}:
             told["dtype"] = " and ".join(sorted(map(repr, dtypes)))

@@ -288,11 +288,12 @@ class Tensor:
         return self.array.__dlpack_device__()
 
     def __repr__(self) -> str:
-        body = np.array2string(to_numpy(self.array), separator=", ", prefix="Tensor(")
+        kind = type(self).__name__
+        body = np.array2string(to_numpy(self.array), separator=", ", prefix=f"{kind}(")
         dtype = "" if self.dtype in (np.float64, np.int64, np.bool_) else f", dtype={self.dtype}"
         home = "" if self.backend == "numpy" else f", backend={self.backend!r}"
         grad = ", requires_grad=True" if self.requires_grad else ""
-        return f"Tensor({body}{dtype}{home}{grad})"
+        return f"{kind}({body}{dtype}{home}{grad})"
 
     # --- the way back ------------------------------------------------------------------------------------------------
 

@@ -303,12 +303,14 @@ class PairStream:
     @property
     def identity(self) -> dict[str, Any]:
         """What a resumed run must find as it was, in plain values."""
-        return {
-            "text": self.digest,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-            "max_length": self.max_length,
-        }
+        return {"text": self.digest, **self._settings()}
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("batch_size", "seed", "max_length")}
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value}" for name, value in self._settings().items())
+        return f"PairStream({len(self.pairs):,} pairs, {settings})"
 
 
 def _rows(sentences: list[np.ndarray]) -> np.ndarray:

@@ -103,11 +103,17 @@ class TextStream:
 
     unit = "character"  # what a target is
 
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value}" for name, value in self._settings().items())
+        return f"TextStream({len(self.ids):,} characters, {settings})"
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("seq_len", "batch_size", "lanes", "seed")}
+
     @property
     def identity(self) -> dict[str, Any]:
         """What decides which batches there are, in plain values: a resumed run must have the same."""
-        settings = {name: getattr(self, name) for name in ("seq_len", "batch_size", "lanes", "seed")}
-        return {"text": self.digest, **settings}
+        return {"text": self.digest, **self._settings()}
 
     @property
     def targets_per_epoch(self) -> int:

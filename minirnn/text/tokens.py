@@ -123,6 +123,9 @@ class TokenVocabulary:
     def __len__(self) -> int:
         return RESERVED + len(self.tokens)
 
+    def __repr__(self) -> str:
+        return f"TokenVocabulary({len(self):,} tokens, units={self.units!r})"
+
     @cached_property
     def _id_of(self) -> dict[str, int]:
         return {token: place + RESERVED for place, token in enumerate(self.tokens)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from minirnn.arguments import positive
+from minirnn.arguments import as_called, positive
 
 
 class Callback:
@@ -15,6 +15,7 @@ class Callback:
     must have as many of such a class as the saved one, in the same order, unless one of the two has none.
     """
 
+    __repr__ = as_called
     everywhere = False  # whether it looks on at every rank of a data-parallel run, not at the first alone
 
     def on_start(self, trainer: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from minirnn.arrays import use_backend
+from minirnn.explaining import described
 from minirnn.models import CharLM, Seq2Seq
 from minirnn.nn import Module
 from minirnn.nn.init import undrawn
@@ -31,9 +32,9 @@ def config_of(model: Any) -> dict[str, Any]:
 
 
 def options_of(module: Module) -> dict[str, Any]:
-    """What a module was made with, or what was made of it since: seed, sizes, choices; of a function its name."""
+    """What a module was made with, or what was made of it since: seed, sizes, choices, functions by name."""
     return {
-        name: value if isinstance(value, PLAIN) else getattr(value, "__name__", "a function")
+        name: value if isinstance(value, PLAIN) else described(value)
         for name, value in vars(module).items()
         if isinstance(value, PLAIN) or (callable(value) and not isinstance(value, Module))
         if not name.startswith("_") and name != "draws"

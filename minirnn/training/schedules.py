@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from minirnn.arguments import at_least_0, positive, positive_number
+from minirnn.arguments import as_called, at_least_0, positive, positive_number
 
 Schedule = Callable[[int], float]
 
@@ -125,6 +125,8 @@ class Plateau:
         at_least_0(gamma=gamma)
         self.patience, self.gamma = patience, float(gamma)
         self.begin()
+
+    __repr__ = as_called
 
     def __call__(self, step: int) -> float:
         return self.factor

@@ -1,6 +1,7 @@
 """Parameters with names: found, shared, saved, loaded, moved; and the module as a rule."""
 
 from collections import deque
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -8,8 +9,21 @@ import pytest
 
 from minirnn.arrays import BackendError, asarray, to_numpy
 from minirnn.checking import check_rule
-from minirnn.nn import LSTM, Dropout, Embedding, Linear, Module, Parameter
+from minirnn.models import CharLM
+from minirnn.nn import (
+    LSTM,
+    Attention,
+    AttentiveDecoder,
+    Dropout,
+    Embedding,
+    HierarchicalPooling,
+    Linear,
+    Module,
+    MultiheadAttention,
+    Parameter,
+)
 from minirnn.nn import module as module_file
+from minirnn.rules.combinators import checkpoint, truncate
 from minirnn.tape import Tensor, no_grad
 from minirnn.testing import strict_cupy
 
@@ -308,6 +322,22 @@ def test_a_module_is_shown_with_what_differs_from_the_defaults_and_all_below_it(
         ),
     }
     assert all(found == expected for found, expected in shown.items())
+    shown = {
+        LSTM(3, 4, dtype="float64"): "LSTM(input_size=3, hidden_size=4, dtype='float64')",
+        LSTM(3, 4).to(dtype="float64"): "LSTM(input_size=3, hidden_size=4, dtype='float64')",
+        LSTM(3, 4, through_time=checkpointed): "LSTM(input_size=3, hidden_size=4, through_time=checkpointed)",
+        LSTM(3, 4, through_time=partial(truncate, window=2)): (
+            "LSTM(input_size=3, hidden_size=4, through_time=truncate(window=2))"
+        ),
+        Attention(3, 4, "additive", 5): "Attention(query_size=3, memory_size=4, kind='additive', attention_size=5)",
+        MultiheadAttention(4, 2, 0.1, False): "MultiheadAttention(embed_dim=4, num_heads=2, dropout=0.1, bias=False)",
+        AttentiveDecoder(2, 3, 4, "gru", feed="output"): (
+            "AttentiveDecoder(input_size=2, hidden_size=3, memory_size=4, cell='gru', feed='output')"
+        ),
+        HierarchicalPooling(2, 3): "HierarchicalPooling(input_size=2, hidden_size=3)",
+        HierarchicalPooling(2, 3).of_words: "LearnedQuery(memory_size=6)",
+    }
+    assert {repr(module).partition("\n")[0]: told for module, told in shown.items()} == {t: t for t in shown.values()}
 
     class Own(LSTM):
         def __init__(self, D, dropout=0.5):
@@ -321,6 +351,27 @@ def test_a_module_is_shown_with_what_differs_from_the_defaults_and_all_below_it(
         "  heads.verb.0: Linear(in_features=3, out_features=2, dtype='float64')",
         "  pairs.1.0.0: Dropout()",
     ]
+
+
+def checkpointed(rule):
+    return checkpoint(rule, 2)
+
+
+def test_a_model_is_shown_with_what_its_parts_share():
+    assert repr(CharLM(5, 4, 4, tie_weights=True, dropout=0.1, seed=1)).splitlines() == [
+        "CharLM(vocab_size=5, embedding_size=4, hidden_size=4, dropout=0.1, tie_weights=True)",
+        "  embedding: Embedding(num_embeddings=5, embedding_dim=4)",
+        "  rnn: LSTM(input_size=4, hidden_size=4, dropout=0.1)",
+        "  head: Linear(in_features=4, out_features=5)",
+        "  head.weight is embedding.weight",
+    ]
+
+
+def test_what_stands_in_the_place_of_a_module_is_one():
+    decoder = AttentiveDecoder(2, 3, 4)
+    with pytest.raises(TypeError, match="attention is a module and must remain one, got 'dot'"):
+        decoder.attention = "dot"
+    decoder.attention = Attention(3, 4)
 
 
 def test_forward_is_for_subclasses():

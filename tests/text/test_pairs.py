@@ -197,6 +197,15 @@ def test_what_is_no_pair_is_named_with_its_place(pair):
     assert repr(pair) in str(caught.value)
 
 
+def test_streams_and_vocabularies_are_shown_in_a_line():
+    stream = stream_of([("a b", "c")] * 3, seed=1, max_length=9)
+    assert repr(stream) == "PairStream(3 pairs, batch_size=4, seed=1, max_length=9)"
+    assert (
+        repr(stream.source_vocabulary)
+        == f"TokenVocabulary({len(stream.source_vocabulary)} tokens, units={stream.source_vocabulary.units!r})"
+    )
+
+
 def test_what_is_counted_is_all_but_padding():
     stream = stream_of([("ab", "c"), ("a", "bcd")])
     assert stream.counted(stream.batch(0, 0)[1]) == 2 + 4  # with EOS, which a model must learn too

@@ -209,6 +209,11 @@ def test_refuses_texts_without_a_single_target(text, reason):
         TextStream(text, 1, 1)
 
 
+def test_a_stream_is_shown_with_its_settings():
+    shown = "TextStream(2,000 characters, seq_len=5, batch_size=2, lanes=False, seed=3)"
+    assert repr(TextStream("ab" * 1000, 5, 2, lanes=False, seed=3)) == shown
+
+
 def test_refuses_batches_that_do_not_exist():
     stream = TextStream(ALL_DIFFERENT, 50, 16)
     with pytest.raises(ValueError, match="k must be below batches_per_epoch = 2, got 2"):

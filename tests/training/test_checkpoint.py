@@ -23,6 +23,7 @@ from minirnn import (
     save,
 )
 from minirnn.nn import Linear, Parameter, init
+from minirnn.rules.combinators import truncate
 from minirnn.training import Callback, DivergenceError, RunDirectoryError
 from minirnn.training.kinds import KINDS
 from minirnn.training.sealed import read_sealed, write_sealed
@@ -378,6 +379,12 @@ def test_an_option_of_layers_that_only_the_run_had_is_missed(tmp_path):
         train(tmp_path, steps=8, resume=True)
 
 
+def test_a_default_that_is_spelled_out_is_no_other_setting(tmp_path):
+    train(tmp_path, steps=7)
+    train(tmp_path, steps=8, resume=True, model=tiny_model(tiny_stream(), zoneout=0.0, layer_norm=False, proj_size=0))
+    assert b'"step": 8' in contents(tmp_path)["log.jsonl"]
+
+
 @pytest.mark.parametrize("options", [{"proj_size": 2, "zoneout": 0.3}, {"cell": "gru", "layer_norm": True}])
 def test_a_run_with_options_of_layers_goes_on_where_it_stopped(tmp_path, options):
     def model():
@@ -502,9 +509,11 @@ def test_a_run_that_leaves_the_numbers_range_ends_and_what_is_saved_stays_finite
     assert all(np.isfinite(p.numpy()).all() for p in load(tmp_path / "run").parameters())
 
 
-@pytest.mark.parametrize(
-    ("option", "value"), [("reset_after", False), ("residual", True), ("dropout", 0.5), ("through_time", len)]
-)
+def in_pairs(rule):
+    return truncate(rule, 2)
+
+
+@pytest.mark.parametrize(("option", "value"), [("seed", 3), ("through_time", in_pairs)])
 def test_an_option_that_was_changed_since_is_not_lost_in_silence(tmp_path, option, value):
     model = CharLM(9, 8, 8, 2, cell="gru")
     setattr(model.rnn, option, value)

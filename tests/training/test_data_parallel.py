@@ -238,7 +238,7 @@ def test_a_rank_with_other_settings_is_found(settings, told):
         (lambda t: vars(t.optimizer).update(lr=0.5), "lr at step 1 is 0.5, {} 0.02"),
         (lambda t: vars(t.optimizer).update(betas=(0.5, 0.999)), "betas is [0.5, 0.999], {} [0.9, 0.999]"),
         (lambda t: vars(t.optimizer).update(weight_decay=0.1), "weight_decay is 0.1, {} 0.0"),
-        (lambda t: t.model._config.update(dropout=0.5), "dropout is 0.5, {} 0.0"),
+        (lambda t: setattr(t.model, "dropout", 0.5), "dropout is 0.5, {} 0.0"),
         (
             lambda t: setattr(t.model.head.bias, "requires_grad", False),
             "list of frozen parameters is ['head.bias'], {} []",

@@ -18,7 +18,16 @@ from minirnn import (
     generate,
     load,
 )
-from minirnn.training import Callback, DivergenceError, PrintProgress, clip_grad_norm_, cosine, exponential, loop
+from minirnn.training import (
+    Callback,
+    DivergenceError,
+    Plateau,
+    PrintProgress,
+    clip_grad_norm_,
+    cosine,
+    exponential,
+    loop,
+)
 
 STEPS = 12  # two epochs and two steps
 
@@ -344,3 +353,14 @@ def test_a_stream_of_another_vocabulary_is_not_evaluated():
     stream = tiny_stream()
     with pytest.raises(ValueError, match="model has another vocabulary than the stream"):
         evaluate(tiny_model(stream), tiny_stream(TEXT.replace("c", "z")))
+
+
+def test_callbacks_and_plateaus_are_shown_as_they_were_called(tmp_path):
+    shown = [PrintProgress(), EarlyStopping(), EarlyStopping(patience=3), Plateau(2, gamma=0.1)]
+    assert [repr(one) for one in shown] == [
+        "PrintProgress()",
+        "EarlyStopping()",
+        "EarlyStopping(patience=3)",
+        "Plateau(patience=2, gamma=0.1)",
+    ]
+    assert repr(Checkpoint(tmp_path, keep=2)) == f"Checkpoint(directory={tmp_path!r}, keep=2)"
