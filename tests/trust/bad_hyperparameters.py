@@ -117,7 +117,8 @@ def layers() -> Iterator[Call]:
     attention = {"query_size": bad(SIZE), "memory_size": bad(SIZE), "attention_size": bad(SIZE), "dtype": bad(DTYPE)}
     good = {"query_size": 2, "memory_size": 3, "kind": "additive"}
     yield Call("nn.Attention", nn.Attention, good, attention | {"kind": bad(CHOICE)})
-    heads = {"embed_dim": bad(SIZE), "num_heads": bad({**SIZE, "no divisor": 4})}
+    heads = {"embed_dim": bad(SIZE), "num_heads": bad({**SIZE, "no divisor": 4}), "dropout": bad(SHARE)}
+    heads |= {name: bad(FLAG, TypeError) for name in ("bias", "batch_first")}
     yield Call("nn.MultiheadAttention", nn.MultiheadAttention, {"embed_dim": 6, "num_heads": 2}, heads)
     decoder = {"cell": bad(CHOICE), "attention": bad(CHOICE), "feed": bad(CHOICE), "memory_size": bad(SIZE)}
     yield Call("nn.AttentiveDecoder", nn.AttentiveDecoder, {**sizes, "memory_size": 2}, decoder)

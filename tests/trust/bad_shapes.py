@@ -124,6 +124,7 @@ def attention() -> Iterator[Call]:
         name: misshapen(x, [2] if name == "query" else [0, 1, 2] if name == "value" else [1, 2])
         for name, x in good.items()
     }
+    good, bad["mask"] = good | {"mask": np.ones((T, S), bool)}, misshapen(np.ones((T, S), bool), [0, 1])
     yield Call("nn.MultiheadAttention", call, good, bad, lambda: nn.MultiheadAttention(H, H))
     words = f32(2, S, B, D)
     yield Call(
