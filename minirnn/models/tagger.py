@@ -11,7 +11,7 @@ from minirnn.arguments import not_negative, positive
 from minirnn.arrays import Array, asarray, to_numpy
 from minirnn.models.char_lm import CELLS, check_cell, check_options
 from minirnn.nn import Embedding, Linear, Module
-from minirnn.nn.inputs import ids_on
+from minirnn.nn.inputs import ids_on, integers
 from minirnn.nn.sequences import checked_lengths
 from minirnn.tape import Tensor, no_grad
 
@@ -243,14 +243,7 @@ def rows_of(values: Any, name: str) -> np.ndarray:
     ValueError
         If they have another number of axes, or are empty, or a list of rows of different lengths.
     """
-    try:
-        found = to_numpy(values.array if isinstance(values, Tensor) else values)
-    except ValueError:
-        raise ValueError(
-            f"{name} must be (B, T), got rows of different lengths; nn.pad_sequences(..., batch_first=True) pads them"
-        ) from None
-    if found.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be integers, got dtype {found.dtype}")
+    found = integers(values, name, "(B, T)", "; nn.pad_sequences(..., batch_first=True) pads them")
     if found.ndim != 2 or found.size == 0:
         raise ValueError(f"{name} must be a non-empty array of 2 axes, (B, T), got shape {found.shape}")
     return found

@@ -9,10 +9,10 @@ import numpy as np
 
 from minirnn import ops
 from minirnn.arguments import flag, positive, share
-from minirnn.arrays import Array, asarray, float_dtype, to_numpy, xp_of
+from minirnn.arrays import Array, asarray, float_dtype, xp_of
 from minirnn.nn.attention import real_part, real_tokens
 from minirnn.nn.init import glorot, uniform_by_fan
-from minirnn.nn.inputs import floats_like, tensor_of
+from minirnn.nn.inputs import floats_like, integers, tensor_of
 from minirnn.nn.layers import Linear
 from minirnn.nn.module import Module, Parameter
 from minirnn.nn.recurrent import GRU
@@ -252,15 +252,10 @@ class LearnedQuery(Module):
 
 
 def _sentence_lengths(lengths: Any, B: int, N: int, L: int) -> np.ndarray:
-    expected = f"lengths must have shape ({B}, {N}), one for every sentence, got"
-    try:
-        found = to_numpy(lengths.array if isinstance(lengths, Tensor) else lengths)
-    except ValueError:
-        raise ValueError(f"{expected} rows of different lengths") from None
-    if found.dtype.kind not in "iu" and found.size:  # NumPy takes an empty list for one of floats
-        raise TypeError(f"lengths must be integers, got dtype {found.dtype}")
+    form = f"of shape ({B}, {N}), one for every sentence"
+    found = integers(lengths, "lengths", form)
     if found.shape != (B, N):
-        raise ValueError(f"{expected} {found.shape}")
+        raise ValueError(f"lengths must be {form}, got {found.shape}")
     if found.min(initial=0) < 0 or found.max(initial=0) > L:
         raise ValueError(f"lengths must lie in 0..{L}, the number of words, got {found.min()}..{found.max()}")
     real = found > 0

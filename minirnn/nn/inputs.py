@@ -26,16 +26,30 @@ def ids_on(backend: str, ids: Any, size: int, name: str = "ids", ndim: int | Non
     """
     if checked_before(ids, size, name) and ids.ndim == (ndim or ids.ndim):
         return ids
-    try:
-        found = to_numpy(ids.array if isinstance(ids, Tensor) else ids)
-    except ValueError:
-        raise ValueError(f"{name} must be a rectangular array of integers, got rows of different lengths") from None
-    if found.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be integers, got dtype {found.dtype}")
+    found = integers(ids, name, "a rectangular array of integers")
     if (ndim is not None and found.ndim != ndim) or found.size == 0:
         raise ValueError(f"{name} must be a non-empty array of {ndim or 'any number of'} axes, got shape {found.shape}")
     host.check_ids(found, size, name)
     return asarray(found, np.int64, backend)
+
+
+def integers(x: Any, name: str, form: str, hint: str = "") -> np.ndarray:
+    """``x`` as an array of integers on the host, or an empty one: NumPy takes an empty list for one of floats.
+
+    Raises
+    ------
+    TypeError
+        If they are not integers.
+    ValueError
+        If they are a list of rows of different lengths, which is not of the ``form`` that is asked for.
+    """
+    try:
+        found = to_numpy(x.array if isinstance(x, Tensor) else x)
+    except ValueError:
+        raise ValueError(f"{name} must be {form}, got rows of different lengths{hint}") from None
+    if found.dtype.kind not in "iu" and found.size:
+        raise TypeError(f"{name} must be integers, got dtype {found.dtype}")
+    return found
 
 
 def tensor_of(x: Any, name: str) -> Tensor:

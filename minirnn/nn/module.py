@@ -40,6 +40,14 @@ class Module:
     So are those in lists, tuples and dicts, to any depth: ``layers.0.weight``, ``heads.noun.weight``. A subclass writes
     ``forward``; calling the module calls it. Recurrent state is passed in and returned, never kept.
 
+    Attributes
+    ----------
+    FIXED : tuple of str
+        Of a class: arguments that say what the module is. Once they are set they cannot be changed.
+    CHECKED : dict of str to function
+        Of a class: arguments that can be set at any time, with what refuses bad values; ``CHECKED["p"](p=0.5)`` returns
+        what is kept.
+
     Examples
     --------
     >>> class Scale(Module):
@@ -52,8 +60,8 @@ class Module:
     (['factor'], 6.0)
     """
 
-    FIXED: tuple[str, ...] = ()  # arguments that say what a module is, and cannot be changed once it is built
-    CHECKED: ClassVar[Mapping[str, Callable[..., Any]]] = {}  # those that can, with what makes ``p`` of ``p=...``
+    FIXED: tuple[str, ...] = ()
+    CHECKED: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     _training: bool = True
     draws: int = 0  # random masks drawn so far while training: the position in the module's random stream
 

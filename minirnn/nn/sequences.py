@@ -9,8 +9,7 @@ import numpy as np
 
 from minirnn import ops
 from minirnn.arguments import booleans
-from minirnn.arrays import to_numpy
-from minirnn.nn.inputs import tensor_of
+from minirnn.nn.inputs import integers, tensor_of
 from minirnn.tape import Tensor
 
 
@@ -111,12 +110,7 @@ def checked_lengths(lengths: Any, B: int, T: int) -> np.ndarray:
     ...
     ValueError: lengths must lie in 1..3, the number of steps, got 0 for sequence 1
     """
-    try:
-        found = to_numpy(lengths.array if isinstance(lengths, Tensor) else lengths)
-    except ValueError:  # lists in lists, of different lengths
-        raise TypeError(f"lengths must be integers, one for each sequence, got {lengths!r}") from None
-    if found.dtype.kind not in "iu" and found.size:  # NumPy takes an empty list for one of floats
-        raise TypeError(f"lengths must be integers, got {lengths!r} of dtype {found.dtype}")
+    found = integers(lengths, "lengths", f"one integer for each of {B} sequences")
     if found.shape != (B,):
         raise ValueError(f"lengths must hold one integer for each of {B} sequences, got shape {found.shape}")
     wrong = (found < 1) | (found > T)

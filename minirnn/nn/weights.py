@@ -60,6 +60,8 @@ dtype : dtype, default "float32"
 seed : int, optional
     Draws the initial weights and all masks; without it the next of `minirnn.use_seed`.
 
+Notes
+-----
 Of a layer that is built, what is for training may be set again at any time: ``dropout``, ``locked_dropout``,
 ``weight_drop``, ``zoneout``, ``through_time``, and ``seed``, by which masks are drawn. All else is what the layer is.\
 """

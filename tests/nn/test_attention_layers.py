@@ -504,7 +504,7 @@ def test_pooling_reads_no_padding():
 @pytest.mark.parametrize(
     ("lengths", "error", "words"),
     [
-        ([[4, 1, 2]], ValueError, r"lengths must have shape \(3, 3\), one for every sentence, got \(1, 3\)"),
+        ([[4, 1, 2]], ValueError, r"lengths must be of shape \(3, 3\), one for every sentence, got \(1, 3\)"),
         ([[5, 1, 2], [3, 0, 0], [2, 4, 0]], ValueError, "lengths must lie in 0..4, the number of words, got 0..5"),
         ([[4, 1, -1], [3, 0, 0], [2, 4, 0]], ValueError, "lengths must lie in 0..4, the number of words, got -1..4"),
         (
@@ -521,9 +521,9 @@ def test_pooling_reads_no_padding():
         (
             [[4, 1, 2], [3]],
             ValueError,
-            r"must have shape \(3, 3\), one for every sentence, got rows of different length",
+            r"lengths must be of shape \(3, 3\), one for every sentence, got rows of different length",
         ),
-        ([], ValueError, r"lengths must have shape \(3, 3\), one for every sentence, got \(0,\)"),
+        ([], ValueError, r"lengths must be of shape \(3, 3\), one for every sentence, got \(0,\)"),
     ],
 )
 def test_pooling_refuses_bad_lengths(lengths, error, words):

@@ -119,6 +119,13 @@ def test_what_is_for_training_acts_as_soon_as_it_is_set(kind, name):
     assert any(not np.array_equal(before[key], value) for key, value in expected.items())
 
 
+@pytest.mark.parametrize("name", sorted(nn.LSTM.CHECKED))
+def test_a_decoder_that_goes_step_by_step_refuses_what_none_of_its_steps_knows(name):
+    decoder = layer_of(nn.AttentiveDecoder)
+    with pytest.raises(AttributeError, match=f"^{name} is what this LSTM was built with"):
+        setattr(decoder.rnn, name, OTHER[name][0])
+
+
 @pytest.mark.parametrize(("kind", "name"), **named(FREE))
 def test_it_is_refused_as_when_the_layer_is_built(kind, name):
     _, bad = OTHER[name]

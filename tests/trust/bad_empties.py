@@ -91,8 +91,16 @@ def layers() -> Iterator[Call]:
         "nn.MultiheadAttention",
         lambda layer, key: layer(x, key, memory),
         {"key": memory},
-        {"key": [emptied(memory)[0]._replace(named="value"), *emptied(memory)[1:]]},
+        {"key": short},
         partial(nn.MultiheadAttention, 2, 1),
+    )
+    words = f32(2, 3, 4, 2)
+    yield Call(
+        "nn.HierarchicalPooling",
+        lambda layer, words: layer(words, np.full(words.shape[:2], words.shape[2])),
+        {"words": words},
+        {"words": emptied(words)[1:]},
+        partial(nn.HierarchicalPooling, 2, 3),
     )
     yield Call(
         "nn.AttentiveDecoder",

@@ -31,7 +31,7 @@ def of(T: int, B: int, **form: Any) -> list[Bad]:
         Bad("NaN", [float("nan")] * B, TypeError, shown="float64", **form),
         Bad("one number", T, shown="()", **form),
         Bad("two axes", [[*good, T]], shown=str((1, B)), **form),
-        Bad("ragged", [[T], [T, T], T], TypeError, shown="", **form),
+        Bad("ragged", [[T], [T, T], T], shown="rows of different lengths", **form),
         Bad("none", [], shown="(0,)", **form),
     ]
 
@@ -86,6 +86,7 @@ def documents() -> Iterator[Call]:
         "a hole": [[4, 0, 4], [4, 2, 0]],
     }
     cases = [Bad(why, np.array(lengths), shown="") for why, lengths in bad.items()]
+    cases += [Bad("ragged", [[4, 4, 4], [4, 2]], shown="rows of different lengths"), Bad("none", [], shown="(0,)")]
     cases += [Bad("floats", np.array(good, float), TypeError, shown="float64"), Bad("None", None, TypeError, shown="")]
     layer = partial(nn.HierarchicalPooling, 2, 3)
     yield Call(
