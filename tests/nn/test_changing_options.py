@@ -8,8 +8,6 @@ from recurrent_cases import assert_equal, numbers, played
 
 from minirnn import CharLM, Seq2Seq, Tagger, nn
 from minirnn.arguments import defaults_of
-from minirnn.nn.stack import Recurrent
-from minirnn.nn.weights import Options
 from minirnn.rules.combinators import truncate
 
 SIZES = {"input_size": 3, "hidden_size": 4}
@@ -38,7 +36,7 @@ OTHER = {  # of what may be set again: another value, and one that is none
     "locked_dropout": (True, 1),
     "weight_drop": (0.4, -0.1),
     "zoneout": (0.3, "0.3"),
-    "through_time": (lambda rule: truncate(rule, 2), 3),
+    "through_time": (lambda rule: truncate(rule, 2), lambda rule: 3),
     "label_smoothing": (0.1, np.nan),
     "seed": (7, -1),
 }
@@ -57,22 +55,11 @@ def layer_of(kind, **options):
     return kind(**{**LAYERS[kind], "seed": 1, **dtype, **options})
 
 
-def options_of(kind):
-    """What a layer takes by name, but for what it hands on."""
-    return [
-        name for name in dict.fromkeys([*defaults_of(kind), *handed(kind)]) if name not in ("options", "sizes", "dtype")
-    ]
-
-
-def handed(kind):
-    return Options.__annotations__ if issubclass(kind, Recurrent) else ()
-
-
 def can_be_set(kind, name):
     return name in kind.CHECKED or name == "through_time" or getattr(getattr(kind, name, None), "fset", None)
 
 
-CASES = [(kind, name) for kind in LAYERS for name in options_of(kind)]
+CASES = [(kind, name) for kind in LAYERS for name in defaults_of(kind) if name not in ("options", "sizes", "dtype")]
 FREE = [case for case in CASES if can_be_set(*case)]
 SET = [case for case in CASES if case not in FREE and "vocabulary" not in case[1]]  # a translator may learn that later
 
