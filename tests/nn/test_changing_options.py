@@ -45,7 +45,7 @@ RUN = {
     nn.Dropout: lambda layer: [layer(numbers(40, 3))],
     nn.MultiheadAttention: lambda layer: layer(*[numbers(5, 3, 4)] * 3),
     CharLM: lambda lm: [lm.loss(TOKENS, TOKENS)[0]],
-    Tagger: lambda tagger: [tagger.loss(TOKENS, TOKENS % 3)],
+    Tagger: lambda tagger: [tagger.loss(TOKENS, TOKENS % 3)[0]],
     Seq2Seq: lambda model: [model.loss(TOKENS + 1, TOKENS + 1)[0]],
 }
 
