@@ -7,6 +7,7 @@ from numbers import Real
 
 from numpy.lib.array_utils import normalize_axis_index
 
+from minirnn.arguments import at_least_0
 from minirnn.arrays import xp_of
 
 
@@ -55,6 +56,7 @@ def mean(x, *, axis=None, keepdims=False):
 
 def var(x, *, axis=None, keepdims=False, ddof=0):
     """Variance: the sum of the squared distances from the mean, divided by ``n - ddof``."""
+    at_least_0(ddof=ddof)
     n, kept = count(x, axis) - float(ddof), kept_shape(x, axis)  # a number of NumPy's would widen single precision
     if n <= 0:
         raise ValueError(f"var needs more than ddof={ddof} elements; x has shape {x.shape} and axis is {axis}")

@@ -359,12 +359,6 @@ REASONS = {
                 conditions: slice(len(columns))  …  xp.asarray(columns) -> xp.asarray(columns)
                 calls: xp.asarray(columns) -> columns
     """,
-    "what feeds a rule and is not wanted gives None whatever it is asked": """
-        rules.combinators.stepping._fed
-            dx, *dweights = feed_pullback(da_xs) if any(in_feed) else (None,) * (1 + n)
-                conditions: feed_pullback(da_xs) … se (None,) * (1 + n) -> feed_pullback(da_xs)
-                calls: any(in_feed) -> in_feed
-    """,
     "no draw is equal to a number that was not made for it": """
         rules.combinators.windows.truncate_randomly
             factor = 0.0 if drawn.random() < probability else grown

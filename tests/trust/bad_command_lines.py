@@ -190,7 +190,7 @@ def calls() -> Iterator[Call]:
     yield Call("minirnn gradcheck", check, {"rule": "tanh"}, typed(bad), folder)
     bad = {
         "verb": [
-            Bad("unknown", "frobnicate", Usage, named="invalid choice"),
+            Bad("unknown", "frobnicate", Usage, named="no command"),
             Bad("none", None, Usage, shown="", named="command"),
         ]
     }

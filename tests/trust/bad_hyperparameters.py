@@ -171,7 +171,7 @@ def layers() -> Iterator[Call]:
         "ops.var",
         lambda ddof: ops.var(x, ddof=ddof),
         {"ddof": 1},
-        {"ddof": [*bad({"as many as there are": 6}), *bad({"text": "1"}, TypeError)]},
+        {"ddof": bad({"as many as there are": 6, "text": "1", "below 0": -1})},
     )
 
 
@@ -294,7 +294,7 @@ def training() -> Iterator[Call]:
     trainer = {
         "lr": bad({what: x for what, x in RATE.items() if x is not None}),
         "clip_norm": bad(POSITIVE),
-        "clip_value": [Bad("besides clip_norm", 1.0)],
+        "clip_value": bad(POSITIVE),
         "val_split": bad(SHARE),
         "log_every": bad(SIZE),
         "schedule": bad({"no function": 0.5}, TypeError),

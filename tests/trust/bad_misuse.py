@@ -171,7 +171,7 @@ def rules_of_ones_own() -> Iterator[Call]:
     shapes = {
         "returns no pullback": (lambda x: x * 2, TypeError, "(output, pullback)"),
         "returns a list": (lambda x: ([x], lambda dy: (dy,)), TypeError, "list"),
-        "returns nothing": (lambda x: None, TypeError, "NoneType"),
+        "returns nothing": (lambda x: None, TypeError, "got None"),
     }
     for why, (rule, error, shown) in shapes.items():
         yield Call(
