@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import suppress
@@ -27,7 +28,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | memoryview, *, 
 
     If it returns, the new content stands; if it raises an ``OSError``, the old. An interrupt leaves either of the two.
     Only a process killed outright can leave its temporary file (``.NAME.minirnn-PID-...``) behind; a later write to the
-    same path removes it.
+    same path removes it. A symbolic link stays where it is, and the file that it names is replaced.
 
     Parameters
     ----------
@@ -42,12 +43,17 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | memoryview, *, 
     Raises
     ------
     OSError
-        If the file system refuses a step: the disk is full, fails, or may not be written to.
+        If the file system refuses a step: the disk is full, fails, or may not be written to. If ``path`` is a device, a
+        pipe or a socket, which stays what it is.
     """
-    path = Path(path)
+    given = Path(path)
+    path = Path(os.path.realpath(given))
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a directory refuses by itself
+        raise OSError(errno.EINVAL, "not an ordinary file", os.fspath(given))
     _remove_stale(path)
-    own = f"{_temporary_prefix(path)}{os.getpid()}-{os.urandom(4).hex()}"
-    new, former = path.with_name(f"{own}.new.tmp"), path.with_name(f"{own}.former.tmp")
+    own = f"{os.getpid()}-{os.urandom(4).hex()}"
+    new = path.with_name(f"{_temporary_prefix(path)}{own}.new.tmp")
+    former = given.with_name(f"{_temporary_prefix(path)}{own}.former.tmp")
     try:
         _write_new(new, data)
         if keep_previous and path.exists():
@@ -55,10 +61,10 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | memoryview, *, 
                 os.link(path, former)
             except OSError:  # not every file system has hard links
                 _write_new(former, path.read_bytes())
-            os.replace(former, previous_path(path))
+            os.replace(former, previous_path(given))
         os.replace(new, path)
     except OSError as error:  # whoever reads of it has named this path, and no other
-        error.filename = os.fspath(path)
+        error.filename = os.fspath(given)
         del error.filename2  # that of a second file
         raise
     finally:

@@ -218,7 +218,7 @@ class Checkpoint(Callback):
         own, last = self.directory / f"step-{step:08d}.npz", self.directory / "last.npz"
         if not (own.exists() and own.samefile(last)):  # else a link that fails would cost the one there is
             own.unlink(missing_ok=True)
-            os.link(last, own)
+            os.link(os.path.realpath(last), own)
         for old in self._snapshots()[: -self.keep]:
             old.unlink(missing_ok=True)
 

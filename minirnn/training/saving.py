@@ -33,9 +33,12 @@ SIZES = {  # for each kind: which sizes of its configuration stand in which axis
 def save(model: Module, path: PathLike) -> None:
     """Writes a model to a file of its own: a `CharLM` or a `Seq2Seq` whole, of any other module the parameters.
 
-    The file appears whole or not at all, and under a seal that every later change of it breaks. The whole is
-    parameters, configuration and vocabulary; a class derived from one of the two comes back as that one. Which
-    parameters are frozen is not kept.
+    The file appears whole or not at all, and under a seal that every later change of it breaks. Where ``path`` is a
+    symbolic link, it is the file that the link names. The whole is parameters, configuration and vocabulary; a class
+    derived from one of the two comes back as that one. Which parameters are frozen is not kept.
+
+    Of other modules nothing is kept but the parameters. What else has to come back, such as the mean and the scale of
+    the data, is made one that no training changes: see the example.
 
     Raises
     ------
@@ -44,7 +47,22 @@ def save(model: Module, path: PathLike) -> None:
     ValueError
         If ``load`` would not give the model back, since layers were put into it, taken out, or made others.
     OSError
-        If it cannot be written. Whatever is raised, a former file of that name is unchanged.
+        If it cannot be written, or ``path`` is a device, a pipe or a socket. Whatever is raised, a former file of that
+        name is unchanged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from minirnn.nn import Linear, Parameter
+    >>> class Scaled(Module):
+    ...     def __init__(self, mean):
+    ...         self.mean = Parameter(np.float32(mean))
+    ...         self.mean.requires_grad = False
+    ...         self.head = Linear(2, 1, seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(Scaled(mean=[3, 4]), f"{folder}/scaled.npz")
+    ...     load(f"{folder}/scaled.npz", into=Scaled(mean=[0, 0])).mean.numpy()
+    array([3., 4.], dtype=float32)
     """
     check_loadable(model)
     if not Path(path).parent.is_dir():

@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -194,14 +195,47 @@ def test_the_mode_is_that_of_an_ordinary_new_file(tmp_path, mask, mode):
     assert path.stat().st_mode & 0o777 == mode
 
 
-def test_no_symbolic_link_is_followed(tmp_path, monkeypatch):
-    """Neither one that stands in place of the file, nor one under the name that the temporary file would have had."""
+def test_a_link_stays_and_the_file_that_it_names_is_replaced(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    real, link = tmp_path / "elsewhere" / "model.npz", tmp_path / "last.npz"
+    link.symlink_to(real)
+    for content in (OLD, NEW):  # at first it names nothing yet
+        write_atomically(link, content, keep_previous=True)
+        assert (real.read_bytes(), link.readlink()) == (content, real)
+    assert previous_path(link).read_bytes() == OLD
+    assert names(tmp_path) == ["elsewhere", "last.npz", "last.previous.npz"]
+    assert names(real.parent) == ["model.npz"]
+
+
+def pipe(path):
+    os.mkfifo(path)
+
+
+def terminal(path):
+    path.symlink_to(os.ttyname(os.openpty()[1]))
+
+
+def socket_at(path):
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.path.relpath(path))
+
+
+@pytest.mark.parametrize("make", [pipe, socket_at, terminal])
+def test_what_is_no_file_is_never_replaced(tmp_path, monkeypatch, make):
+    monkeypatch.chdir(tmp_path)  # the name of a socket is short
+    path = tmp_path / "model.npz"
+    make(path)
+    before = path.lstat()
+    with pytest.raises(OSError, match=r"not an ordinary file: .*model\.npz"):
+        write_atomically(path, NEW)
+    assert path.lstat() == before
+    assert names(tmp_path) == ["model.npz"]
+
+
+def test_a_link_under_the_name_of_the_temporary_file_is_refused(tmp_path, monkeypatch):
     other, path = tmp_path / "other", tmp_path / "last.npz"
     other.write_bytes(OLDER)
-    path.symlink_to(other)
     write_atomically(path, NEW)
-    assert (other.read_bytes(), path.read_bytes(), path.is_symlink()) == (OLDER, NEW, False)
-
     monkeypatch.setattr(atomic.os, "urandom", lambda count: bytes(count))
     (tmp_path / f".last.npz.minirnn-{os.getpid()}-00000000.new.tmp").symlink_to(other)
     with pytest.raises(FileExistsError):
