@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import stat
 import sys
@@ -108,20 +107,17 @@ def build_trainer(settings: Mapping[str, Any], model: Any, stream: Any, **option
     return trainer
 
 
-def last_step(settings: Mapping[str, Any], batches_per_epoch: int) -> float:
-    """The step at which the run is over; infinity if only the clock ends it."""
-    epochs = math.inf if settings["epochs"] is None else settings["epochs"] * batches_per_epoch
-    return min(epochs, math.inf if settings["steps"] is None else settings["steps"])
+def last_step(settings: Mapping[str, Any], batches_per_epoch: int) -> int:
+    """The step at which the run is over, if the clock does not end it before."""
+    ends = [settings["steps"], settings["epochs"] and settings["epochs"] * batches_per_epoch]
+    return min(end for end in ends if end)
 
 
 def _schedule(settings: Mapping[str, Any], epoch: int) -> Schedule | None:
     """The schedule of the settings, with ``epoch`` as the number of steps per epoch."""
     kind, N, F = (settings[name] for name in ("schedule", "schedule_steps", "schedule_factor"))
     if kind == "cosine":
-        total = N or last_step(settings, epoch)
-        if total == math.inf:
-            raise UsageError("--schedule cosine must know where it ends: give --epochs, --steps or --schedule-steps")
-        return cosine(int(total), F or 0.0)
+        return cosine(N or last_step(settings, epoch), F or 0.0)
     F = 0.5 if F is None else F
     makers: dict[str, Callable[[], Schedule | None]] = {
         "constant": lambda: None,

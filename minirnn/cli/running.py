@@ -51,10 +51,9 @@ def run(
     checkpoint = Checkpoint(directory, settings["save_every"], settings["keep"], resume, overwrite, config)
     end = last_step(settings, trainer.training.batches_per_epoch)
     minutes = settings["max_minutes"]
-    total = 60 * minutes if end == math.inf else end
     with (
         handling(signals),
-        console.progress(total) as bar,
+        console.progress(end) as bar,
         np.errstate(all="ignore"),
     ):  # the trainer refuses what is not finite
         progress, ending = Progress(console, bar, end, minutes), _Ending(checkpoint, signals)
@@ -83,7 +82,7 @@ def run(
 class _Resumed(Callback):
     """Brings ``config.toml`` up to what a resumed run was asked for, and lifts an early stop if patience is 0 now."""
 
-    def __init__(self, directory: Path, config: str, patience: int, end: float, console: Console):
+    def __init__(self, directory: Path, config: str, patience: int, end: int, console: Console):
         self.path, self.config, self.patience, self.end = directory / "config.toml", config, patience, end
         self.console = console
 

@@ -145,6 +145,7 @@ class Setting:
     help: str
     metavar: str = "N"
     is_file: bool = False
+    is_kept: bool = True  # in the config.toml of a run; what is of one call is not
 
     def add_to(self, parser: argparse._ActionsContainer) -> None:
         """Adds the flag; one that is not given leaves no trace, so that the config file can speak."""
@@ -253,7 +254,7 @@ class Table:
         again = f"minirnn {self.command} --config THIS_FILE -o ANOTHER_DIRECTORY"
         lines = [f"# All settings of this run. The same again: {again}"]
         for name, value in settings.items():
-            if value is None:
+            if value is None or not self.settings[name].is_kept:
                 continue
             if self.settings[name].is_file and value != "-":
                 value = os.path.abspath(value)

@@ -16,7 +16,7 @@ from minirnn.text.tokens import UNITS
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau", "warmup")
-LENGTH = ("epochs", "steps", "max_minutes")
+LENGTH = ("epochs", "steps")
 CLIPPING = ("clip_norm", "clip_value")
 
 
@@ -50,11 +50,11 @@ def _model(layers: int, hidden: int, embed: int, of: str) -> tuple[Setting, ...]
 
 
 def _training(lr: float) -> tuple[Setting, ...]:
-    minutes = "minutes of this call; with others, whichever is over first"
+    minutes = "minutes of this call, after which it saves and ends; --resume goes on without them"
     return (
         Setting("epochs", whole(1), 10, "passes over the data"),
         Setting("steps", whole(1), None, "steps instead of epochs; with both, whichever is over first"),
-        Setting("max_minutes", real(0, above=True), None, minutes, "M"),
+        Setting("max_minutes", real(0, above=True), None, minutes, "M", is_kept=False),
         Setting("patience", whole(0), 5, "epochs without a better loss after which to stop; 0: never"),
         choice("optimizer", OPTIMIZERS, "adam", "how a gradient becomes a step"),
         Setting("lr", real(0, above=True), lr, "learning rate", "X"),

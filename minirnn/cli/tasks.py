@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from inspect import signature
@@ -105,7 +104,6 @@ class Task:
         """What is about to be trained on what, for how long."""
         training = trainer.training
         end = last_step(settings, training.batches_per_epoch)
-        length = f"{settings['max_minutes']:g} minutes" if end == math.inf else f"{end:,} steps"
         size = f"{training.batch_size} pairs"
         if hasattr(training, "seq_len"):
             size = f"{training.batch_size} x {training.seq_len} characters"
@@ -114,7 +112,7 @@ class Task:
         rows = [
             data,
             ("model", f"{parameters:,} parameters: {model_in_words(settings)}"),
-            ("training", f"{length} of {size}; an epoch is {training.batches_per_epoch:,}"),
+            ("training", f"{end:,} steps of {size}; an epoch is {training.batches_per_epoch:,}"),
             held_out,
         ]
         return table(rows)
@@ -324,7 +322,4 @@ def _forcing(settings: Mapping[str, Any], epoch: int) -> Schedule | None:
         return inverse_sigmoid(float(number))
     if not number:
         return None if float(kind) == 1 else linear(float(kind), 1, float(kind))
-    end = last_step(settings, epoch)
-    if end == math.inf:
-        raise UsageError("--teacher-forcing A:B must know where it ends: give --epochs or --steps")
-    return linear(float(number), int(end), float(kind))
+    return linear(float(number), last_step(settings, epoch), float(kind))

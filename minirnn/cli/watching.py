@@ -76,14 +76,14 @@ class Samples(Callback):
 class Progress(Callback):
     """A bar that moves with every step where there is one, else a line per record; for ``--json`` the records."""
 
-    def __init__(self, console: Console, bar: Any, end: float, minutes: float | None):
+    def __init__(self, console: Console, bar: Any, end: int, minutes: float | None):
         self.console, self.bar, self.end, self.minutes = console, bar, end, minutes
         self.began, self.first, self.shown = time.monotonic(), 0, 0
         self.seconds = 0.0  # that the run has taken, once it is over
 
     def on_start(self, trainer: Trainer) -> None:
         self.began, self.first, self.shown = time.monotonic(), trainer.step, len(trainer.history)
-        if self.bar is not None and math.isfinite(self.end):
+        if self.bar is not None:
             self.bar.n = self.bar.initial = trainer.step
 
     def on_end(self, trainer: Trainer) -> None:
@@ -109,8 +109,7 @@ class Progress(Callback):
             self.bar.set_description_str(f"epoch {trainer.epoch + 1}", refresh=False)
             recent = next((r["loss"] for r in reversed(trainer.history) if "loss" in r), trainer.loss)
             self.bar.set_postfix_str(f"{bits(recent):.2f} {per(trainer)}", refresh=False)
-            done = trainer.step if math.isfinite(self.end) else time.monotonic() - self.began
-            self.bar.update(done - self.bar.n)
+            self.bar.update(trainer.step - self.bar.n)
 
     def _epoch_line(self, trainer: Trainer, record: dict[str, Any]) -> str:
         losses = [f"{name} {bits(record[key]):.3f}" for name, key in LOSSES.items() if key in record]
@@ -120,9 +119,8 @@ class Progress(Callback):
     def _step_line(self, trainer: Trainer, record: dict[str, Any]) -> str:
         passed = time.monotonic() - self.began
         left = self.seconds_left(trainer, passed)
-        total = f"/{self.end}" if math.isfinite(self.end) else ""
         parts = [
-            f"step {record['step']}{total}",
+            f"step {record['step']}/{self.end}",
             f"{bits(record['loss']):.3f} {per(trainer)}",
             f"norm {record['norm']:.2g}",
             f"clipped {record['clipped']:.0%}" if record["clipped"] else "",

@@ -37,7 +37,7 @@ def value_of(setting):
 @pytest.mark.parametrize("table", [CHARACTERS, PAIRS], ids=lambda table: table.command)
 @given(data=st.data())
 def test_what_is_written_is_read_back(tmp_path_factory, table, data):
-    optional = {name: value_of(setting) for name, setting in table.settings.items()}
+    optional = {name: value_of(setting) for name, setting in table.settings.items() if setting.is_kept}
     settings = table.merged(data.draw(st.fixed_dictionaries({}, optional=optional)))
     path = tmp_path_factory.mktemp("config") / "config.toml"
     for name, setting in table.settings.items():

@@ -311,9 +311,16 @@ def test_schedules(cli, text, tmp_path, schedule):
     assert [rates[k] for k in (0, 5, 10, 20)] == pytest.approx(expected, abs=1e-12)
 
 
-def test_cosine_must_know_its_end(cli, text, tmp_path):
-    result = cli("train", text, "-o", tmp_path / "run", *SMALL, "--schedule", "cosine", "--max-minutes", 1)
-    assert result.code == 2 and "--schedule-steps" in result.message
+@pytest.mark.parametrize("length", [("--epochs", 1), ("--steps", 20)])
+def test_minutes_are_of_one_call_and_leave_the_length_of_the_run(cli, text, tmp_path, length):
+    """A schedule that depends on the length goes on, too, and a bare --resume has no limit."""
+    options, whole, parts = [*SMALL, *length, "--schedule", "cosine"], tmp_path / "whole", tmp_path / "parts"
+    minutes = ["--max-minutes", 1e-9]
+    assert cli("train", text, "-o", whole, *options).code == 0
+    for given in ([text, *options, *minutes], ["--resume", *minutes], ["--resume"]):
+        assert cli("train", "-o", parts, *given).code == 0
+    for name in ("config.toml", "last.npz", "best.npz", "log.jsonl"):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 def test_nobody_reads_the_output_any_more(cli, text, tmp_path, monkeypatch):
