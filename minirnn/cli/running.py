@@ -178,10 +178,9 @@ def _summary(trainer: Trainer, seconds: float, steps: int) -> dict[str, Any]:
 
 def _history(trainer: Trainer) -> list[dict[str, Any]]:
     """The records there are, and before the first one is full what it has so far."""
-    total, _, clips, count = trainer.since_record
-    if not count or any("loss" in record for record in trainer.history):
+    if any("loss" in record for record in trainer.history):
         return trainer.history
-    return [{"step": trainer.step, "loss": total / count, "clipped": clips / count}, *trainer.history]
+    return [*trainer.begun_record(trainer.step), *trainer.history]
 
 
 def complain_if_not_saved(summary: Mapping[str, Any], console: Console) -> bool:

@@ -75,11 +75,16 @@ class Books:
             self.since_record = [losses + loss, norms + norm, clipped + (factor < 1), steps + 1]
         if step % self.log_every:
             return
-        losses, norms, clipped, steps = self.since_record
-        if steps:
-            record = {"step": step, "loss": losses / steps, "norm": norms / steps, "clipped": clipped / steps}
-            self.history.append(record | {"lr": self.optimizer.lr})
+        self.history.extend(self.begun_record(step))
         self.since_record = [0.0, 0.0, 0, 0]
+
+    def begun_record(self, step: int) -> list[dict[str, Any]]:
+        """The record of the steps that were taken since the last one; none, if none were."""
+        losses, norms, clipped, steps = self.since_record
+        if not steps:
+            return []
+        record = {"step": step, "loss": losses / steps, "norm": norms / steps, "clipped": clipped / steps}
+        return [record | {"lr": self.optimizer.lr}]
 
     def enter_epoch(self, val_loss: float | None) -> dict[str, Any]:
         """The epoch that the last step has ended; returns its record, and by which ``metric`` it is compared."""

@@ -61,7 +61,21 @@ class PrintProgress(Callback):
 
 
 class EarlyStopping(Callback):
-    """Stops the run when the loss (in validation, if there is one) has not improved for ``patience`` epochs."""
+    """Stops the run when the loss (in validation, if there is one) has not improved for ``patience`` epochs.
+
+    The model ends with its last weights, which are not its best. A `Checkpoint` beside it keeps those:
+
+    >>> import tempfile
+    >>> from minirnn import CharLM, Checkpoint, EarlyStopping, TextStream, fit, load
+    >>> stream = TextStream("to be or not to be " * 20, seq_len=10, batch_size=4)
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     callbacks = [EarlyStopping(patience=1), Checkpoint(run)]
+    ...     history = fit(CharLM(stream.vocabulary, 8, 16), stream, epochs=20, lr=0.5, callbacks=callbacks)
+    ...     best = load(run)
+    >>> losses = [record["train_loss"] for record in history if "epoch" in record]
+    >>> len(losses) < 20, losses[-1] > min(losses)
+    (True, True)
+    """
 
     everywhere = True  # all see the same losses, and count alike
 

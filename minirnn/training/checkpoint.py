@@ -263,9 +263,10 @@ class Checkpoint(Callback):
         other = [f"{name} {theirs.get(name)!r}, not {ours.get(name)!r}" for name in names]
         if other or meta["training"] is None:
             reason = f"of a run with {', '.join(other)}" if other else "of a model without a run"
-            raise CheckpointError(
-                path, reason, "resume with the settings it was started with, or use another directory"
-            )
+            hint = "resume with the settings it was started with, or use another directory"
+            if any(name.endswith(".seed") for name in names):  # of layers; the models of the library have one in config
+                hint += "; a layer that is given no seed gets a new one each time, unless use_seed(0) comes before it"
+            raise CheckpointError(path, reason, hint)
         shapes = {name: array.shape for name, array in trainer.model.state_dict().items()}
         if {name: array.shape for name, array in of_model(arrays).items()} != shapes:
             raise CheckpointError(path, "its arrays are not those of its model", "load only what minirnn wrote")

@@ -338,7 +338,10 @@ class Trainer(Books):
         max_minutes: float | None = None,
         callbacks: Iterable[Callback] = (),
     ) -> list[dict[str, Any]]:
-        """Takes steps until ``epochs`` or ``steps`` are complete, counted from the start of the run."""
+        """Takes steps until ``epochs`` or ``steps`` are complete, counted from the start of the run.
+
+        Returns the history; where that is still empty, a record of the steps there were.
+        """
         given = {"epochs": epochs, "steps": steps, "max_minutes": max_minutes}
         limits = {name: value for name, value in given.items() if value is not None}
         if not limits:
@@ -376,7 +379,7 @@ class Trainer(Books):
         finally:
             for callback in self.callbacks:
                 callback.on_leave(self)
-        return self.history
+        return self.history or self.begun_record(self.step)
 
 
 def _checked(callbacks: Iterable[Callback]) -> list[Callback]:
@@ -418,7 +421,9 @@ def fit(
     Returns
     -------
     list of dict
-        The history: losses in nats per target, by step and by epoch; `Trainer` says what is in it.
+        The history: losses in nats per target. Records of ``log_every`` steps have a ``loss``; those of epochs have an
+        ``epoch``, a ``train_loss`` and, with validation, a ``val_loss``: the example shows how to pick some. A run too
+        short for any has one of all its steps. `Trainer` says what else is in them.
 
     Examples
     --------

@@ -70,7 +70,8 @@ class Stream(Protocol):
     >>> history[-1]["val_loss"] < 0.01 < history[0]["val_loss"]
     True
 
-    It is saved by its parameters, and loaded into a model that is built the same way:
+    It is saved by its parameters, and loaded into a model that is built the same way. Numbers that are not trained,
+    such as the mean and the scale of the data, are saved where they are a `Parameter` with ``requires_grad = False``:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

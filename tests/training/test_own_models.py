@@ -23,6 +23,7 @@ from minirnn import (
     load,
     ops,
     save,
+    use_seed,
 )
 from minirnn.nn import LSTM, Linear, Module
 from minirnn.training import Plateau, RMSprop, Stream
@@ -400,3 +401,20 @@ def test_a_run_goes_on_with_layers_of_the_same_seeds_and_options(tmp_path):
     with pytest.raises(CheckpointError, match=r"of a run with lstm\.weight_drop 0\.0, not 0\.5; resume with"):
         fit(changed, Waves(), steps=6, callbacks=[Checkpoint(tmp_path / "run", resume=True)])
     assert len(fit(Forecast(seed=1), Waves(), steps=6, callbacks=[Checkpoint(tmp_path / "run", resume=True)])) > 0
+
+
+def test_layers_without_seeds_are_gone_on_with_after_use_seed(tmp_path):
+    """As a cell of a notebook is run again."""
+    for resume in (False, True):
+        with use_seed(7):
+            fit(Forecast(None), Waves(), steps=3, callbacks=[Checkpoint(tmp_path, resume=resume)])
+    with pytest.raises(CheckpointError, match=r"of a run with lstm\.seed .* unless use_seed\(0\) comes before it"):
+        fit(Forecast(None), Waves(), steps=6, callbacks=[Checkpoint(tmp_path, resume=True)])
+
+
+def test_a_short_run_has_a_record_of_its_steps_which_its_log_has_not(tmp_path):
+    run, history = Checkpoint(tmp_path), fit(Forecast(), Waves(), steps=4, log_every=1)
+    (whole,) = fit(Forecast(), Waves(), steps=4, callbacks=[run])
+    assert set(whole) == {"step", "loss", "norm", "clipped", "lr"} and whole["step"] == 4
+    assert whole["loss"] == pytest.approx(np.mean([record["loss"] for record in history]), rel=1e-12)
+    assert not (tmp_path / "log.jsonl").exists()  # a run gone on with has the log of one that never stopped
