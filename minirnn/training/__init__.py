@@ -1,5 +1,6 @@
 """Training: clipping, optimizers, schedules, the loop, and runs that can be stopped and gone on with."""
 
+from minirnn.training.array_stream import ArrayStream
 from minirnn.training.callbacks import Callback, EarlyStopping, PrintProgress
 from minirnn.training.checkpoint import Checkpoint, RunDirectoryError
 from minirnn.training.clipping import NonFiniteGradientError, clip_grad_norm_, clip_grad_value_
@@ -16,6 +17,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "ArrayStream",
     "Callback",
     "Checkpoint",
     "CheckpointError",

@@ -152,7 +152,7 @@ class Books:
             if ours.get(name) == theirs.get(name):
                 continue
             if name == "text":
-                raise ValueError("it was trained on another text or other pairs, or with another val_split")
+                raise ValueError("it was trained on another text, other pairs or arrays, or with another val_split")
             raise ValueError(f"it was made with {name} {theirs.get(name)!r}, this run has {ours.get(name)!r}")
         if books["epoch"] * self.training.batches_per_epoch > books["step"]:
             raise ValueError(f"it had {books['epoch']} epochs behind it, and only {books['step']} steps")

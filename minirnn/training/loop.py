@@ -60,7 +60,7 @@ class Trainer(Books):
     model : Module
         A `CharLM`, a `Seq2Seq`, or any other with a ``loss(inputs, targets, state) -> (loss, state)``.
     stream : Stream
-        A text or pairs cut into batches, `TextStream` or `PairStream`; or one of your own: see
+        A text, pairs or arrays cut into batches, `TextStream`, `PairStream` or `ArrayStream`; or one of your own: see
         `minirnn.training.Stream`, and the example there.
     optimizer : Optimizer, optional
         ``Adam(model.parameters(), lr)`` without it.
@@ -76,7 +76,7 @@ class Trainer(Books):
         says holds while a step is taken; between steps, and after the run, the optimizer's ``lr`` and the model's share
         are what you have set.
     val_split : float
-        The share that is kept for validation after every epoch: the end of a text, or pairs drawn at random.
+        The share that is kept for validation after every epoch: the end of a text; pairs or rows drawn at random.
     validation : Stream, optional
         What to validate on in place of such a share.
     log_every : int
@@ -409,7 +409,8 @@ def fit(
         A `CharLM`, a `Seq2Seq`, or any other with a ``loss(inputs, targets, state) -> (loss, state)``. Changed in
         place. If it has no vocabulary yet, it takes that of the stream.
     stream : Stream
-        A text or pairs cut into batches, `TextStream` or `PairStream`; or a `minirnn.training.Stream` of your own.
+        A text, pairs or arrays cut into batches, `TextStream`, `PairStream` or `ArrayStream`; or a
+        `minirnn.training.Stream` of your own.
     epochs, steps, max_minutes
         When to stop: whichever comes first; at least one must be given.
     callbacks : iterable of Callback

@@ -20,8 +20,8 @@ ASKED_OF_STREAMS = ("batch", "batches_per_epoch", "carries_state", "counted", "i
 class Stream(Protocol):
     """Batches by epoch and number: what ``fit``, ``Trainer`` and ``evaluate`` ask of data.
 
-    `TextStream` and `PairStream` are streams. One of your own derives from this class, has ``batches_per_epoch``, and
-    writes ``batch``; the rest is there, and can be replaced.
+    `TextStream`, `PairStream` and, for data in arrays, `ArrayStream` are streams. One of your own derives from this
+    class, has ``batches_per_epoch``, and writes ``batch``; the rest is there, and can be replaced.
 
     The model is a `Module` with ``loss(inputs, targets, state) -> (loss, state)``. What ``batch`` returns is handed to
     it as it is. ``loss`` is one number, a mean over what counts. ``state`` is None, a tensor or a tuple of several,
@@ -120,7 +120,7 @@ def check_stream(stream: Any, name: str = "stream") -> None:
     lacking = [asked for asked in ASKED_OF_STREAMS if not hasattr(stream, asked)]
     if lacking:
         raise TypeError(
-            f"{name} must be a TextStream, a PairStream, or derive from minirnn.training.Stream; "
+            f"{name} must be a TextStream, a PairStream, an ArrayStream, or derive from minirnn.training.Stream; "
             f"{type(stream).__name__} has no {', '.join(lacking)}"
         )
     positive(batches_per_epoch=stream.batches_per_epoch)

@@ -314,8 +314,8 @@ def varied(**attributes):
             "((Tensor, Tensor), (Tensor, Tensor))",
         ),
         (returning(lambda loss, state: (1.0, state)), Waves(), {}, "must return (loss, state), got (float, (Tensor,"),
-        (Forecast(), [1, 2], {}, "stream must be a TextStream, a PairStream, or derive from minirnn.training.Stream; "),
-        (Forecast(), Waves(), {"validation": 3}, "validation must be a TextStream, a PairStream, or derive from"),
+        (Forecast(), [1, 2], {}, "stream must be a TextStream, a PairStream, an ArrayStream, or derive from minirnn"),
+        (Forecast(), Waves(), {"validation": 3}, "validation must be a TextStream, a PairStream, an ArrayStream, or"),
         (Forecast(), Waves(), {"val_split": 0.1}, "val_split must be 0 for a Waves, which has no split; give"),
         (Forecast(), varied(batches_per_epoch=0), {}, "batches_per_epoch must be a positive integer, got 0"),
         (

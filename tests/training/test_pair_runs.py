@@ -244,7 +244,7 @@ def test_a_stopped_run_has_not_yet_ended(tmp_path):
 
 
 OTHERS = {
-    "other pairs": (lambda: trainer_of(stream_of(PAIRS[1:])), "trained on another text or other pairs"),
+    "other pairs": (lambda: trainer_of(stream_of(PAIRS[1:])), "trained on another text, other pairs"),
     "another max_length": (lambda: trainer_of(stream_of(max_length=9)), "made with max_length None, this run has 9"),
     "another batch_size": (lambda: trainer_of(stream_of(batch_size=2)), "made with batch_size 4, this run has 2"),
     "another seed": (lambda: trainer_of(stream_of(seed=4)), "made with seed 3, this run has 4"),

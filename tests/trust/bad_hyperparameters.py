@@ -14,6 +14,7 @@ from minirnn import (
     SGD,
     Adam,
     AdamW,
+    ArrayStream,
     CharLM,
     Checkpoint,
     EarlyStopping,
@@ -234,6 +235,12 @@ def streams() -> Iterator[Call]:
     yield Call("PairStream", partial(PairStream, pairs, words, words), {"batch_size": 2}, own)
     yield Call(
         "PairStream.batch", lambda **place: PairStream(pairs, words, words).batch(**place), {"epoch": 0, "k": 0}, batch
+    )
+    rows = partial(ArrayStream, np.zeros((3, 2)), np.zeros(3))
+    yield Call("ArrayStream", rows, {"batch_size": 2}, {"batch_size": bad(SIZE), "seed": bad(SEED)})
+    yield Call("ArrayStream.batch", lambda **place: rows().batch(**place), {"epoch": 0, "k": 0}, batch)
+    yield Call(
+        "ArrayStream.split", lambda val_split: rows().split(val_split), {"val_split": 0.3}, {"val_split": bad(SHARE)}
     )
     learn = {"units": bad(CHOICE), "size": bad({"too small": 4, "half": 9.5, "text": "9"})}
     yield Call("TokenVocabulary.learn", partial(TokenVocabulary.learn, ["a b"]), {"units": "words", "size": 9}, learn)
