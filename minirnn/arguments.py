@@ -74,6 +74,18 @@ def share(**value: Any) -> float:
     return float(*value.values())
 
 
+def paths(**places: Any) -> None:
+    """Refuses what names no file or directory, naming the first.
+
+    Raises
+    ------
+    TypeError
+    """
+    for name, value in places.items():
+        if not isinstance(value, (str, os.PathLike)):
+            raise TypeError(f"{name} must be a path, a str or a Path, got {value!r:.200}")
+
+
 def booleans(**flags: Any) -> None:
     """Refuses what is neither ``True`` nor ``False``, naming the first.
 

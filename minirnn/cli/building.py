@@ -7,6 +7,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from minirnn.training import (
     Adam,
     AdamW,
     Checkpoint,
+    CheckpointError,
     Plateau,
     RMSprop,
     Trainer,
@@ -30,6 +32,8 @@ from minirnn.training import (
     warmup,
 )
 from minirnn.training.atomic import write_atomically
+from minirnn.training.kinds import MODULE
+from minirnn.training.saving import read_run
 from minirnn.training.schedules import Schedule
 
 STDIN = "standard input"
@@ -59,9 +63,22 @@ def _stdin() -> bytes:
         raise DataError(f"{STDIN} cannot be read: {error.strerror}; name a file in place of -") from error
 
 
+def load_model(checkpoint: str, kind: str | None = None) -> Any:
+    """The model of a run or a file; of a module, which only a program of one's own can build, it says so."""
+    try:
+        return load(checkpoint, kind)
+    except CheckpointError as error:
+        with suppress(CheckpointError):
+            name = read_run(checkpoint, MODULE)[1]["model"]["class"]
+            reason = f"holds the parameters of a {name}, which no command can build"
+            hint = f"a program that has the class can: minirnn.load({checkpoint!r}, into={name}(...))"
+            error = CheckpointError(error.path, reason, hint)
+        raise error
+
+
 def load_reader(checkpoint: str, kind: str | None = None) -> Any:
-    """The model of a run or a file; refuses one that was saved without its vocabulary."""
-    model = load(checkpoint, kind)
+    """As `load_model`; refuses one that was saved without its vocabulary."""
+    model = load_model(checkpoint, kind)
     if model.vocabulary_to_plain() is None:
         raise UsageError(f"{checkpoint} has no vocabulary, so it cannot read text")
     return model

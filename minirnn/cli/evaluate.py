@@ -26,7 +26,7 @@ LANES, WINDOW = 16, 100  # a longer text is read in 16 places at once
 PAIRS = 16  # in a batch: the scores of all tokens of all of them are held at once
 RUN = 4  # words in a row that BLEU counts
 TOO_SHORT = "not measured: it counts four words in a row, and no target has four"
-NO_SACREBLEU = "not measured: that takes sacrebleu (pip install sacrebleu, or the extra minirnn[bleu])"
+NO_SACREBLEU = "not measured: that takes sacrebleu; pip install '.[bleu]' in the sources of minirnn"
 
 
 def add_parser(commands: Any) -> None:

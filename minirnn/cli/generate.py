@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minirnn.arrays import use_backend
-from minirnn.cli.building import read_source
+from minirnn.cli.building import load_model, read_source
 from minirnn.cli.console import Console, for_stdout
 from minirnn.cli.idle import ANY, Idle
 from minirnn.cli.settings import BACKENDS, UsageError, one_of, place, real, whole
@@ -17,7 +17,6 @@ from minirnn.decoding import generate, longest_training_substring, novel_ngram_s
 from minirnn.models import CharLM
 from minirnn.text import read_text
 from minirnn.text.vocabulary import POLICIES
-from minirnn.training import load
 
 NGRAMS = (4, 8, 16)
 IDLE = (
@@ -93,7 +92,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         "unknown": options.unknown,
     }
     with use_backend(options.backend):
-        lm = load(options.checkpoint, CharLM.KIND)
+        lm = load_model(options.checkpoint, CharLM.KIND)
         streaming = options.stream and not console.json
         texts = [] if streaming else together(lm, prompt, options, settings)
         for k in range(options.num):

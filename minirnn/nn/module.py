@@ -65,6 +65,11 @@ class Module:
     _training: bool = True
     draws: int = 0  # random masks drawn so far while training: the position in the module's random stream
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if vars(cls).get("__slots__"):
+            raise TypeError(f"{cls.__name__} must not have __slots__: a parameter that stands in one is not found")
+
     def __setattr__(self, name: str, value: Any) -> None:
         """Checks what is ``CHECKED``, and refuses what would leave the module another than its parameters are of."""
         before = vars(self).get(name)

@@ -107,7 +107,7 @@ class PairStream:
     DataError
         If a side of a pair has no token, or no pair is left.
     TypeError
-        If a pair is not two texts.
+        If a pair is not two texts, or a vocabulary none of tokens.
     ValueError
         If a setting is not a positive integer, or the seed negative.
 
@@ -140,6 +140,12 @@ class PairStream:
     ):
         positive(batch_size=batch_size, max_length=1 if max_length is None else max_length)
         not_negative(seed=seed)
+        for name, side in {
+            "source_vocabulary": source_vocabulary,
+            "target_vocabulary": target_vocabulary,
+        }.items():
+            if not isinstance(side, TokenVocabulary):
+                raise TypeError(f"{name} must be a TokenVocabulary, got {type(side).__name__}")
         self.batch_size, self.seed = int(batch_size), int(seed)
         self.max_length = None if max_length is None else int(max_length)
         self.source_vocabulary = source_vocabulary
@@ -272,7 +278,7 @@ class PairStream:
         if not (training and validation):
             raise DataError(
                 f"val_split {val_split} holds out {len(validation)} of {len(self.pairs)} pairs; "
-                "at least one must be held out and one left; try another --val-split, or 0 for none"
+                "at least one must be held out and one left; try another val_split, or 0 for none"
             )
         vocabularies = self.source_vocabulary, self.target_vocabulary
         settings: dict[str, Any] = {"seed": self.seed, "max_length": self.max_length}

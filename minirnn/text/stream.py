@@ -56,7 +56,7 @@ class TextStream:
     DataError
         If the text is too short (with settings that would fit), or has unknown characters that are refused.
     TypeError
-        If ``lanes`` is neither True nor False, or the text no str.
+        If ``lanes`` is neither True nor False, the text no str, or the vocabulary none of characters.
     ValueError
         If a setting is not a positive integer, or the seed negative.
 
@@ -93,6 +93,8 @@ class TextStream:
         positive(seq_len=seq_len, batch_size=batch_size)
         not_negative(seed=seed)
         booleans(lanes=lanes)
+        if not isinstance(vocabulary, (Vocabulary, type(None))):
+            raise TypeError(f"vocabulary must be a Vocabulary, of characters, got {type(vocabulary).__name__}")
         self.seq_len, self.batch_size, self.seed = int(seq_len), int(batch_size), int(seed)
         self.lanes = self.carries_state = bool(lanes)
         self.vocabulary = Vocabulary.from_text(text) if vocabulary is None else vocabulary
@@ -183,7 +185,7 @@ class TextStream:
         self._check_held_out(val_split, held_out)
         cut = len(self.ids) - held_out
         what = f"text without the {held_out} characters that val_split {val_split} holds out"
-        _check_length(cut, self.seq_len, self.batch_size, what, or_else=", or a smaller --val-split")
+        _check_length(cut, self.seq_len, self.batch_size, what, or_else=", or a smaller val_split")
         text = self.vocabulary.decode(self.ids)
         lanes_that_fit = min(self.batch_size, (held_out - 1) // self.seq_len)
         settings: dict[str, Any] = {"vocabulary": self.vocabulary, "seed": self.seed}
@@ -196,7 +198,8 @@ class TextStream:
             return
         larger = math.ceil(1000 * need / total) / 1000
         fits = total - round(total * larger) > self.batch_size * self.seq_len
-        hint = f"try --val-split {larger:g}, or 0 for none" if fits else "try --val-split 0"
+        fitting = f"{larger:g}" if fits else "0"
+        hint = f"try val_split={fitting} (--val-split {fitting}){', or 0 for none' if fits else ''}"
         raise DataError(
             f"val_split {val_split} holds out {held_out} of {total} characters; "
             f"one window of seq_len {self.seq_len} needs {need}; {hint}"
@@ -220,9 +223,10 @@ def _check_length(count: int, seq_len: int, batch_size: int, what: str = "text",
         return
     windows = (count - 1) // seq_len
     if windows >= 1:
-        hint = f"try --batch-size {_power_of_two_up_to(windows)}"
+        hint = f"try batch_size={(fits := _power_of_two_up_to(windows))} (--batch-size {fits})"
     elif count >= 2:
-        hint = f"try --batch-size 1 --seq-len {_power_of_two_up_to(count - 1)}"
+        fits = _power_of_two_up_to(count - 1)
+        hint = f"try batch_size=1 and seq_len={fits} (--batch-size 1 --seq-len {fits})"
     else:
         hint = "try a longer text"
     raise DataError(

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from minirnn.arguments import booleans, not_negative, positive
+from minirnn.arguments import booleans, not_negative, paths, positive
 from minirnn.nn import Module
 from minirnn.training.atomic import previous_path, write_atomically
 from minirnn.training.callbacks import Callback
@@ -75,6 +75,7 @@ class Checkpoint(Callback):
         overwrite: bool = False,
         config: str = "",
     ):
+        paths(directory=directory)
         positive(every=1 if every is None else every)
         not_negative(keep=keep)
         booleans(resume=resume, overwrite=overwrite)

@@ -190,6 +190,8 @@ class Optimizer:
         KeyError, TypeError, ValueError
             If a name is missing, something is no array of real numbers, or a shape differs; nothing is changed.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"optimizer state must be what state_dict returns, got {type(state).__name__}")
         given = {}
         for name, own in self.state_dict().items():
             if name not in state:

@@ -195,5 +195,5 @@ def loss_of(model: Any, inputs: Any, targets: Any, state: State | None) -> tuple
 
 def _shown(value: Any) -> str:
     if isinstance(value, (tuple, list)):
-        return f"({', '.join(map(_shown, value))})"
+        return f"{'a list ' if isinstance(value, list) else ''}({', '.join(map(_shown, value))})"
     return type(value).__name__

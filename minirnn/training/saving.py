@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from minirnn.arguments import paths
 from minirnn.nn import Module
 from minirnn.nn.init import undrawn
 from minirnn.training.kinds import KINDS, MODULE, check_loadable, config_of, kind_of
@@ -43,7 +44,7 @@ def save(model: Module, path: PathLike) -> None:
     Raises
     ------
     TypeError
-        If it is no module.
+        If it is no module, or ``path`` no path.
     ValueError
         If ``load`` would not give the model back, since layers were put into it, taken out, or made others.
     OSError
@@ -65,6 +66,7 @@ def save(model: Module, path: PathLike) -> None:
     array([3., 4.], dtype=float32)
     """
     check_loadable(model)
+    paths(path=path)
     if not Path(path).parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(Path(path).parent))
     write_sealed(path, model_arrays(model), model_meta(model))
@@ -93,8 +95,9 @@ def load(path: PathLike, kind: str | None = None, into: Module | None = None) ->
         If there is no such file, or it is damaged, foreign or of another kind; if it does not fit ``into``, which has
         not changed then; if ``into`` is missing, or not needed.
     TypeError
-        If ``into`` is no module, or a module is given as ``kind``.
+        If ``path`` is no path, ``into`` no module, or a module is given as ``kind``.
     """
+    paths(path=path)
     if isinstance(kind, Module):
         raise TypeError(f"kind must be a name such as 'module', got {type(kind).__name__}; give into=model")
     if into is not None and not isinstance(into, Module):

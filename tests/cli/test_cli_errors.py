@@ -8,7 +8,8 @@ import pytest
 from tiny_commands import SMALL, TEXT
 
 from minirnn.cli import main
-from minirnn.training import load
+from minirnn.nn import Linear
+from minirnn.training import load, save
 from minirnn.training.sealed import read_sealed, write_sealed
 
 LONG = ["--seq-len", "50", "--batch-size", "16"]
@@ -124,9 +125,10 @@ def test_usage(cli, text, finished_run, tmp_path, words, message):
         ("ab".encode("utf-16"), "is UTF-16"),
         (
             b"abc",
-            "text has 3 characters; seq_len 50 and batch_size 16 need at least 801; try --batch-size 1 --seq-len 2",
+            "text has 3 characters; seq_len 50 and batch_size 16 need at least 801; try batch_size=1 and "
+            "seq_len=2 (--batch-size 1 --seq-len 2)",
         ),
-        (b"x" * 262, "text has 262 characters; seq_len 50 and batch_size 16 need at least 801; try --batch-size 4"),
+        (b"x" * 262, "seq_len 50 and batch_size 16 need at least 801; try batch_size=4 (--batch-size 4)"),
         (b"x" * 810, "val_split 0.05 holds out"),
     ],
 )
@@ -338,6 +340,23 @@ def test_a_setting_of_a_config_may_become_idle(cli, text, tmp_path):
     (tmp_path / "a.toml").write_text("schedule = 'step'\nschedule_factor = 0.9\nschedule_steps = 3\n")
     run = ["train", text, "-o", tmp_path / "run", *SMALL, "--steps=1", "--config", tmp_path / "a.toml"]
     assert cli(*run, "--schedule=constant").code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generate", "RUN"],
+        ["evaluate", "RUN", "TEXT"],
+        ["translate", "RUN", "hello"],
+        ["lens", "flow", "RUN", "--text", "TEXT"],
+    ],
+)
+def test_no_command_builds_a_module_of_ones_own(cli, text, tmp_path, words):
+    path = tmp_path / "own.npz"
+    save(Linear(2, 3), path)
+    result = cli(*({"TEXT": text, "RUN": path}.get(word, word) for word in words))
+    assert result.code == 4 and "holds the parameters of a Linear, which no command can build" in result.message
+    assert f"minirnn.load('{path}', into=Linear(...))" in result.message
 
 
 def test_nothing_was_spoiled(finished_run):

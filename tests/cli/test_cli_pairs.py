@@ -278,7 +278,7 @@ def test_an_evaluation_for_people(cli, translator, tmp_path, monkeypatch):
     assert "exact       100.00% of translations" in result.out and "no target has four" in result.out
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
     pairs = write(tmp_path / "p.tsv", [("hello", "a b c d")])
-    assert "pip install sacrebleu, or the extra minirnn[bleu]" in cli("evaluate", translator, pairs).out
+    assert "pip install '.[bleu]' in the sources of minirnn" in cli("evaluate", translator, pairs).out
     assert json.loads(cli("evaluate", translator, pairs, "--json").out)["bleu"] is None
 
 

@@ -325,3 +325,11 @@ def test_refuses_batches_of_pairs_that_do_not_exist():
         stream.batch(-1, 0)
     with pytest.raises(ValueError, match="seed must be an integer that is not negative, got -1"):
         stream_of(uneven(10), seed=-1)
+
+
+@pytest.mark.parametrize("side", ["source_vocabulary", "target_vocabulary"])
+@pytest.mark.parametrize("given", [None, "abc"])
+def test_what_is_no_vocabulary_of_tokens_is_refused(side, given):
+    vocabularies = {"source_vocabulary": CHARS, "target_vocabulary": CHARS, side: given}
+    with pytest.raises(TypeError, match=f"{side} must be a TokenVocabulary, got {type(given).__name__}"):
+        PairStream([("a", "b")], **vocabularies)

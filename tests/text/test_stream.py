@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minirnn.text import DataError, TextStream, Vocabulary
+from minirnn.text import DataError, TextStream, TokenVocabulary, Vocabulary
 
 # A text in which every character is another: the id of a character is its place, so coverage can be read off.
 ALL_DIFFERENT = "".join(map(chr, range(0x4E00, 0x4E00 + 2000)))
@@ -129,7 +129,7 @@ def test_too_short_a_text_names_a_batch_size_that_fits():
     with pytest.raises(DataError) as caught:
         TextStream("x" * 262)
     assert str(caught.value) == (
-        "text has 262 characters; seq_len 50 and batch_size 16 need at least 801; try --batch-size 4"
+        "text has 262 characters; seq_len 50 and batch_size 16 need at least 801; try batch_size=4 (--batch-size 4)"
     )
 
 
@@ -163,17 +163,18 @@ def test_what_is_suggested_for_a_split_works(count, seq_len, batch_size, val_spl
     [
         (
             0.001,
-            "val_split 0.001 holds out 1 of 1000 characters; one window of seq_len 50 needs 51; try --val-split 0.051",
+            "val_split 0.001 holds out 1 of 1000 characters; one window of seq_len 50 needs 51; "
+            "try val_split=0.051 (--val-split 0.051), or 0 for none",
         ),
         (
             0.5,
             "text without the 500 characters that val_split 0.5 holds out has 500 characters; seq_len 50 and "
-            "batch_size 16 need at least 801; try --batch-size 8, or a smaller --val-split",
+            "batch_size 16 need at least 801; try batch_size=8 (--batch-size 8), or a smaller val_split",
         ),
     ],
 )
 def test_a_split_that_leaves_too_little_is_refused(val_split, reason):
-    with pytest.raises(DataError, match=reason):
+    with pytest.raises(DataError, match=re.escape(reason)):
         TextStream(ALL_DIFFERENT[:1000]).split(val_split)
 
 
@@ -246,3 +247,8 @@ def test_the_name_of_a_file_in_the_place_of_its_text_is_named(tmp_path):
     name = str(tmp_path / "book.txt")
     with pytest.raises(DataError, match=re.escape(f"this is the name of a file, which read_text({name!r}) reads")):
         TextStream(name, 50, 16)
+
+
+def test_a_vocabulary_of_tokens_is_refused():
+    with pytest.raises(TypeError, match="vocabulary must be a Vocabulary, of characters, got TokenVocabulary"):
+        TextStream("abc" * 9, 2, 2, vocabulary=TokenVocabulary.learn(["abc"], "chars"))

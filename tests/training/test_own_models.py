@@ -301,10 +301,10 @@ def varied(**attributes):
     [
         (returning(lambda loss, state: loss), Waves(), {}, "loss of Forecast must return (loss, state), got Tensor"),
         (
-            returning(lambda loss, state: (loss, [state])),
+            returning(lambda loss, state: (loss, [*state])),
             Waves(),
             {},
-            "the state of Forecast must be None, a tensor or a tuple of several, got ((Tensor, Tensor))",
+            "the state of Forecast must be None, a tensor or a tuple of several, got a list (Tensor, Tensor)",
         ),
         (
             returning(lambda loss, state: (loss, (state, state))),
@@ -418,3 +418,25 @@ def test_a_short_run_has_a_record_of_its_steps_which_its_log_has_not(tmp_path):
     assert set(whole) == {"step", "loss", "norm", "clipped", "lr"} and whole["step"] == 4
     assert whole["loss"] == pytest.approx(np.mean([record["loss"] for record in history]), rel=1e-12)
     assert not (tmp_path / "log.jsonl").exists()  # a run gone on with has the log of one that never stopped
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (lambda: load(None), "path must be a path, a str or a Path, got None"),
+        (lambda: save(Forecast(), 3), "path must be a path, a str or a Path, got 3"),
+        (lambda: Checkpoint(3), "directory must be a path, a str or a Path, got 3"),
+        (
+            lambda: Adam(Forecast().parameters()).load_state_dict(None),
+            "optimizer state must be what state_dict returns",
+        ),
+    ],
+)
+def test_what_is_no_path_and_no_state_is_refused_by_name(asked, told):
+    with pytest.raises(TypeError, match=told):
+        asked()
+
+
+def test_a_module_with_slots_is_refused_where_it_is_written():
+    with pytest.raises(TypeError, match="Slotted must not have __slots__"):
+        type("Slotted", (Module,), {"__slots__": ("head",)})
