@@ -264,6 +264,9 @@ class Adam(Optimizer):
     The correction counts the steps t of the optimizer, not those of each parameter as in PyTorch: a parameter that gets
     its first gradient late moves by more at first.
 
+    In float32 one gradient beyond about 6e20 makes ``v`` infinite, and its weight stands still from then on: clip
+    before the step, as `fit` does.
+
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g**2
     w = w - lr * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps)
