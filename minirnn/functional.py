@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import ismethod
 from typing import Any
 
 from minirnn.arrays import Array, asarray, home_of
@@ -33,8 +34,9 @@ def gradcheck(
     Parameters
     ----------
     fn : callable
-        A rule (a function of arrays that returns ``(output, pullback)``), a function of tensors, or a module, of which
-        every parameter is checked too.
+        A rule (a function of arrays that returns ``(output, pullback)``), a function of tensors, or a module or a
+        method of one such as ``lm.loss``, of which every parameter is checked too. (A lambda around a module is a
+        function of its inputs alone.)
     inputs : sequence
         What ``fn`` takes: arrays, tensors or numbers. Floating ones are checked, by the limits of their dtype: float64
         shows mistakes a thousand times smaller than float32 does.
@@ -110,8 +112,8 @@ def hvp(fn: Callable, inputs: Sequence[Any], vectors: Sequence[Any], *, check: b
     Parameters
     ----------
     fn : callable
-        A rule, a function of tensors, or a module, of which the Hessian is by all parameters and floating inputs, as
-        ``Module.as_rule`` lists them. Its output must have one element.
+        A rule, a function of tensors, or a module or a method of one, of which the Hessian is by all parameters and
+        floating inputs, as ``Module.as_rule`` lists them. Its output must have one element.
     inputs : sequence
         What ``fn`` takes: arrays, tensors or numbers; the floating ones in float64.
     vectors : sequence
@@ -159,6 +161,8 @@ def _as_rule(fn: Callable, inputs: Sequence[Any]) -> tuple[Callable, tuple[Array
         raise TypeError(f"inputs must be a tuple of what fn takes, got {type(inputs).__name__}")
     if isinstance(fn, Module):
         return fn.as_rule(*inputs)
+    if ismethod(fn) and isinstance(fn.__self__, Module):
+        return fn.__self__.as_rule(*inputs, method=fn.__name__)
     given = zip(argument_names(fn, len(inputs)), inputs, strict=True)
     arrays = tuple(_as_array(x, f"input {name!r}") for name, x in given)
     return _rule_behind(fn, inputs, arrays), arrays, None

@@ -384,3 +384,29 @@ def test_inputs_and_outputs_may_stand_in_dicts():
     verdicts = {argument.name: argument.verdict for argument in report.arguments}
     right = dict.fromkeys(("linear.weight", "linear.bias", "batch['x']"), "correct")
     assert verdicts == right | {"batch['scale']": "wrong"}
+
+
+class Scored(nn.Module):
+    """A module with a loss and no ``forward``, its parameter used by a rule."""
+
+    def __init__(self, rule):
+        self.w, self.rule = nn.Parameter(X[0]), differentiable(rule)
+
+    def loss(self, x, targets):
+        return ((self.rule(self.w) * x).sum(axis=1) - targets).tanh().sum(), None
+
+
+def test_a_loss_that_is_a_method_of_a_module_is_checked_by_all_its_parameters():
+    report = gradcheck(Scored(RIGHT).loss, (X, Y[:, 0]))
+    assert [argument.name for argument in report.arguments] == ["w", "x", "targets"]
+    report = gradcheck(Scored(WRONG["factor"]).loss, (X, Y[:, 0]), raises=False)
+    assert report.verdict == "wrong" and report.rule == "Scored.loss"
+    assert [argument.verdict for argument in report.arguments] == ["wrong", "correct", "correct"]
+
+
+def test_the_loss_of_a_language_model_is_checked_with_the_state_that_it_hands_on():
+    lm = CharLM(Vocabulary("abc"), embedding_size=2, hidden_size=3, cell="lstm", dtype="float64", seed=1)
+    ids = np.array([[0, 1], [2, 0], [1, 1]])
+    report = gradcheck(lm.loss, (ids, ids[::-1]))
+    assert [argument.name for argument in report.arguments] == [name for name, _ in lm.named_parameters()]
+    assert len(hvp(lm.loss, (ids, ids[::-1]), lm.parameters())) == len(lm.parameters())

@@ -223,7 +223,7 @@ class Module:
         for parameter, array in converted:
             parameter.array, parameter.writes = array, [0]
 
-    def as_rule(self, *inputs: Any) -> tuple[Callable, tuple[Array, ...], list[str]]:
+    def as_rule(self, *inputs: Any, method: str = "forward") -> tuple[Callable, tuple[Array, ...], list[str]]:
         """The module as a rule of its parameters and its floating inputs, to be gradient-checked like any other.
 
         The rule computes with copies of the modules, in which its arguments stand for the parameters: the module itself
@@ -232,13 +232,15 @@ class Module:
         Parameters
         ----------
         *inputs
-            What ``forward`` takes. Floating arrays and tensors, also in tuples, lists and dicts, become arguments of
+            What the method takes. Floating arrays and tensors, also in tuples, lists and dicts, become arguments of
             the rule; the rest stays fixed.
+        method : str
+            Which method computes, such as ``"loss"``.
 
         Returns
         -------
         rule, arrays, names
-            ``rule(*arrays)`` computes what ``module(*inputs)`` does; ``names`` says what each array is. Outputs that
+            ``rule(*arrays)`` computes what the method does; ``names`` says what each array is. Outputs that
             are detached, such as the state a language model hands on, are left out: no gradient is claimed for them.
 
         Raises
@@ -247,7 +249,7 @@ class Module:
             If no output is a tensor that depends on a parameter or a floating input.
         """
         parameters = dict(self.named_parameters())
-        signature = list(inspect.signature(self.forward).parameters)
+        signature = list(inspect.signature(getattr(self, method)).parameters)
         labels = [*signature, *(f"input {k}" for k in range(len(signature), len(inputs)))]
         floating = [leaf for label, x in zip(labels, inputs, strict=False) for leaf in floating_leaves(x, label)]
         arrays = [p.array for p in parameters.values()]
@@ -256,20 +258,20 @@ class Module:
         def answer(tensors: Sequence[Tensor]) -> Any:
             stand_ins = {id(p): t for p, t in zip(parameters.values(), tensors, strict=False)}
             arguments = iter(tensors[len(parameters) :])
-            return twin(self, stand_ins)(*(rebuilt(x, arguments) for x in inputs))
+            return getattr(twin(self, stand_ins), method)(*(rebuilt(x, arguments) for x in inputs))
 
         first = answer([Tensor(x, requires_grad=True) for x in arrays])
         attached = [t.requires_grad for t in flatten(first)]
         if not any(attached):
             raise TypeError(
-                f"forward of {type(self).__name__} must return a tensor made of its parameters or floating inputs, "
+                f"{method} of {type(self).__name__} must return a tensor made of its parameters or floating inputs, "
                 f"or several, got {type(first).__name__}"
             )
 
         def function(*tensors: Tensor) -> tuple[Tensor, ...]:
             return tuple(t for t, kept in zip(flatten(answer(tensors)), attached, strict=True) if kept)
 
-        function.__name__ = type(self).__name__
+        function.__name__ = type(self).__name__ + (f".{method}" if method != "forward" else "")
         rule: Any = rule_of(function)
         rule.combinators = tuple(chain(*(combinators_of(module) for _, module in self.named_modules())))
         return rule, tuple(arrays), [*parameters, *(name for name, _ in floating)]
