@@ -204,6 +204,15 @@ def to_numpy(x: Any) -> np.ndarray:
     return x.get() if not isinstance(x, np.generic) and type(x).__module__.startswith("cupy") else np.asarray(x)
 
 
+def read_only(array: Array) -> Array:
+    """The same memory for reading alone; on a device, whose arrays cannot be protected, the array itself."""
+    if home_of(array) != "numpy":
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def float_dtype(dtype: Any) -> np.dtype:
     """``dtype`` as a NumPy dtype, if it is one that parameters can have.
 

@@ -16,7 +16,7 @@ REFUSALS = (AttributeError, IndexError, OverflowError, TypeError, ValueError, Ze
 
 
 def explain(error: Exception, call: str, given: Mapping[str, Any]) -> None:
-    """Raises an error that says what ``call`` was given, unless somebody's ``raise`` has explained ``error`` already.
+    """Raises an error that says what ``call`` was given, unless somebody's ``raise`` or note has explained ``error``.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def explain(error: Exception, call: str, given: Mapping[str, Any]) -> None:
     ...
     ValueError: add: operands could not be broadcast together with shapes (3,) (4,); got x float64 (3,), y float64 (4,)
     """
-    if not _was_raised_in_python(error):
+    if not hasattr(error, "__notes__") and not _was_raised_in_python(error):
         wrong_type = isinstance(error, (TypeError, AttributeError))
         kind = TypeError if wrong_type else IndexError if type(error) is IndexError else ValueError
         listed = ", ".join(f"{name} {_shown(x)}" for name, x in given.items())

@@ -263,7 +263,7 @@ def gru(
         run = kernels.run(gates[:1].size)
         for t, gates_t, dgates_t in steps_back(0 if done else T, run, slopes):  # only here time runs backward
             if probe is not None:
-                probe("dh", t, dh + dhs[t])  # h_t is read twice
+                show(probe, t, ("dh",), (dh + dhs[t],))  # h_t is read twice
             back(dhs[t], dh, gates_t, dgates_t)  # (4, 3, 2, 1)
             if probe is not None:
                 show(probe, t, ("da_r", "da_z", "da_n"), da[t].reshape(3, H, B))

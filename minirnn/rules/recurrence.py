@@ -9,6 +9,8 @@ its second argument, for the many products with one matrix that a sequence takes
 
 from __future__ import annotations
 
+from minirnn.arrays import read_only
+
 
 def steps_back(T, run, prepare):
     """Yields ``t`` from ``T - 1`` down to ``0``, each with what was prepared for this step.
@@ -30,7 +32,15 @@ def steps_back(T, run, prepare):
 
 
 def show(probe, t, names, arrays):
-    """Shows the probe each array of step ``t`` under its name, but for those that are ``None``: nobody wanted them."""
+    """Shows the probe each array of step ``t`` under its name, but for those that are ``None``: nobody wanted them.
+
+    It is to look and not to touch: a number changed here would change the outputs, or the gradients alone. What it
+    raises is said to be its own.
+    """
     for name, array in zip(names, arrays, strict=True):
         if array is not None:
-            probe(name, t, array)
+            try:
+                probe(name, t, read_only(array))
+            except Exception as error:
+                error.add_note(f"that was in the probe, which was shown {name!r} of step {t}")
+                raise

@@ -165,7 +165,7 @@ def rnn(
         h = recur(hs[t], hs[t + 1])  # h is hs[t + 1]: W_hh h_prev first, then h_t
         kernels.rnn_activate(a_xs[t], h, nonlinearity)  # (1, 2)
         if probe is not None:
-            probe("h", t, h)
+            show(probe, t, ("h",), (h,))
 
     saved = (hs, W_hh) if any(wanted) else None
 

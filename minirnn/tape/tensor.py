@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minirnn.arrays import Array, current_backend, home_of, module_of, to_numpy, xp_of
+from minirnn.arrays import Array, current_backend, home_of, module_of, read_only, to_numpy, xp_of
 from minirnn.explaining import REFUSALS, explain
 from minirnn.memory import is_sole
 from minirnn.tape.record import Edge, Node, pull_back, recording
@@ -106,11 +106,7 @@ class Tensor:
     @property
     def data(self) -> Array:
         """The array, for reading (read-only on NumPy). Assigning another array of the same shape replaces it."""
-        if home_of(self.array) != "numpy":
-            return self.array
-        view = self.array.view()
-        view.flags.writeable = False
-        return view
+        return read_only(self.array)
 
     @data.setter
     def data(self, value: Any) -> None:

@@ -157,3 +157,16 @@ def test_a_rule_that_takes_no_probe_refuses_one():
 def test_what_is_no_probe_is_refused():
     with pytest.raises(TypeError, match=r"probe must be None or a function of \(place, name, t, array\), got 'dh'"):
         layer_of("gru")(numbers(3, 2, 3), probe="dh")
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("shown", ["h", "dh"])
+def test_what_a_probe_raises_is_its_own(cell, shown):
+    def slip(place, name, t, array):
+        return 1 / (name != shown)
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        played(Observed(layer_of(cell), slip), numbers(3, 2, 3))
+    assert raised.value.__notes__ == [
+        f"that was in the probe, which was shown {shown!r} of step {0 if shown == 'h' else 2}"
+    ]

@@ -58,7 +58,7 @@ def observe(rule, probe):
         That takes the keyword ``probe``: those of this library, the ``scan`` of any step, and what combinators make of
         them.
     probe : callable
-        Such as a `Record`. The array is the rule's own, and valid only during the call.
+        Such as a `Record`. The array is the rule's own, read-only on NumPy, and valid only during the call.
 
     Raises
     ------

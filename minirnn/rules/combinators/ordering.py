@@ -8,6 +8,7 @@ from minirnn.arrays import xp_of
 from minirnn.kernels import kernels_of
 from minirnn.rules.combinators.asking import Gradients, outline, selective
 from minirnn.rules.combinators.form import checked_lengths, form_of, named, part_of, positional, refuse_inside
+from minirnn.rules.recurrence import show
 
 
 def reverse(rule):
@@ -69,7 +70,7 @@ class _Collected:
             for t, array in steps.items():
                 whole[t] = array
             for t, array in enumerate(turn(whole, lengths)):
-                self.probe(name, t, array)
+                show(self.probe, t, (name,), (array,))
         self.seen.clear()
 
 

@@ -131,3 +131,24 @@ def test_a_record_says_what_it_has():
     record("c", 0, np.zeros(2))
     with pytest.raises(KeyError, match="nothing named 'dh' was recorded; there is c"):
         record["dh"]
+
+
+def scribble(name, t, array):
+    array.fill(0)
+
+
+@every_cell
+@pytest.mark.parametrize("how", [*COMBINED, "scanned"])
+def test_a_probe_cannot_change_what_it_is_shown(name, how):
+    cell = CELLS[name]
+    rule = scan(cell.step) if how == "scanned" else COMBINED[how](cell.rule)
+
+    def shown(name, t, array):
+        assert not array.flags.writeable
+        seen.add(name)
+
+    seen = set()
+    run(observe(rule, shown), arguments(cell))
+    assert {"h", "dh"} <= seen
+    with pytest.raises(ValueError, match="read-only"):
+        run(observe(rule, scribble), arguments(cell))
