@@ -232,3 +232,15 @@ def test_ops_are_their_rules(backend):
     x = asarray(numbers(2, 3))
     assert ops.tanh.rule is rules.tanh
     assert np.array_equal(ops.tanh(Tensor(x)).numpy(), to_numpy(xp_of(x).tanh(x)))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda x: x * 1j, lambda x: x + np.array([1j]), lambda x: x.astype(complex), lambda x: 1j - x]
+)
+def test_complex_numbers_do_not_drop_a_gradient_in_silence(make):
+    x = Tensor([1.0], requires_grad=True)
+    with pytest.raises(TypeError, match="must be real, got complex128; keep real and imaginary parts"):
+        make(x)
+    assert make(x.detach()).dtype == complex
+    with no_grad():
+        assert make(x).dtype == complex

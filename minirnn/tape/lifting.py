@@ -37,7 +37,8 @@ def differentiable(rule: Callable) -> Callable:
     -------
     callable
         Takes tensors, arrays or numbers where the rule takes arrays, by position or by name, and what is static after
-        them (`minirnn.calling`); the rule itself stays at hand as ``.rule``.
+        them (`minirnn.calling`); the rule itself stays at hand as ``.rule``. Of real numbers that require a gradient it
+        makes no complex ones, but raises a TypeError.
 
     Examples
     --------
@@ -85,6 +86,11 @@ def differentiable(rule: Callable) -> Callable:
                 kind = t.dtype.kind
                 if kind == "f" or (kind == "c" and follows_complex(node)):
                     t.asks, t.node, t.index = True, node, k
+                elif kind == "c" and not inside_rule():
+                    raise TypeError(
+                        f"{name}: the result of numbers that require a gradient must be real, got {t.dtype}; keep real "
+                        "and imaginary parts as tensors of their own, or take x.detach(), which needs no gradient"
+                    )
         return tuple(outputs) if several else outputs[0]
 
     op.rule, op.__signature__ = rule, call.signature  # type: ignore[attr-defined]
