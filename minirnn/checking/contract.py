@@ -70,7 +70,8 @@ def pull_back(
     Returns
     -------
     outputs, cotangents, gradients : list of numpy.ndarray
-        A cotangent per output, normal random numbers: with ones, a softmax whose pullback is zero would pass.
+        A cotangent per output, normal random numbers: with ones, a softmax whose pullback is zero would pass. Nothing
+        is asked of integers: their cotangents are zeros.
 
     Raises
     ------
@@ -87,12 +88,17 @@ def pull_back(
     _refuse_change(inputs_before, inputs, f"{what} wrote into its input", names)
     for k, y in enumerate(outputs):
         _refuse_bad_output(what, k, y)
+    if not any(map(is_differentiable, outputs)):
+        raise GradcheckError(f"{what} must return a float array, and its outputs are all integers")
     outputs_before, numbers = _snapshot(outputs), range(len(outputs))
     again, _ = call_rule(rule, inputs, static)
     _refuse_another_answer(outputs_before, again, f"{what} called twice gives other bits in output", numbers)
 
     random = random_generator(seed, "gradcheck cotangents")
-    drawn = [np.asarray(random.standard_normal(y.shape)).astype(y.dtype) for y in outputs_before]
+    drawn = [
+        np.asarray(random.standard_normal(y.shape)).astype(y.dtype) if is_differentiable(y) else np.zeros_like(y)
+        for y in outputs_before
+    ]
     cotangents = [xp_of(y).asarray(c) for y, c in zip(outputs, drawn, strict=True)]
     cotangents_before = _snapshot(cotangents)
     gradients = _asked_for(rule, pullback(*cotangents), inputs, names, asked)
@@ -110,8 +116,8 @@ def _refuse_bad_output(rule: str, k: int, y: Any) -> None:
         home_of(y)
     except TypeError:
         raise GradcheckError(f"output {k} of {rule} must be an array, got {kind_of(y)}") from None
-    if y.dtype.kind != "f":
-        raise GradcheckError(f"output {k} of {rule} must be a float array, got {y.dtype}")
+    if not is_differentiable(y) and y.dtype.kind not in "iu":
+        raise GradcheckError(f"output {k} of {rule} must be a float array, or of integers, got {y.dtype}")
     if not np.isfinite(to_numpy(y)).all():
         raise ValueError(f"output {k} of {rule} is not finite at the point of the check; choose other inputs")
 

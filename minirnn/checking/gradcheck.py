@@ -47,7 +47,8 @@ def check_rule(
         ``rule(*arrays, **static) -> (output, pullback)``, the output an array or a tuple of arrays.
     inputs : sequence of arrays
         The positional arguments. Float arrays are checked; for integers, booleans and ``None`` the pullback must
-        return ``None``. Choose them random and distinct, as no fault shows where everything is zero.
+        return ``None``. Choose them random and distinct, as no fault shows where everything is zero. Integers among the
+        outputs, such as a count of steps, are asked for nothing.
     static : mapping, optional
         Keyword arguments of the rule.
     method : {"auto", "complex", "central", "forward", "richardson"}

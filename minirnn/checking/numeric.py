@@ -62,7 +62,7 @@ class Number:
             exact = [to_numpy(y).copy() for y in call_rule(rule, doubled, static)[0]]
         except Exception:  # whatever it raises on other dtypes, it means the same
             return number
-        if any(y.dtype != np.float64 for y in exact):
+        if any(y.dtype != np.float64 for y in exact if is_differentiable(y)):
             return number
         return cls(rule, doubled, static, exact, [c.astype(np.float64) for c in cotangents], number.eps)
 
@@ -173,7 +173,7 @@ def why_not_analytic(number: Number, k: int, direction: np.ndarray) -> str:
             exact, rounding = slope(number, "complex", k, direction)
     except Exception as refusal:  # whatever a rule raises on complex numbers, it means the same
         return f"the rule does not take complex input ({type(refusal).__name__}: {refusal})"
-    if any(y.dtype.kind != "c" for y in outputs):
+    if any(is_differentiable(y) for y in outputs):
         return "the rule gives real output for complex input"
     for difference in ("central", "richardson"):  # which takes three times as many values, where the first is far off
         value, error = slope(number, difference, k, direction)

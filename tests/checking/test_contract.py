@@ -9,6 +9,7 @@ import pytest
 from minirnn import Tensor, rules
 from minirnn.arrays import asarray, to_numpy
 from minirnn.checking import GradcheckError, check_rule
+from minirnn.rules.combinators import scan
 
 X = np.random.default_rng(1).standard_normal((3, 2))
 IDS = np.array([2, 0])
@@ -76,12 +77,35 @@ def test_a_gradient_on_another_backend(backend):
         (lambda x: ((), lambda: (x,)), "<lambda> returned no output"),
         (lambda x: ([x], lambda dy: (dy,)), "the output of <lambda> must be an array or a tuple of arrays, got list"),
         (lambda x: (Tensor(x), lambda dy: (dy,)), r"output 0 of <lambda> must be an array, got Tensor \(3, 2\)"),
-        (lambda x: (x > 0, lambda dy: (dy,)), "output 0 of <lambda> must be a float array, got bool"),
+        (lambda x: (x > 0, lambda dy: (dy,)), "output 0 of <lambda> must be a float array, or of integers, got bool"),
+        (lambda x: (IDS, lambda dy: (x,)), "<lambda> must return a float array, and its outputs are all integers"),
     ],
 )
 def test_the_form_of_outputs(rule, message):
     with np.errstate(all="ignore"), pytest.raises(GradcheckError, match=message):
         check_rule(rule, (X,))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_count_among_outputs_and_inputs_is_asked_for_nothing(dtype, factor):
+    """Of one step, and of the sequence that `scan` makes of it."""
+
+    def counting_step(a, h_prev, n_prev):
+        share = 1 / (1 + n_prev).astype(a.dtype)
+        h = np.tanh(a + h_prev * share)
+
+        def counting_step_pullback(dh, dn):
+            da = factor * dh * (1 - h * h)
+            return da, da * share, None
+
+        return (h, n_prev + 1), counting_step_pullback
+
+    a, n = np.stack([X, -X]).astype(dtype), np.arange(6).reshape(X.shape)
+    for rule, inputs in ((counting_step, (a[0], a[1] / 2, n)), (scan(counting_step), (a, a[1] / 2, n))):
+        report = check_rule(rule, inputs, raises=False)
+        assert report.verdict == ("correct" if factor == 1 else "wrong")
+        assert {argument.method for argument in report.arguments} == {"complex", "-"}
 
 
 @pytest.mark.parametrize("nothing", [np.nan, np.inf])
