@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ def _imaginary(x: Array) -> Array:
 
 
 def probes_see_the_truth(rule: Callable, inputs: Sequence, static: Static | None = None, *, seed: int = 0) -> None:
-    """A probe changes no bit, and what a sequence rule shows on the way back are the gradients they are called.
+    """A probe changes no bit though it tries to, and shown on the way back are the gradients that they are called.
 
     All ``da...`` of a step together are that step of the first argument's gradient. ``dh`` is what the loss asks of
     h_t and what the rest of the sequence, run by itself from the states shown, asks of its first state.
@@ -123,6 +124,9 @@ def probes_see_the_truth(rule: Callable, inputs: Sequence, static: Static | None
 
     def probe(what: str, t: int, array: Array) -> None:
         seen.setdefault(what, {})[t] = array.copy()
+        if isinstance(array, np.ndarray):  # on a device nothing would keep it from it
+            with suppress(ValueError):
+                array[...] = 0
 
     shown, probed_pullback = call_rule(rule, inputs, {**static, "probe": probe})
     refuse(bits(shown) != bits(outputs), name, rule, "with a probe the outputs have other bits")

@@ -188,7 +188,7 @@ def running_sum(wrong=""):
         hs = h_0 + np.cumsum(x, axis=0)
         for t, h in enumerate(hs):
             if probe is not None:
-                probe("h", t, h)
+                probe("h", t, h if wrong == "lent" else h.copy())
 
         def pullback(dhs, dh):
             dx = np.zeros_like(x)
@@ -197,8 +197,8 @@ def running_sum(wrong=""):
                 dh = dh + dhs[t]
                 dx[t] = dh
                 if probe is not None:
-                    probe("dh", t, late if wrong == "dh" else dh)
-                    probe("da", t, -dh if wrong == "da" else dh)
+                    probe("dh", t, late if wrong == "dh" else dh.copy())
+                    probe("da", t, -dh if wrong == "da" else dh.copy())
                     dh = dh + 1e-9 if wrong == "bits" else dh
             return dx, dh
 
@@ -288,6 +288,7 @@ def test_what_is_kept_for_another_argument_is_found():
         (running_sum("dh"), "output 0 of step 0, shown as dh, is wrong"),
         (running_sum("da"), "the gradient of 'x' is not what was shown as da"),
         (running_sum("bits"), "with a probe a gradient has other bits"),
+        (running_sum("lent"), "with a probe the outputs have other bits"),
     ],
 )
 def test_a_probe_that_is_lied_to_is_found(rule, message):
