@@ -59,7 +59,7 @@ class Tensor:
     False
     """
 
-    __slots__ = ("__weakref__", "array", "asks", "grad", "index", "name", "node", "writes")
+    __slots__ = ("__weakref__", "_grad", "array", "asks", "index", "name", "node", "writes")
     __array_ufunc__ = None  # array + tensor asks the tensor
 
     if TYPE_CHECKING:  # ops.py binds these: it knows the rules
@@ -72,7 +72,6 @@ class Tensor:
 
     array: Array
     asks: bool  # what ``requires_grad`` shows
-    grad: Array | None
     node: Node | None  # the call that made it, ``None`` for a leaf
     index: int  # which of that call's outputs it is
     writes: list[int]  # how often its memory was written into; one list for all tensors that share the memory
@@ -92,7 +91,7 @@ class Tensor:
 
     def _hold(self, array: Array, name: str | None = None) -> None:
         self.array, self.asks, self.name = array, False, name
-        self.grad, self.node, self.index, self.writes = None, None, 0, [0]
+        self._grad, self.node, self.index, self.writes = None, None, 0, [0]
 
     @classmethod
     def around(cls, array: Array) -> Tensor:
@@ -114,6 +113,32 @@ class Tensor:
         if array.shape != self.shape:
             raise ValueError(f"data must have shape {self.shape}, got {array.shape}")
         self.array, self.writes = array, [0]
+
+    @property
+    def grad(self) -> Array | None:
+        """What ``backward`` has brought here; `Tensor` says more. What is assigned fits the tensor.
+
+        Raises
+        ------
+        TypeError
+            If it is neither ``None`` nor an array of real numbers where the tensor lives.
+        ValueError
+            If it has another shape.
+        """
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Array | None) -> None:
+        if value is not None:
+            what = f"grad of {self.name or 'a tensor'} must be None or an array of"
+            if not hasattr(value, "dtype") or isinstance(value, Tensor):
+                raise TypeError(f"{what} shape {self.shape}, got {type(value).__name__}")
+            xp_of(self.array, value)  # raises, naming the places
+            if value.dtype.kind not in "biuf":
+                raise TypeError(f"{what} real numbers, got dtype {value.dtype}")
+            if value.shape != self.shape:
+                raise ValueError(f"{what} shape {self.shape}, got {value.shape}")
+        self._grad = value
 
     def __getstate__(self) -> object:
         """What is copied or pickled: a leaf."""
@@ -333,9 +358,6 @@ class Tensor:
             raise ValueError(f"cotangent must have shape {self.shape}, got {seed.shape}")
         found = zip(*pull_back([self], [seed], retain_graph).values(), strict=True)
         leaves, gradients = tuple(found) or ((), ())  # all leaves may have been frozen since
-        for leaf in leaves:
-            if leaf.grad is not None and getattr(leaf.grad, "shape", None) != leaf.shape:
-                raise ValueError(f"grad of {leaf.name or 'a leaf'} must be None or an array of shape {leaf.shape}")
         with _adding:
             for k, leaf in enumerate(leaves):
                 if leaf.grad is not None:  # an array again, though NumPy adds up arrays without axes to a scalar

@@ -21,30 +21,21 @@ class NonFiniteGradientError(ArithmeticError):
 
 
 def distinct(parameters: Iterable[Tensor]) -> list[Tensor]:
-    """The parameters, each once, and checked to have gradients that fit.
+    """The parameters, each once.
 
     Raises
     ------
     TypeError
-        If they are not a list of tensors, or a gradient is not of real numbers.
-    ValueError
-        If a gradient is not an array of the shape of its parameter.
+        If they are not a list of tensors.
     """
     if isinstance(parameters, Tensor):  # its rows would be copies
         raise TypeError("parameters must be a list of tensors, got one tensor; put it into a list")
     if not isinstance(parameters, Iterable):
         raise TypeError(f"parameters must be a list of tensors, got {type(parameters).__name__}")
     found = list({id(p): p for p in parameters}.values())
-    for k, p in enumerate(found):
+    for p in found:
         if not isinstance(p, Tensor):
             raise TypeError(f"parameters must be tensors, got {type(p).__name__}")
-        if p.grad is not None and getattr(p.grad, "shape", None) != p.shape:
-            got = getattr(p.grad, "shape", type(p.grad).__name__)
-            raise ValueError(
-                f"grad of {p.name or f'parameter {k}'} must be None or an array of shape {p.shape}, got {got}"
-            )
-        if p.grad is not None and p.grad.dtype.kind not in "biuf":
-            raise TypeError(f"grad of {p.name or f'parameter {k}'} must be of real numbers, got dtype {p.grad.dtype}")
     return found
 
 

@@ -36,7 +36,7 @@ class Optimizer:
         What to change; at least one, and each is changed once, however often it is named. One that is frozen
         (``requires_grad = False`` of a layer's parameter) stays as it is until it no longer is.
     lr : float
-        Learning rate; may be assigned at any time.
+        Learning rate; like all settings it may be assigned at any time.
     weight_decay : float
         Adds ``weight_decay * w`` to the gradient of ``w`` (an L2 penalty).
 
@@ -49,6 +49,7 @@ class Optimizer:
     """
 
     moments: tuple[str, ...] = ()  # arrays kept between steps, one of each per parameter, zero at first
+    below: Mapping[str, float] = {"lr": math.inf, "weight_decay": math.inf}  # settings: numbers from 0 to below that
     decays_gradient = True  # whether weight decay is a part of the gradient, or left to ``update``
     allowed: Array | None = None  # of the step under way: one number on a device, and none where the host has looked
     at_rates: Any = ()  # of the step under way, what ``rates`` returned
@@ -69,11 +70,17 @@ class Optimizer:
                 raise ValueError(
                     f"parameters must be contiguous, got a view of shape {p.shape}; Tensor(t.data) copies it"
                 )
-        at_least_0(lr=lr, weight_decay=weight_decay)
-        self.lr, self.weight_decay, self.steps = float(lr), float(weight_decay), 0
+        self.lr, self.weight_decay, self.steps = lr, weight_decay, 0
         self.state: list[dict[str, Array]] = [
             {name: xp_of(p.array).zeros(p.shape, p.dtype) for name in self.moments} for p in self.parameters
         ]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuses a setting that is out of range."""
+        if name in self.below:
+            at_least_0(below=self.below[name], **{name: value})
+            value = float(value)
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         settings = {"lr": self.lr, **self.settings()}
@@ -98,7 +105,6 @@ class Optimizer:
             What ``rates()`` returns, where it has travelled to the device already.
         """
         self.allowed, self.at_rates = allowed, self.rates() if rates is None else rates
-        distinct(self.parameters)  # the gradients fit, or nothing is changed
         flat = self._vectors()
         decay = self.weight_decay if self.decays_gradient else 0
 
@@ -221,9 +227,10 @@ class SGD(Optimizer):
     Tensor([0.8], requires_grad=True)
     """
 
+    below: Mapping[str, float] = {**Optimizer.below, "momentum": 1}
+
     def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.0, weight_decay: float = 0.0):
-        at_least_0(below=1, momentum=momentum)
-        self.momentum = float(momentum)
+        self.momentum = momentum
         self.moments = ("m",) if momentum else ()
         super().__init__(parameters, lr, weight_decay)
 
@@ -239,6 +246,7 @@ class RMSprop(Optimizer):
     w = w - lr * g / (sqrt(v) + eps)
     """
 
+    below: Mapping[str, float] = {**Optimizer.below, "alpha": 1, "eps": math.inf}
     moments = ("v",)
 
     def __init__(
@@ -249,9 +257,7 @@ class RMSprop(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ):
-        at_least_0(below=1, alpha=alpha)
-        at_least_0(eps=eps)
-        self.alpha, self.eps = float(alpha), float(eps)
+        self.alpha, self.eps = alpha, eps
         super().__init__(parameters, lr, weight_decay)
 
     def update(self, w, g, v):
@@ -272,6 +278,7 @@ class Adam(Optimizer):
     w = w - lr * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps)
     """
 
+    below: Mapping[str, float] = {**Optimizer.below, "eps": math.inf}
     moments = ("m", "v")
 
     def __init__(
@@ -282,12 +289,17 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ):
-        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise ValueError(f"betas must be a pair of numbers, got {betas!r}")
-        at_least_0(below=1, beta1=betas[0], beta2=betas[1])
-        at_least_0(eps=eps)
-        self.betas, self.eps = (float(betas[0]), float(betas[1])), float(eps)
+        self.betas, self.eps = betas, eps
         super().__init__(parameters, lr, weight_decay)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuses a setting that is out of range."""
+        if name == "betas":
+            if not isinstance(value, (tuple, list)) or len(value) != 2:
+                raise ValueError(f"betas must be a pair of numbers, got {value!r}")
+            at_least_0(below=1, beta1=value[0], beta2=value[1])
+            value = float(value[0]), float(value[1])
+        super().__setattr__(name, value)
 
     def rates(self) -> tuple[float, ...]:
         """The corrected learning rate, the correction of the root of ``v``, and what is kept of the weight: all."""

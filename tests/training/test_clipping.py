@@ -168,7 +168,7 @@ def test_bad_limits_are_named_and_nothing_changes(clip, limit):
 
 
 @pytest.mark.parametrize("clip", [clip_grad_norm_, clip_grad_value_])
-def test_parameters_that_are_no_list_and_gradients_that_do_not_fit_are_explained(clip):
+def test_parameters_that_are_no_list_are_explained(clip):
     w = Tensor([3.0, 4.0], requires_grad=True, name="w")
     w.grad = w.data * 1.0
     with pytest.raises(TypeError, match="must be a list of tensors, got one tensor"):  # its rows have no gradients
@@ -177,9 +177,6 @@ def test_parameters_that_are_no_list_and_gradients_that_do_not_fit_are_explained
         clip([w, 3], 1.0)
     clip([w, w], 1.0)  # named twice, clipped once
     assert np.allclose(w.grad, [0.6, 0.8] if clip is clip_grad_norm_ else [1.0, 1.0])
-    w.grad = np.ones((1, 2))
-    with pytest.raises(ValueError, match=r"grad of w must be None or an array of shape \(2,\), got \(1, 2\)"):
-        clip([w], 1.0)
 
 
 @both
