@@ -14,9 +14,11 @@ from typing import Any
 # What operations raise that are given nonsense. FloatingPointError is not among them: whoever asked for it wants it.
 REFUSALS = (AttributeError, IndexError, OverflowError, TypeError, ValueError, ZeroDivisionError)
 
+IN_A_PROBE = "that was in the probe"  # how a note begins on an error that is not the operation's
+
 
 def explain(error: Exception, call: str, given: Mapping[str, Any]) -> None:
-    """Raises an error that says what ``call`` was given, unless somebody's ``raise`` or note has explained ``error``.
+    """Raises an error that says what ``call`` was given, unless a ``raise`` has explained it or a probe erred.
 
     Examples
     --------
@@ -30,7 +32,8 @@ def explain(error: Exception, call: str, given: Mapping[str, Any]) -> None:
     ...
     ValueError: add: operands could not be broadcast together with shapes (3,) (4,); got x float64 (3,), y float64 (4,)
     """
-    if not hasattr(error, "__notes__") and not _was_raised_in_python(error):
+    of_a_probe = any(note.startswith(IN_A_PROBE) for note in getattr(error, "__notes__", ()))
+    if not of_a_probe and not _was_raised_in_python(error):
         wrong_type = isinstance(error, (TypeError, AttributeError))
         kind = TypeError if wrong_type else IndexError if type(error) is IndexError else ValueError
         listed = ", ".join(f"{name} {_shown(x)}" for name, x in given.items())

@@ -10,6 +10,7 @@ its second argument, for the many products with one matrix that a sequence takes
 from __future__ import annotations
 
 from minirnn.arrays import read_only
+from minirnn.explaining import IN_A_PROBE
 
 
 def steps_back(T, run, prepare):
@@ -42,5 +43,5 @@ def show(probe, t, names, arrays):
             try:
                 probe(name, t, read_only(array))
             except Exception as error:
-                error.add_note(f"that was in the probe, which was shown {name!r} of step {t}")
+                error.add_note(f"{IN_A_PROBE}, which was shown {name!r} of step {t}")
                 raise
