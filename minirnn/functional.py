@@ -60,9 +60,10 @@ def gradcheck(
     Returns
     -------
     GradcheckReport
-        Its ``verdict`` is "correct", "wrong", "kink" (there is no derivative at this point), "too noisy" (no difference
-        of values this rough can be trusted) or "nondeterministic" (called again, ``fn`` answers otherwise). Printed, a
-        table: error, method, Taylor slope and worst entry of every argument. What `truncate` or `clip_through_time` has
+        Its ``verdict`` is "correct", "wrong", "kink" (there is no derivative at this point; the mean of both slopes
+        agrees with every symmetric difference, and passes), "too noisy" (no difference of values this rough can be
+        trusted) or "nondeterministic" (called again, ``fn`` answers otherwise). Printed, a table: error, method, Taylor
+        slope and worst entry of every argument. What `truncate` or `clip_through_time` has
         made is "wrong" with a hint: its gradient is not that of its output, on purpose.
 
     Raises
@@ -159,6 +160,10 @@ def _as_rule(fn: Callable, inputs: Sequence[Any]) -> tuple[Callable, tuple[Array
     """A rule that computes what ``fn`` does, its arguments, and their names if the rule does not tell them itself."""
     if not isinstance(inputs, (tuple, list)):  # the rows of an array would be taken for inputs
         raise TypeError(f"inputs must be a tuple of what fn takes, got {type(inputs).__name__}")
+    if isinstance(fn, type):
+        raise TypeError(
+            f"fn must be a rule, a function or a module, got the class {fn.__name__}; {fn.__name__}(...) is one"
+        )
     if isinstance(fn, Module):
         return fn.as_rule(*inputs)
     if ismethod(fn) and isinstance(fn.__self__, Module):

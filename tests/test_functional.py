@@ -410,3 +410,10 @@ def test_the_loss_of_a_language_model_is_checked_with_the_state_that_it_hands_on
     report = gradcheck(lm.loss, (ids, ids[::-1]))
     assert [argument.name for argument in report.arguments] == [name for name, _ in lm.named_parameters()]
     assert len(hvp(lm.loss, (ids, ids[::-1]), lm.parameters())) == len(lm.parameters())
+
+
+def test_the_class_of_a_module_is_no_module():
+    with pytest.raises(
+        TypeError, match=r"must be a rule, a function or a module, got the class GRU; GRU\(...\) is one"
+    ):
+        gradcheck(nn.GRU, (XS,))

@@ -843,3 +843,10 @@ def test_steps_that_leave_the_domain_warn_nobody(factor, verdict):
     with np.errstate(all="raise"):
         for x in (0.01, 2.0**-8, 0.5, 1.0):
             assert check_rule(log_of_the_real_part, (np.array([x]),), raises=False).verdict == verdict
+
+
+def test_the_mean_of_both_slopes_at_a_kink_passes_as_the_documentation_says():
+    def half_at_0(x):
+        return np.maximum(x, 0), lambda dy: (dy * ((x > 0) + 0.5 * (x == 0)),)
+
+    assert check_rule(half_at_0, (np.array([1.0, 0.0, -2.0]),)).verdict == "correct"
