@@ -26,7 +26,7 @@ from minirnn.version import __version__
 from minirnn.workers import use_workers
 
 if TYPE_CHECKING:  # for type checkers; at run time `__getattr__` below loads these
-    from minirnn import checking, decoding, functional, training
+    from minirnn import checking, decoding, functional, lens, testing, training
     from minirnn.checking import GradcheckError
     from minirnn.decoding import (
         Hypothesis,
@@ -104,6 +104,7 @@ AT_FIRST_USE = {
     "greedy": "decoding",
     "Hypothesis": "decoding",
 }
+PACKAGES = {*AT_FIRST_USE.values(), "lens", "testing"}  # those that are loaded at their first use
 
 __all__ = [
     "__version__",
@@ -146,12 +147,12 @@ if not TYPE_CHECKING:  # who checks types is to see what is misspelt
     def __getattr__(name: str) -> Any:
         """A name that is loaded at its first use, or the package of such names."""
         home = AT_FIRST_USE.get(name, name)
-        if home not in AT_FIRST_USE.values():
+        if home not in PACKAGES:
             raise AttributeError(f"module 'minirnn' has no attribute {name!r}", name=name, obj=sys.modules["minirnn"])
         package = import_module(f"minirnn.{home}")
         return globals().setdefault(name, package if home == name else getattr(package, name))
 
 
 def __dir__() -> list[str]:
-    own = {"Any", "TYPE_CHECKING", "sys", "minirnn", "import_module", "AT_FIRST_USE"}
-    return sorted({*globals(), *AT_FIRST_USE, *AT_FIRST_USE.values()} - own)
+    own = {"Any", "TYPE_CHECKING", "sys", "minirnn", "import_module", "AT_FIRST_USE", "PACKAGES"}
+    return sorted({*globals(), *AT_FIRST_USE, *PACKAGES} - own)

@@ -95,6 +95,8 @@ class Call:
         how = f"{self.name} is called as {self.name}{self.signature}"
         if self.alike:
             how += f" or {self.name}({', '.join(['a list of them', *self.following])})"
+        if "out" in static and "out" not in self.signature.parameters:
+            how = f"np.{self.name} has called a tensor's method with more than it takes; write x.{self.name}(): {how}"
         return TypeError(f"{how}; got {len(inputs)} by position{by_name}")
 
 

@@ -149,3 +149,11 @@ def test_a_list_is_an_array_where_others_may_follow():
         return x * 1.0, lambda dy: (dy, *(None for _ in others))
 
     assert first([1.0, 2.0]).numpy().tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("name", ["mean", "sum", "max", "std"])
+def test_a_function_of_numpy_that_calls_a_method_says_what_to_write(name):
+    with pytest.raises(
+        TypeError, match=rf"^np.{name} has called a tensor's method .* write x.{name}\(\): {name} is called"
+    ):
+        getattr(np, name)(Tensor([1.0, 2.0]))
