@@ -177,7 +177,7 @@ def test_a_change_that_is_none_lives(place):
     [
         ("rules.elementwise.tanh", "1 - y * y -> (1 + y * y)", "check"),
         ("rules.elementwise.multiply", "x if wanted[1] else None -> x", "law"),
-        ("rules.gru.gru", 'probe("dh", t, dh + dhs[t]) -> pass', "law"),
+        ("rules.gru.gru", 'show(probe, t, ("dh",), (dh + dhs[t],)) -> pass', "law"),
         ("rules.linear.affine", "W_saved.T -> W_saved", "error"),
         ("kernels.lstm.lstm_gates_back", "dc += scratch -> dc = scratch", "check"),
         ("rules.combinators.asking.add_to", "totals[k] += part -> totals[k] = part", "check"),

@@ -79,8 +79,8 @@ def scan(step):
                 gradients = pullbacks[t](*asked)
                 if probe is not None:
                     show(probe, t, shown_back, (*asked, *gradients[: form.sequences]))
-                before = zip(gathered.put(t, gradients), asked, strict=True)
-                dh, *dstates = (d if d is not None else zeros for d, zeros in before)  # of integers nothing is asked
+                found = zip(gathered.put(t, gradients), asked, strict=True)
+                dh, *dstates = (zeros if zeros.dtype.kind in "biu" else d for d, zeros in found)  # nothing of a count
             return gathered.entries((dh, *dstates))
 
         hs = xp.stack(ys) if ys else xp.empty((0, *h.shape), h.dtype)
