@@ -193,6 +193,8 @@ _METHODS = {
     "__imul__": _in_place("__imul__", "*="),
     "__itruediv__": _in_place("__itruediv__", "/="),
     **{name: _compare(name) for name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__")},
+    **{f"__{side}{name}__": _compare(f"__{side}{name}__") for name in ("and", "or", "xor") for side in ("", "r")},
+    "__invert__": lambda x: _ask(x, "__invert__"),
     "__hash__": object.__hash__,  # a tensor stands for itself, whatever its numbers
     **{name: _reduce(name) for name in ("argmax", "argmin", "any", "all")},
     "abs": abs,

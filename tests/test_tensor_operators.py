@@ -214,3 +214,16 @@ def test_asarray_on_the_right_of_a_tensor_is_copied(backend):
     y = Tensor([3.0]) * operand
     operand[...] = 0
     assert y.item() == 6.0
+
+
+@pytest.mark.parametrize("op", [operator.and_, operator.or_, operator.xor])
+def test_what_is_compared_can_be_joined(op):
+    x = np.array([-1.0, 0.5, 2.0])
+    t = Tensor(x, requires_grad=True)
+    same(op(t > 0, t < 1), op(x > 0, x < 1))
+    same(op(t > 0, x < 1), op(x > 0, x < 1))
+    same(op(x > 0, t < 1), op(x > 0, x < 1))
+    same(op(True, t < 1), op(True, x < 1))
+    same(~(t > 0), ~(x > 0))
+    with pytest.raises(TypeError, match="not supported for the input types"):
+        op(t, t)

@@ -64,6 +64,7 @@ class Tensor:
 
     if TYPE_CHECKING:  # ops.py binds these: it knows the rules
         __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __matmul__ = __rmatmul__ = lambda s, o: s
+        __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = lambda s, o: s
         __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __getitem__ = lambda s, o: s
 
         def __iter__(self) -> Iterator[Tensor]: ...
