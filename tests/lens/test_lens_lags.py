@@ -62,9 +62,9 @@ def test_the_parts_add_up_in_a_language_model_with_residual_connections():
 
 def test_the_parts_add_up_for_sequences_of_different_lengths():
     model, (words, _) = tagger(bidirectional=False), text()
-    check_law(lens.record(model.loss, words, words % 3, [2, 6, 4]))
+    check_law(lens.record(model.loss, (words, [2, 6, 4]), words % 3))
     both = tagger()
-    recording = lens.record(both.loss, words, words % 3, [2, 6, 4])
+    recording = lens.record(both.loss, (words, [2, 6, 4]), words % 3)
     with pytest.raises(ValueError, match="lags of a layer that reads from the end need sequences of one length"):
         lens.lags(recording)
     check_law(lens.record(both.loss, words, words % 3))

@@ -147,7 +147,7 @@ def weights() -> Iterator[Call]:
             "clip_grad_norm_",
             _clip,
             {"grad": f32(2)},
-            {"grad": [Bad(grad, value, shown=type(value).__name__)]},
+            {"grad": [Bad(grad, value, TypeError, shown=type(value).__name__)]},
             lambda: nn.Parameter([1.0, 2.0]),
         )
 
