@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -124,8 +125,11 @@ def booleans_in(**masks: Any) -> None:
 
 def defaults_of(kind: type) -> dict[str, Any]:
     """What the arguments of a class are by default, also those that it hands on to the classes it derives from."""
-    kinds = reversed(kind.__mro__[:-1])  # the nearest has the last word
-    return {name: p.default for kind in kinds for name, p in inspect.signature(kind).parameters.items()}
+    found: dict[str, Any] = {}
+    for one in reversed(kind.__mro__[:-1]):  # the nearest has the last word
+        with suppress(ValueError):  # such as dict, which tells no signature
+            found |= {name: p.default for name, p in inspect.signature(one).parameters.items()}
+    return found
 
 
 def chosen(thing: Any) -> dict[str, Any]:

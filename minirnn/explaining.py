@@ -57,7 +57,7 @@ def refuse_answer(rule: Callable, answer: Any) -> None:
         raise TypeError(f"{name_of(rule)} must return (output, pullback), got {kind_of(answer)}")
     output, _ = answer
     for y in output if isinstance(output, tuple) else (output,):
-        if not hasattr(y, "dtype"):
+        if not hasattr(y, "dtype") or hasattr(y, "requires_grad"):  # such as a tensor
             raise TypeError(
                 f"the output of {name_of(rule)} must be an array or a tuple of arrays, got {kind_of(output)}"
             )

@@ -167,7 +167,7 @@ def _as_rule(fn: Callable, inputs: Sequence[Any]) -> tuple[Callable, tuple[Array
     if isinstance(fn, Module):
         return fn.as_rule(*inputs)
     if ismethod(fn) and isinstance(fn.__self__, Module):
-        return fn.__self__.as_rule(*inputs, method=fn.__name__)
+        return fn.__self__.as_rule(*inputs, method=fn.__func__)
     given = zip(argument_names(fn, len(inputs)), inputs, strict=True)
     arrays = tuple(_as_array(x, f"input {name!r}") for name, x in given)
     return _rule_behind(fn, inputs, arrays), arrays, None

@@ -9,6 +9,8 @@ loan, which whoever holds the array, a view of it, or a closure that saved it, h
 apart, its block is free. A block that nobody has wanted for some steps goes back to the system, and with `release` all
 that nobody holds.
 
+Only the block itself, at the root of ``x.base.base``, is not to be held: it is lent again whoever refers to it.
+
 Nothing here waits for a lock, so threads, signal handlers and finalizers may ask for memory at any time.
 """
 

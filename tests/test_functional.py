@@ -417,3 +417,21 @@ def test_the_class_of_a_module_is_no_module():
         TypeError, match=r"must be a rule, a function or a module, got the class GRU; GRU\(...\) is one"
     ):
         gradcheck(nn.GRU, (XS,))
+
+
+def test_a_method_that_a_class_has_overridden_is_the_one_that_was_given():
+    class Base(nn.Module):
+        def loss(self, x):
+            return x.sum()
+
+    class Derived(Base):
+        def loss(self, x):
+            return (x * x).sum()
+
+        def both(self):
+            return super().loss, self.loss
+
+    plain, curved = Derived().both()
+    x = np.array([1.0, 2.0])
+    np.testing.assert_array_equal(hvp(plain, (x,), (x,))[0], [0, 0])
+    np.testing.assert_allclose(hvp(curved, (x,), (x,))[0], 2 * x)

@@ -64,6 +64,8 @@ def check_layer_options(settings: Mapping[str, Any], names: Iterable[str]) -> No
     UsageError
     """
     options, known, cell = options_in(settings["layer_options"]), list(names), settings["cell"]
+    if not options:
+        return
     for name in options:
         if name not in known:
             raise UsageError(f"{FLAG}: {cell} has no {name} here; {meant(name, known)}")

@@ -76,7 +76,7 @@ def record(function: Any, *inputs: Any, loss: Callable | None = None, label: str
         raise TypeError(f"record needs a module, or a method of one such as lm.loss, got {function!r}")
 
     def run(copy: Module) -> Tensor:
-        found = (getattr(copy, function.__name__) if ismethod(function) else copy)(*inputs, **options)
+        found = (partial(function.__func__, copy) if ismethod(function) else copy)(*inputs, **options)
         first = found[0] if isinstance(found, tuple) else found
         return first if loss is None else loss(first)
 

@@ -106,7 +106,7 @@ class AttentiveDecoder(Module):
             self.rnn.hidden_size,
             int(memory_size),
         )
-        self.rnn.FIXED += tuple(self.rnn.CHECKED)  # single steps know no layers, and no masks that last
+        self.rnn.FIXED += (*self.rnn.CHECKED, "through_time")  # single steps know no layers, and no masks that last
         self.cell, self.feed = str(cell), str(feed)
         H, F, dtype = self.hidden_size, self.memory_size, float_dtype(dtype)
         self.weight_out = Parameter(uniform_by_fan((H, F + H), F + H, seed, "weight_out"), dtype, "weight_out")

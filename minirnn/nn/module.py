@@ -223,7 +223,9 @@ class Module:
         for parameter, array in converted:
             parameter.array, parameter.writes = array, [0]
 
-    def as_rule(self, *inputs: Any, method: str = "forward") -> tuple[Callable, tuple[Array, ...], list[str]]:
+    def as_rule(
+        self, *inputs: Any, method: Callable[..., Any] | None = None
+    ) -> tuple[Callable, tuple[Array, ...], list[str]]:
         """The module as a rule of its parameters and its floating inputs, to be gradient-checked like any other.
 
         The rule computes with copies of the modules, in which its arguments stand for the parameters: the module itself
@@ -234,8 +236,8 @@ class Module:
         *inputs
             What the method takes. Floating arrays and tensors, also in tuples, lists and dicts, become arguments of
             the rule; the rest stays fixed.
-        method : str
-            Which method computes, such as ``"loss"``.
+        method : callable, optional
+            The function of the class that computes, such as ``CharLM.loss``; without it ``forward``.
 
         Returns
         -------
@@ -249,7 +251,8 @@ class Module:
             If no output is a tensor that depends on a parameter or a floating input.
         """
         parameters = dict(self.named_parameters())
-        signature = list(inspect.signature(getattr(self, method)).parameters)
+        compute: Callable[..., Any] = type(self).forward if method is None else method
+        _, *signature = inspect.signature(compute).parameters
         labels = [*signature, *(f"input {k}" for k in range(len(signature), len(inputs)))]
         floating = [leaf for label, x in zip(labels, inputs, strict=False) for leaf in floating_leaves(x, label)]
         arrays = [p.array for p in parameters.values()]
@@ -258,20 +261,20 @@ class Module:
         def answer(tensors: Sequence[Tensor]) -> Any:
             stand_ins = {id(p): t for p, t in zip(parameters.values(), tensors, strict=False)}
             arguments = iter(tensors[len(parameters) :])
-            return getattr(twin(self, stand_ins), method)(*(rebuilt(x, arguments) for x in inputs))
+            return compute(twin(self, stand_ins), *(rebuilt(x, arguments) for x in inputs))
 
         first = answer([Tensor(x, requires_grad=True) for x in arrays])
         attached = [t.requires_grad for t in flatten(first)]
         if not any(attached):
             raise TypeError(
-                f"{method} of {type(self).__name__} must return a tensor made of its parameters or floating inputs, "
-                f"or several, got {type(first).__name__}"
+                f"{compute.__name__} of {type(self).__name__} must return a tensor made of its parameters or floating "
+                f"inputs, or several, got {type(first).__name__}"
             )
 
         def function(*tensors: Tensor) -> tuple[Tensor, ...]:
             return tuple(t for t, kept in zip(flatten(answer(tensors)), attached, strict=True) if kept)
 
-        function.__name__ = type(self).__name__ + (f".{method}" if method != "forward" else "")
+        function.__name__ = type(self).__name__ + ("" if method is None else f".{method.__name__}")
         rule: Any = rule_of(function)
         rule.combinators = tuple(chain(*(combinators_of(module) for _, module in self.named_modules())))
         return rule, tuple(arrays), [*parameters, *(name for name, _ in floating)]

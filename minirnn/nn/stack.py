@@ -39,9 +39,14 @@ class Recurrent(RecurrentWeights):
         """Makes the layer's rules, at first and whenever ``through_time`` or ``zoneout`` is set again."""
         if name == "through_time":
             self._lift(value)  # or raises, and nothing has changed
+        before = vars(self).get(name)
         super().__setattr__(name, value)
         if name == "zoneout" and "through_time" in vars(self):
-            self._lift(self.through_time)
+            try:
+                self._lift(self.through_time)
+            except BaseException:
+                super().__setattr__(name, before)
+                raise
 
     def _lift(self, through_time: Combinator | None) -> None:
         """Puts together the rules of both directions, for features and for tokens, and lifts them."""

@@ -171,8 +171,6 @@ class RecurrentWeights(Module):
         self.weight_drop, self.zoneout = weight_drop, zoneout
         if init not in RECURRENT:
             raise ValueError(f"init must be one of {', '.join(RECURRENT)}, got {init!r}")
-        if self.locked_dropout and not self.dropout:
-            raise ValueError("locked_dropout=True needs dropout above 0, got dropout=0: there is no mask to lock")
         # a NumPy integer of a few bits would overflow where sizes are multiplied
         self.input_size, self.hidden_size, self.num_layers = int(input_size), int(hidden_size), int(num_layers)
         self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)

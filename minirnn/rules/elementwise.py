@@ -26,9 +26,13 @@ def sum_to(dy, shape):
     """
     if dy.shape == shape:
         return dy
+    xp = xp_of(dy)
     for _ in range(dy.ndim - len(shape)):
         dy = sum_rows(dy)
-    return dy.sum(axis=tuple(k for k, size in enumerate(shape) if size == 1), keepdims=True)
+    for k in reversed(range(len(shape))):
+        if shape[k] == 1:
+            dy = sum_rows(xp.moveaxis(dy, k, 0))
+    return dy.reshape(shape)
 
 
 def sum_rows(x):
@@ -177,7 +181,7 @@ def sigmoid(x):
     y = xp.where(below, e, 1) / (1 + e)
 
     def sigmoid_pullback(dy):
-        return (dy * y * (1 - y),)
+        return (dy * e / (1 + e) ** 2,)
 
     return y, sigmoid_pullback
 

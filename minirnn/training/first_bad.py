@@ -24,7 +24,7 @@ def first_not_finite(model: Any, pieces: Iterable[Piece], gradients: bool = Fals
 
     Parameters
     ----------
-    model : CharLM or Seq2Seq
+    model : Module
         Its gradients stay as they are.
     pieces : iterable of Piece
         What ``model.loss`` was given, and where its random streams stood: dropout drops the same.

@@ -234,6 +234,15 @@ class SGD(Optimizer):
         self.moments = ("m",) if momentum else ()
         super().__init__(parameters, lr, weight_decay)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuses momentum where no moment is kept, and what is out of range."""
+        if name == "momentum" and not vars(self).get("moments", True):
+            at_least_0(below=self.below[name], momentum=value)
+            if value == 0:
+                return
+            raise ValueError(f"momentum must be above 0 from the start, got 0 then and {value!r} now")
+        super().__setattr__(name, value)
+
     def update(self, w, g, *moments):
         m = moments[0] if moments else None
         kernels_of(w).sgd(w, g, m, self.at_rates, self.momentum, self.allowed)

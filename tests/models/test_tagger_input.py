@@ -94,7 +94,6 @@ def test_lengths_belong_to_the_ids():
         ({"cell": []}, ValueError, r"cell must be one of rnn, lstm, gru, got \[\]"),
         ({"bidirectional": "yes"}, TypeError, "bidirectional must be True or False, got 'yes'"),
         ({"dropout": 1}, ValueError, "dropout must be a number from 0 to below 1, got 1"),
-        ({"locked_dropout": True}, ValueError, "locked_dropout=True needs dropout above 0, got dropout=0"),
         ({"seed": -1}, ValueError, "seed must be an integer that is not negative, got -1"),
         ({"dtype": "int8"}, ValueError, "dtype must be float32 or float64, got 'int8'"),
     ],

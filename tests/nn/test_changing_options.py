@@ -123,3 +123,25 @@ def test_it_is_refused_as_when_the_layer_is_built(kind, name):
     with pytest.raises(type(first.value), match=f"^{re.escape(str(first.value))}$"):
         setattr(layer, name, bad)
     assert (dict(vars(layer)), getattr(layer, name)) == before
+
+
+def test_zoneout_that_a_combinator_refuses_leaves_the_layer_as_it_was():
+    def no_zoneout(rule):
+        if any("zoneout" in name for name in rule.combinators):
+            raise ValueError("no zoneout here")
+        return rule
+
+    layer = nn.GRU(2, 3, through_time=no_zoneout, dtype="float64", seed=1)
+    x = np.ones((4, 1, 2))
+    before = layer(x)[0].numpy()
+    with pytest.raises(ValueError, match="no zoneout here"):
+        layer.zoneout = 0.5
+    assert layer.zoneout == 0
+    np.testing.assert_array_equal(layer(x)[0].numpy(), before)
+
+
+def test_locked_dropout_waits_for_dropout():
+    layer = nn.LSTM(2, 3, num_layers=2, dropout=0.5, locked_dropout=True)
+    layer.dropout = 0.0
+    assert "locked_dropout=True" in repr(layer)
+    assert repr(layer) == repr(nn.LSTM(2, 3, num_layers=2, locked_dropout=True))

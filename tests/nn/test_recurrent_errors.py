@@ -167,7 +167,6 @@ def test_bad_lengths_are_explained(layer, lengths, error, words):
         ({"bias": "relu"}, TypeError, "bias must be True or False, got 'relu'"),
         ({"bidirectional": 2}, TypeError, "bidirectional must be True or False, got 2"),
         ({"residual": None}, TypeError, "residual must be True or False, got None"),
-        ({"locked_dropout": True}, ValueError, "locked_dropout=True needs dropout above 0, got dropout=0"),
         ({"zoneot": 0.1}, TypeError, "{name} has no option 'zoneot'; did you mean 'zoneout'\\?"),
         ({"nlayers": 2}, TypeError, "{name} has no option 'nlayers'; did you mean 'num_layers'\\?"),
         ({"device": "cpu"}, TypeError, "{name} has no option 'device'; arrays live where use_backend says"),

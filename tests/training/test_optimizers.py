@@ -407,3 +407,13 @@ def test_settings_out_of_range_are_refused_where_they_are_set(kind, name, value,
     with pytest.raises(ValueError, match=message):
         setattr(optimizer, name, value)
     assert getattr(optimizer, name) == before
+
+
+def test_momentum_cannot_begin_where_no_moment_is_kept():
+    w = Tensor([1.0], requires_grad=True)
+    plain, heavy = SGD([w], 0.1), SGD([w], 0.1, momentum=0.5)
+    heavy.momentum = 0.9
+    plain.momentum = 0.0
+    with pytest.raises(ValueError, match=r"momentum must be above 0 from the start, got 0 then and 0\.9 now"):
+        plain.momentum = 0.9
+    assert (plain.momentum, heavy.momentum) == (0.0, 0.9)

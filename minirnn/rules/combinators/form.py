@@ -8,7 +8,7 @@ from itertools import takewhile
 from numbers import Integral
 from typing import Any, NamedTuple
 
-from minirnn.arrays import Array
+from minirnn.arrays import Array, xp_of
 from minirnn.explaining import kind_of, name_of
 
 # what a rule may look into besides: arguments that stand behind the states, a column for every sequence as they have
@@ -123,9 +123,14 @@ def named(combinator: str, combined: Callable, parameters: Iterable[str], rule: 
         if not (arrays and required <= len(arguments) <= len(names)):
             raise TypeError(f"{made.__name__} takes the arrays {', '.join(names)}; got {kind_of(arguments)}")
         output, pullback = combined(*arguments, wanted=wanted or (True,) * len(arguments), **static)
-        shapes = [y.shape for y in (output if isinstance(output, tuple) else (output,))]
+        outputs = output if isinstance(output, tuple) else (output,)
+        shapes, xp = [y.shape for y in outputs], xp_of(*outputs)
+        counts = {k: y.dtype for k, y in enumerate(outputs) if y.dtype.kind in "biu"}  # of which nothing is asked
 
         def made_pullback(*cotangents: Array) -> tuple:
+            if counts and len(cotangents) == len(shapes):
+                given = enumerate(cotangents)
+                cotangents = tuple(xp.zeros(shapes[k], counts[k]) if k in counts else dy for k, dy in given)
             if [getattr(dy, "shape", None) for dy in cotangents] != shapes:  # NumPy would stretch what is too small
                 asked = f"a cotangent of each output, in shapes {', '.join(map(str, shapes))}"
                 raise ValueError(f"the pullback of {made.__name__} takes {asked}; got {kind_of(cotangents)}")

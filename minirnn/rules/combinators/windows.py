@@ -190,8 +190,9 @@ def in_runs(rule):
 def _carried(windows, gathered, dys, dends, border):
     """BPTT from window to window: what is asked of the states passes ``border`` on its way from one to the other."""
     for now, running, pullback in windows:
-        dends = gathered.put(now, pullback(dys[now], *dends))
+        later, dends = dends, gathered.put(now, pullback(dys[now], *dends))
         if now.start:
+            dends = [xp_of(d).zeros_like(d) if new is None else new for new, d in zip(dends, later, strict=True)]
             dends = [xp_of(d).where(running, new, d) for new, d in zip(border(dends), dends, strict=True)]
     return dends
 
