@@ -93,7 +93,6 @@ def test_a_projection_is_what_tied_weights_must_fit(cli, text, tmp_path):
         ("train", "zoneout=2", "zoneout must be a number from 0 to below 1, got 2"),
         ("train", "zoneout=many", "zoneout must be a number from 0 to below 1, got 'many'"),
         ("train", "layer_norm=1", "layer_norm must be True or False, got 1"),
-        ("train", "locked_dropout=true", "locked_dropout=True needs dropout above 0"),
         ("train", "peepholes=true,layer_norm=true", "peepholes=True and layer_norm=True exclude each other"),
         ("train", "proj_size=8", "proj_size must be smaller than hidden_size, 8, got 8"),
         ("train", "zoneout", "must be NAME=VALUE,... such as zoneout=0.1,layer_norm=true, got 'zoneout'"),

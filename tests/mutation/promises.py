@@ -413,6 +413,24 @@ def nobody_is_asked_for_more(tools: Tools) -> None:
         assert told == expected, f"asked for {told}, not for {expected}"
 
 
+def of_a_count_nothing_is_asked(tools: Tools) -> None:
+    """Whatever comes back for an integer among the states, the step is shown as many integer zeros."""
+
+    def counting_step(a, h_prev, n_prev):
+        def counting_step_pullback(dh, dn):
+            assert dn.shape == n_prev.shape and dn.dtype == n_prev.dtype and not dn.any(), f"asked {dn} of a count"
+            return dh, dh * (n_prev % 2), None
+
+        return (a + h_prev * (n_prev % 2), n_prev + 1), counting_step_pullback
+
+    (a_xs, h_0), n_0 = drawn((T, H, B), (H, B)), np.zeros((1, B), int)
+    for make in (lambda rule: rule, lambda rule: tools.truncate(rule, 2), tools.in_runs):
+        (hs, h, n), pullback = make(tools.scan(counting_step))(a_xs, h_0, n_0)
+        for dn in (n - n, 0.5 * n):
+            da_xs, _, nothing = pullback(np.ones_like(hs), h, dn)
+            assert nothing is None and da_xs.all(), "of a count nothing is asked, and of all else as before"
+
+
 def whose_influences(tools: Tools) -> None:
     """Those of all that is given if nothing is said; of nothing, none."""
     for rule, (xs, *others) in RECURRENT:
@@ -550,6 +568,7 @@ PROMISES: dict[Callable[[Tools], None], Collection[str]] = {
     runs_fill_the_cache: ("in_runs",),
     everybody_has_a_fair_share: ("shard",),
     some_columns_may_be_complex: ("shard",),
+    of_a_count_nothing_is_asked: ("in_runs", "scan", "truncate"),
     nobody_is_asked_for_more: ("checkpoint", "in_runs", "looked_up", "projected", "ragged", "shard", "truncate"),
     little_is_kept: ("checkpoint",),
     misfits_are_named: ("attentive",),

@@ -98,7 +98,7 @@ def layers() -> Iterator[Call]:
         "nn.GRU",
         nn.GRU,
         sizes,
-        {"learned_state": bad(FLAG, TypeError), "locked_dropout": bad({"without dropout": True})},
+        {"learned_state": bad(FLAG, TypeError), "locked_dropout": bad(FLAG, TypeError)},
     )
     cell = {
         "input_size": bad(SIZE),

@@ -241,7 +241,6 @@ def options() -> Iterator[Call]:
         ("nn.LSTM", partial(nn.LSTM, 2, 3, peepholes=True), "layer_norm", True, ValueError, "peepholes=True"),
         ("nn.LSTM", partial(nn.LSTM, 2, 3, bias=False), "forget_bias", 1.0, ValueError, "bias=True"),
         ("nn.GRU", partial(nn.GRU, 2, 3, reset_after=False), "layer_norm", True, ValueError, "reset_after=True"),
-        ("nn.RNN", partial(nn.RNN, 2, 3), "locked_dropout", True, ValueError, "dropout=0"),
         ("nn.RNN", partial(nn.RNN, 2, 3), "droput", 0.1, TypeError, "'dropout'"),
         ("nn.RNN", partial(nn.RNN, 2, 3), "device", "cuda", TypeError, "use_backend"),
         ("nn.RNN", partial(nn.RNN, 2, 3), "through_time", lambda rule: rules.tanh, TypeError, "tanh"),

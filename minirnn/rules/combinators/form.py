@@ -128,9 +128,8 @@ def named(combinator: str, combined: Callable, parameters: Iterable[str], rule: 
         counts = {k: y.dtype for k, y in enumerate(outputs) if y.dtype.kind in "biu"}  # of which nothing is asked
 
         def made_pullback(*cotangents: Array) -> tuple:
-            if counts and len(cotangents) == len(shapes):
-                given = enumerate(cotangents)
-                cotangents = tuple(xp.zeros(shapes[k], counts[k]) if k in counts else dy for k, dy in given)
+            given = enumerate(cotangents)
+            cotangents = tuple(xp.zeros(shapes[k], counts[k]) if k in counts else dy for k, dy in given)
             if [getattr(dy, "shape", None) for dy in cotangents] != shapes:  # NumPy would stretch what is too small
                 asked = f"a cotangent of each output, in shapes {', '.join(map(str, shapes))}"
                 raise ValueError(f"the pullback of {made.__name__} takes {asked}; got {kind_of(cotangents)}")

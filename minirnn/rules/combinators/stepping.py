@@ -79,8 +79,7 @@ def scan(step):
                 gradients = pullbacks[t](*asked)
                 if probe is not None:
                     show(probe, t, shown_back, (*asked, *gradients[: form.sequences]))
-                found = zip(gathered.put(t, gradients), asked, strict=True)
-                dh, *dstates = (zeros if zeros.dtype.kind in "biu" else d for d, zeros in found)  # nothing of a count
+                dh, *dstates = gathered.put(t, gradients)
             return gathered.entries((dh, *dstates))
 
         hs = xp.stack(ys) if ys else xp.empty((0, *h.shape), h.dtype)
