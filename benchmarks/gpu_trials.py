@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -41,7 +42,7 @@ def trials(tiny: bool) -> dict[str, Trial]:
     found["training steps, recorded"] = Trial(lambda: training_error(tiny, recorded=True), UPDATES)
     for precision, scope, cell in product(ALLOWED, ("cluster", "grid"), cells):
         whole = {"precision": precision, "scopes": [scope]}
-        run = lambda cell=cell, whole=whole: cells_error(cell, sizes, whole)  # noqa: E731
+        run = partial(cells_error, cell, sizes, whole)
         found[f"{cell} in one launch, {precision}, {scope}"] = Trial(run, ALLOWED[precision])
     found["texts in one launch"] = Trial(lambda: texts_error(tiny), 0.0)
     found["attentive decoder in one launch"] = Trial(lambda: decoder_error(tiny), 1e-4)

@@ -39,6 +39,18 @@ def not_negative(**integers: Any) -> None:
             raise ValueError(f"{name} must be an integer that is not negative, got {value!r}")
 
 
+def a_batch(epoch: Any, k: Any, batches_per_epoch: int) -> None:
+    """Refuses a batch that a stream does not have.
+
+    Raises
+    ------
+    ValueError
+    """
+    not_negative(epoch=epoch, k=k)
+    if k >= batches_per_epoch:
+        raise ValueError(f"k must be below batches_per_epoch = {batches_per_epoch}, got {k}")
+
+
 def positive_number(**values: Any) -> None:
     """Refuses what is not a finite number above 0, naming the first.
 

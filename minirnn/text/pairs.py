@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.arguments import at_least_0, not_negative, positive
+from minirnn.arguments import a_batch, at_least_0, not_negative, positive
 from minirnn.arrays import random_generator
 from minirnn.text.reading import DataError, bytes_of, decoded
 from minirnn.text.tokens import EOS, PAD, TokenVocabulary
@@ -188,9 +188,7 @@ class PairStream:
         ValueError
             If ``epoch`` is negative or there is no such batch.
         """
-        not_negative(epoch=epoch, k=k)
-        if k >= self.batches_per_epoch:
-            raise ValueError(f"k must be below batches_per_epoch = {self.batches_per_epoch}, got {k}")
+        a_batch(epoch, k, self.batches_per_epoch)
         remembered, order = self._remembered
         if remembered != epoch:
             order = self._order_of(epoch)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.arguments import at_least_0, booleans, not_negative, positive
+from minirnn.arguments import a_batch, at_least_0, booleans, not_negative, positive
 from minirnn.arrays import random_generator
 from minirnn.text.reading import DataError
 from minirnn.text.vocabulary import Vocabulary
@@ -139,9 +139,7 @@ class TextStream:
         ValueError
             If ``epoch`` is negative or there is no such batch.
         """
-        not_negative(epoch=epoch, k=k)
-        if k >= self.batches_per_epoch:
-            raise ValueError(f"k must be below batches_per_epoch = {self.batches_per_epoch}, got {k}")
+        a_batch(epoch, k, self.batches_per_epoch)
         starts = self._lane_starts(epoch, k) if self.lanes else self._window_starts(epoch, k)  # (B,)
         at = starts[:, None] + np.arange(self.seq_len)  # (B, T)
         return self.ids[at], self.ids[at + 1]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.arguments import at_least_0, not_negative, positive
+from minirnn.arguments import a_batch, at_least_0, not_negative, positive
 from minirnn.arrays import random_generator
 from minirnn.nn.inputs import numbers
 from minirnn.training.protocol import Stream
@@ -84,9 +84,7 @@ class ArrayStream(Stream):
         ValueError
             If ``epoch`` is negative or there is no such batch.
         """
-        not_negative(epoch=epoch, k=k)
-        if k >= self.batches_per_epoch:
-            raise ValueError(f"k must be below batches_per_epoch = {self.batches_per_epoch}, got {k}")
+        a_batch(epoch, k, self.batches_per_epoch)
         if self._remembered is None or self._remembered[0] != epoch:
             order = random_generator(self.seed, "rows", step=epoch).permutation(len(self.inputs))
             self._remembered = epoch, order

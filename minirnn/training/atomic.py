@@ -50,11 +50,12 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | memoryview, *, 
     path = Path(os.path.realpath(given))
     if path.exists() and not (path.is_file() or path.is_dir()):  # a directory refuses by itself
         raise OSError(errno.EINVAL, "not an ordinary file", os.fspath(given))
-    for place in {path, given}:
-        _remove_stale(place)
+    _remove_stale(path)
+    if given.is_symlink():
+        _remove_stale(given)
     own = f"{os.getpid()}-{os.urandom(4).hex()}"
     new = path.with_name(f"{_temporary_prefix(path)}{own}.new.tmp")
-    former = given.with_name(f"{_temporary_prefix(path)}{own}.former.tmp")
+    former = given.with_name(f"{_temporary_prefix(given)}{own}.former.tmp")
     try:
         _write_new(new, data)
         if keep_previous and path.exists():

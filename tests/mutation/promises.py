@@ -184,7 +184,7 @@ def what_is_shown(tools: Tools) -> None:
 
             def probe(name: str, t: int, array: np.ndarray) -> None:
                 record(name, t, array)  # noqa: B023  # called before the loop goes on
-                steps[name, t] += 1  # noqa: B023
+                steps[name, t] += 1  # noqa: B023  called at once
 
             outputs, pullback = c.observe(make(rule), probe)(*inputs, **static)
             assert np.array_equal(record["h"], outputs[0]), "shown too late"
@@ -231,10 +231,10 @@ def wrong_answers_are_named(tools: Tools) -> None:
             return answer(a + h_prev, lambda dh: gradients((dh, dh)))  # noqa: B023  # called before the loop goes on
 
         def my_steps(a, h_prev, c_prev):
-            return answer((a + h_prev, c_prev), lambda dh, dc: gradients((dh, dh, dc)))  # noqa: B023
+            return answer((a + h_prev, c_prev), lambda dh, dc: gradients((dh, dh, dc)))  # noqa: B023  called at once
 
         def there_and_back():
-            outputs, pullback = tools.scan(my_step if states == 1 else my_steps)(*inputs[: 1 + states])  # noqa: B023
+            outputs, pullback = tools.scan(my_step if states == 1 else my_steps)(*inputs[: 1 + states])  # noqa: B023  called at once
             pullback(*outputs)
 
         _refused(there_and_back, said)

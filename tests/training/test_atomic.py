@@ -263,6 +263,20 @@ def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path):
     assert names(tmp_path) == sorted([foreign.name, fresh.name, "last.npz"])
 
 
+def test_what_a_killed_process_left_beside_a_link_is_removed_too(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link, real = tmp_path / "last.npz", tmp_path / "disk" / "model.npz"
+    link.symlink_to(real)
+    made = [tmp_path / ".last.npz.minirnn-2-b.former.tmp", tmp_path / "disk" / ".model.npz.minirnn-2-b.new.tmp"]
+    for file in made:
+        file.write_bytes(b"half")
+        os.utime(file, (time.time() - 7200,) * 2)
+    for content in (OLD, NEW):
+        write_atomically(link, content, keep_previous=True)
+    assert not any(file.exists() for file in made)
+    assert link.is_symlink() and real.read_bytes() == NEW and atomic.previous_path(link).read_bytes() == OLD
+
+
 def test_a_missing_directory_is_an_oserror(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "none" / "last.npz", NEW)

@@ -26,8 +26,16 @@ from minirnn import (
     use_seed,
 )
 from minirnn.nn import LSTM, Linear, Module
-from minirnn.training import Plateau, RMSprop, Stream
+from minirnn.training import Callback, Plateau, RMSprop, Stream
 from minirnn.training.ranks import OneRank
+
+
+class Kept(Callback, dict):
+    """A callback that is a dict too, whose class tells no signature."""
+
+
+def test_a_callback_of_two_kinds_can_be_shown():
+    assert repr(Kept()) == "Kept()"
 
 
 class Waves(Stream):

@@ -124,12 +124,11 @@ def named(combinator: str, combined: Callable, parameters: Iterable[str], rule: 
             raise TypeError(f"{made.__name__} takes the arrays {', '.join(names)}; got {kind_of(arguments)}")
         output, pullback = combined(*arguments, wanted=wanted or (True,) * len(arguments), **static)
         outputs = output if isinstance(output, tuple) else (output,)
-        shapes, xp = [y.shape for y in outputs], xp_of(*outputs)
-        counts = {k: y.dtype for k, y in enumerate(outputs) if y.dtype.kind in "biu"}  # of which nothing is asked
+        shapes = [y.shape for y in outputs]
+        of_counts = {k: xp_of(y).zeros_like(y) for k, y in enumerate(outputs) if y.dtype.kind in "biu"}  # nothing
 
         def made_pullback(*cotangents: Array) -> tuple:
-            given = enumerate(cotangents)
-            cotangents = tuple(xp.zeros(shapes[k], counts[k]) if k in counts else dy for k, dy in given)
+            cotangents = tuple(of_counts.get(k, dy) for k, dy in enumerate(cotangents))
             if [getattr(dy, "shape", None) for dy in cotangents] != shapes:  # NumPy would stretch what is too small
                 asked = f"a cotangent of each output, in shapes {', '.join(map(str, shapes))}"
                 raise ValueError(f"the pullback of {made.__name__} takes {asked}; got {kind_of(cotangents)}")
